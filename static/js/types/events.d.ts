@@ -1,0 +1,394 @@
+// Written by tools/generate_types.py from inference/events.py, schema version 1.
+
+/**
+ * First event of every log (`seq` 1, `t` 0). `model`, `hardware` and `engine` are null only in the log
+ * of a run whose engine never came up.
+ */
+export interface LogOpened {
+  type: "log.opened";
+  seq: number;
+  t: number;
+  schema_version: number;
+  run_id: string;
+  source: "attached" | "live" | "recorded";
+  opened_at: number;
+  model: ModelCard | null;
+  hardware: Hardware | null;
+  engine: EngineCard | null;
+  software: Software | null;
+  params: Record<string, any>;
+  provides: string[];
+  parent: string | null;
+}
+
+/** The model that answers. `note` says in words where the weights come from and what was done to them. */
+export interface ModelCard {
+  name: string;
+  architecture: string;
+  num_layers: number;
+  hidden_size: number;
+  num_heads: number;
+  num_kv_heads: number;
+  head_dim: number;
+  intermediate_size: number;
+  vocab_size: number;
+  num_parameters: number;
+  parameter_bytes: number;
+  dtype: string;
+  kv_bytes_per_token: number;
+  max_model_len: number;
+  license: string;
+  note: string;
+}
+
+/** The machine, with its roofs as measured there (`inference/roofline.py`), not as advertised. */
+export interface Hardware {
+  device: string;
+  name: string;
+  num_threads: number;
+  memory_bytes: number;
+  peak_flops: number;
+  memory_bandwidth: number;
+  measured_at: number;
+}
+
+/** The engine's configuration, in the field's own words. */
+export interface EngineCard {
+  block_size: number;
+  num_blocks: number;
+  max_num_seqs: number;
+  max_num_batched_tokens: number;
+  max_model_len: number;
+  policy: string;
+  enable_prefix_caching: boolean;
+  drafter: string | null;
+  num_speculative_tokens: number;
+}
+
+/** What ran: versions, and the commit of this project where it is known. */
+export interface Software {
+  openkitchen: string;
+  commit: string;
+  torch: string;
+  transformers: string;
+  python: string;
+}
+
+/** What is already there when the log opens: other requests, and the pool. */
+export interface Snapshot {
+  type: "snapshot";
+  seq: number;
+  t: number;
+  request_id: string;
+  requests: SnapshotRequest[];
+  num_blocks: number;
+  num_free_blocks: number;
+  cached_block_ids: number[];
+}
+
+/** A request that was already running when the log opened. */
+export interface SnapshotRequest {
+  request_id: string;
+  sample: number;
+  slot: number | null;
+  num_tokens: number;
+  num_computed_tokens: number;
+  block_ids: number[];
+}
+
+/**
+ * Last event of every log. `reason`: `finished` (the request ended by itself), `stopped` (its creator stopped
+ * it), `rejected` (found impossible after it was accepted), `crashed` (the engine died), `interrupted` (the app
+ * died; written at the next start), `error`.
+ */
+export interface LogClosed {
+  type: "log.closed";
+  seq: number;
+  t: number;
+  reason: "crashed" | "error" | "finished" | "interrupted" | "rejected" | "stopped";
+  detail: string;
+  totals: Totals;
+}
+
+/** Sums over the log. */
+export interface Totals {
+  prompt_tokens: number;
+  cached_tokens: number;
+  completion_tokens: number;
+  num_steps: number;
+  num_preemptions: number;
+  seconds: number;
+}
+
+/** In the waiting line. Said again whenever `position` changes. Position 0 is next. */
+export interface RequestQueued {
+  type: "request.queued";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  position: number;
+  num_waiting: number;
+}
+
+/**
+ * The prompt as ids. `pieces` are the characters each token adds (joined they are the templated text; a token
+ * that ends inside a character has an empty piece, and the one that completes it carries the whole character).
+ */
+export interface RequestTokenized {
+  type: "request.tokenized";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  token_ids: number[];
+  pieces: string[];
+  own: [number, number][];
+  seconds: number;
+}
+
+/** Given a slot. After a preemption a request is admitted again. */
+export interface RequestAdmitted {
+  type: "request.admitted";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  slot: number;
+  num_tokens: number;
+  cached_tokens: number;
+  queue_seconds: number;
+}
+
+/** Lost its slot and blocks because the pool was full; its tokens will be computed again (recompute). */
+export interface RequestPreempted {
+  type: "request.preempted";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  slot: number;
+  num_computed_tokens: number;
+}
+
+/** Ended. `text` is the whole answer (cut at the stop string, without special tokens). */
+export interface RequestFinished {
+  type: "request.finished";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  slot: number | null;
+  reason: "aborted" | "error" | "length" | "stop";
+  stop: string | null;
+  text: string | null;
+  usage: Usage | null;
+  detail: string;
+}
+
+/** Tokens: read, of those found in the cache, and written (the EOS that ended a request included). */
+export interface Usage {
+  prompt_tokens: number;
+  cached_tokens: number;
+  completion_tokens: number;
+}
+
+/** One engine step begins. `phase` is `prefill` if any request in it prefills, else what they all do. */
+export interface StepStarted {
+  type: "step.started";
+  seq: number;
+  t: number;
+  step: number;
+  phase: "decode" | "prefill" | "verify";
+  requests: StepItem[];
+  num_tokens: number;
+  num_waiting: number;
+}
+
+/** One request's share of a step: its tokens `start <= position < stop` are computed. */
+export interface StepItem {
+  request_id: string;
+  sample: number;
+  slot: number;
+  phase: "decode" | "prefill" | "verify";
+  start: number;
+  stop: number;
+}
+
+/** The step is done. Seconds are measured; FLOPs and bytes follow from the shapes (`inference/costs.py`). */
+export interface StepFinished {
+  type: "step.finished";
+  seq: number;
+  t: number;
+  step: number;
+  seconds: number;
+  schedule_seconds: number;
+  forward_seconds: number;
+  sample_seconds: number;
+  num_tokens: number;
+  flops: number;
+  weight_bytes: number;
+  kv_read_bytes: number;
+  kv_written_bytes: number;
+}
+
+/** Fresh blocks at the end of a block table: `block_table[start:start + len(block_ids)] = block_ids`. */
+export interface BlockAllocated {
+  type: "block.allocated";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  block_ids: number[];
+  start: number;
+}
+
+/** Computed blocks found by hash (or forked) enter a block table; `ref_counts` are those after. */
+export interface BlockShared {
+  type: "block.shared";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  block_ids: number[];
+  ref_counts: number[];
+  start: number;
+}
+
+/** Copy-on-write: a shared block was about to be written. */
+export interface BlockCopied {
+  type: "block.copied";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  source_block_id: number;
+  block_id: number;
+  index: number;
+}
+
+/** A request lets its blocks go; `ref_counts` are those after. */
+export interface BlockReleased {
+  type: "block.released";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  block_ids: number[];
+  ref_counts: number[];
+  cached: boolean[];
+}
+
+/** A cached block gives up its contents to be used anew (least recently used first). */
+export interface BlockEvicted {
+  type: "block.evicted";
+  seq: number;
+  t: number;
+  block_id: number;
+}
+
+/** Keys and values of tokens `start <= position < stop` now stand in the cache. */
+export interface KVWritten {
+  type: "kv.written";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  start: number;
+  stop: number;
+}
+
+/**
+ * A token was chosen for `position`. `text` is what it adds to the answer (empty inside a character, and for
+ * special tokens).
+ */
+export interface TokenSampled {
+  type: "token.sampled";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  position: number;
+  id: number;
+  text: string;
+  logprob: number;
+  candidates: Candidate[];
+  rest: number;
+  origin: "bonus" | "draft" | "recovered" | "target";
+  step: number;
+}
+
+/** One of the most likely next tokens. `text` is the token alone (special tokens by their name). */
+export interface Candidate {
+  id: number;
+  text: string;
+  logit: number;
+  probability: number;
+}
+
+/**
+ * Euclidean norms of the keys (after rotary embedding) and values as they stand in the cache.
+ * `shape` of both: [num_layers, num_kv_heads, stop - start].
+ */
+export interface ProbeKV {
+  type: "probe.kv";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  start: number;
+  stop: number;
+  keys: Array;
+  values: Array;
+}
+
+/** A numeric array: `value = decode(data) * scale`, row-major over `shape`, little-endian, base64. */
+export interface Array {
+  dtype: "float16" | "float32" | "uint8";
+  shape: number[];
+  data: string;
+  scale: number;
+}
+
+/** Any event of a log, told apart by `type`. */
+export type AnyEvent =
+  | LogOpened
+  | Snapshot
+  | LogClosed
+  | RequestQueued
+  | RequestTokenized
+  | RequestAdmitted
+  | RequestPreempted
+  | RequestFinished
+  | StepStarted
+  | StepFinished
+  | BlockAllocated
+  | BlockShared
+  | BlockCopied
+  | BlockReleased
+  | BlockEvicted
+  | KVWritten
+  | TokenSampled
+  | ProbeKV;
+
+/** The event of each `type`. */
+export interface EventByType {
+  "log.opened": LogOpened;
+  "snapshot": Snapshot;
+  "log.closed": LogClosed;
+  "request.queued": RequestQueued;
+  "request.tokenized": RequestTokenized;
+  "request.admitted": RequestAdmitted;
+  "request.preempted": RequestPreempted;
+  "request.finished": RequestFinished;
+  "step.started": StepStarted;
+  "step.finished": StepFinished;
+  "block.allocated": BlockAllocated;
+  "block.shared": BlockShared;
+  "block.copied": BlockCopied;
+  "block.released": BlockReleased;
+  "block.evicted": BlockEvicted;
+  "kv.written": KVWritten;
+  "token.sampled": TokenSampled;
+  "probe.kv": ProbeKV;
+}
