@@ -1,0 +1,84 @@
+// Names for moments of a run, as scroll steps say them, resolved to a place in the log.
+//
+//   opened, queued, tokenized, admitted          the request's way in
+//   prefill-start                                the first step that computes our tokens begins
+//   prefill-written                              the prompt's keys and values stand; no token is drawn yet
+//   prefill-end = first-token                    that step is over: its times are known, the first token stands
+//   second-token, token:N, token:P%              the n-th generated token stands (N counts from 1); P% of all of them
+//   finished, closed                             the request ended; the log ended
+
+/** @typedef {import("./log.js").EventLog} EventLog */
+
+/**
+ * Where a moment is, and whether the log has reached it. A moment that has not come stands at the live edge.
+ * @param {EventLog} log
+ * @param {string} name
+ * @returns {{ seq: number, reached: boolean }}
+ */
+export function resolve(log, name) {
+  const seq = find(log, name);
+  if (seq > 0) return { seq, reached: true };
+  return { seq: log.seq, reached: log.complete };
+}
+
+/**
+ * The `seq` of a moment, the live edge where it has not come.
+ * @param {EventLog} log
+ * @param {string} name
+ */
+export function moment(log, name) {
+  return resolve(log, name).seq;
+}
+
+/**
+ * @param {EventLog} log
+ * @param {string} name
+ * @returns {number} 0 where the log does not have it
+ */
+function find(log, name) {
+  const { index } = log;
+  switch (name) {
+    case "opened":
+      return Math.min(log.seq, 1);
+    case "queued":
+      return index.queued;
+    case "tokenized":
+      return index.tokenized;
+    case "admitted":
+      return index.admitted;
+    case "prefill-start":
+      return index.prefillStart;
+    case "prefill-written":
+      return index.prefillWritten;
+    case "prefill-end":
+    case "first-token":
+      return index.tokens[0] ?? 0;
+    case "second-token":
+      return index.tokens[1] ?? 0;
+    case "finished":
+      return index.finished;
+    case "closed":
+      return index.closed;
+  }
+  const match = /^token:(\d+)(%?)$/.exec(name);
+  if (!match) return 0;
+  const number = Number(match[1]);
+  if (match[2] === "") return index.tokens[Math.max(1, number) - 1] ?? 0;
+  // A share of an answer that is still being written is not known yet.
+  if (!index.finished && !log.complete) return 0;
+  const count = index.tokens.length;
+  return index.tokens[Math.min(count, Math.max(1, Math.ceil((count * number) / 100))) - 1] ?? 0;
+}
+
+/**
+ * The place one token before or after `seq`: where arrow keys go. Ends at the log's own ends.
+ * @param {EventLog} log
+ * @param {number} seq
+ * @param {1 | -1} direction
+ */
+export function neighbour(log, seq, direction) {
+  const { tokens, tokenized } = log.index;
+  const stops = tokenized ? [1, tokenized, ...tokens, log.seq] : [1, log.seq];
+  if (direction > 0) return stops.find((stop) => stop > seq) ?? log.seq;
+  return stops.findLast((stop) => stop < seq) ?? Math.min(1, log.seq);
+}

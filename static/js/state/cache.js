@@ -1,0 +1,23 @@
+// This run's keys and values: how many stand, and how large they are where a probe looked.
+
+import { decodeArray } from "./arrays.js";
+import { writeNorms } from "./norms.js";
+
+/** @typedef {import("./types.d.ts").State} State */
+
+/** @param {State} state @param {import("../types/events.d.ts").KVWritten} event */
+export function onKvWritten(state, event) {
+  if (event.request_id !== state.ownId) return;
+  state.cache.numTokens = event.stop;
+  state.cache.bytes = event.stop * (state.opened?.model?.kv_bytes_per_token ?? 0);
+}
+
+/** @param {State} state @param {import("../types/events.d.ts").ProbeKV} event */
+export function onProbeKv(state, event) {
+  if (event.request_id !== state.ownId) return;
+  const [layers, heads] = event.keys.shape;
+  const { norms } = state.cache;
+  norms.layers = layers;
+  norms.heads = heads;
+  writeNorms(norms, event.start, event.stop, decodeArray(event.keys), decodeArray(event.values));
+}

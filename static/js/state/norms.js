@@ -1,0 +1,146 @@
+// Norms of keys and values, one row per (layer, KV head), one place per token. Rows grow by doubling. A place whose
+// norm nobody measured (it came out of the prefix cache) is NaN.
+
+/** @typedef {import("./types.d.ts").Norms} Norms */
+/** @typedef {"keys" | "values"} Which */
+/** @typedef {{ low: Float32Array, high: Float32Array, length: number }} Percentiles one pair per row, over the first `length` places */
+
+const LOW = 0.02;
+const HIGH = 0.98;
+
+/** @type {WeakMap<Norms, Map<string, Percentiles>>} beside the state, since it follows from it */
+const caches = new WeakMap();
+
+/** @returns {Norms} */
+export function createNorms() {
+  return {
+    layers: 0,
+    heads: 0,
+    length: 0,
+    capacity: 0,
+    revision: 0,
+    keys: new Float32Array(0),
+    values: new Float32Array(0),
+  };
+}
+
+/**
+ * @param {Float32Array} old
+ * @param {number} rows
+ * @param {number} before capacity of `old`
+ * @param {number} after
+ */
+function regrow(old, rows, before, after) {
+  const grown = new Float32Array(rows * after).fill(Number.NaN);
+  for (let row = 0; row < rows; row++) grown.set(old.subarray(row * before, (row + 1) * before), row * after);
+  return grown;
+}
+
+/**
+ * Write the places `start <= position < stop` of every row.
+ * @param {Norms} norms
+ * @param {number} start
+ * @param {number} stop
+ * @param {Float32Array} keys `[rows, stop - start]`
+ * @param {Float32Array} values the same
+ */
+export function writeNorms(norms, start, stop, keys, values) {
+  const rows = norms.layers * norms.heads;
+  const width = stop - start;
+  if (stop > norms.capacity) {
+    const capacity = Math.max(64, stop, 2 * norms.capacity);
+    norms.keys = regrow(norms.keys, rows, norms.capacity, capacity);
+    norms.values = regrow(norms.values, rows, norms.capacity, capacity);
+    norms.capacity = capacity;
+  }
+  for (let row = 0; row < rows; row++) {
+    const target = row * norms.capacity + start;
+    for (let i = 0; i < width; i++) {
+      norms.keys[target + i] = keys[row * width + i];
+      norms.values[target + i] = values[row * width + i];
+    }
+  }
+  if (start < norms.length) {
+    norms.revision += 1;
+    caches.delete(norms);
+  }
+  norms.length = Math.max(norms.length, stop);
+}
+
+/**
+ * @param {Norms} norms
+ * @param {Which} which
+ * @param {number} row layer * heads + head
+ * @param {number} position
+ */
+export function normAt(norms, which, row, position) {
+  return position < norms.length ? norms[which][row * norms.capacity + position] : Number.NaN;
+}
+
+/**
+ * The `q` quantile of sorted numbers, linear between neighbours (numpy's default). NaN of none.
+ * @param {ArrayLike<number>} sorted
+ * @param {number} q
+ */
+export function quantile(sorted, q) {
+  if (sorted.length === 0) return Number.NaN;
+  const place = q * (sorted.length - 1);
+  const below = Math.floor(place);
+  const above = Math.min(sorted.length - 1, below + 1);
+  return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
+}
+
+/**
+ * The 2nd and 98th percentile of each row over its first `length` places; the attention sink would drown the rest.
+ * @param {Norms} norms
+ * @param {Which} which
+ * @param {number} [length]
+ * @returns {Percentiles}
+ */
+export function percentiles(norms, which, length = norms.length) {
+  let cache = caches.get(norms);
+  if (!cache) {
+    cache = new Map();
+    caches.set(norms, cache);
+  }
+  const key = `${which}:${length}`;
+  let found = cache.get(key);
+  if (!found) {
+    found = measure(norms, which, length);
+    cache.set(key, found);
+  }
+  return found;
+}
+
+/**
+ * @param {Norms} norms
+ * @param {Which} which
+ * @param {number} length
+ * @returns {Percentiles}
+ */
+function measure(norms, which, length) {
+  const rows = norms.layers * norms.heads;
+  const low = new Float32Array(rows);
+  const high = new Float32Array(rows);
+  for (let row = 0; row < rows; row++) {
+    const from = row * norms.capacity;
+    const sorted = norms[which]
+      .subarray(from, from + length)
+      .filter((value) => !Number.isNaN(value))
+      .sort();
+    low[row] = quantile(sorted, LOW);
+    high[row] = quantile(sorted, HIGH);
+  }
+  return { low, high, length };
+}
+
+/**
+ * A length to scale a growing picture by: it changes seldom (each 1/8 of a doubling, never under 16 places apart), so
+ * that a new place adds a column and does not recolour the rest, and it is a function of the length alone.
+ * @param {number} length
+ */
+export function scaleLength(length) {
+  if (length <= 16) return length;
+  const stride = Math.max(16, 2 ** (Math.floor(Math.log2(length)) - 3));
+  return Math.floor(length / stride) * stride;
+}

@@ -1,0 +1,117 @@
+// What the page knows at one moment of a run. `apply` writes it, everybody else reads it.
+
+import type { Candidate, LogClosed, LogOpened, Snapshot, StepItem, Usage } from "../types/events.d.ts";
+
+export interface Token {
+  /** Also the index in `State.tokens`. */
+  position: number;
+  id: number;
+  /** The characters it adds; empty inside a character and for special tokens. */
+  text: string;
+  kind: "prompt" | "generated";
+  /** Part of the reader's own words; the rest of a prompt is the chat template. */
+  own: boolean;
+  special: boolean;
+  /** Log seconds at which it was there. */
+  t: number;
+  /** `seq` of the event that brought it. */
+  seq: number;
+  /** The engine step that sampled it; null in the prompt. */
+  step: number | null;
+  logprob: number | null;
+  probability: number | null;
+  candidates: Candidate[];
+  rest: number;
+  origin: string | null;
+}
+
+export interface Step {
+  step: number;
+  phase: string;
+  /** Null where this run had no part in the step. */
+  ownPhase: string | null;
+  ownStart: number | null;
+  ownStop: number | null;
+  startedAt: number;
+  finishedAt: number | null;
+  seconds: number | null;
+  scheduleSeconds: number | null;
+  forwardSeconds: number | null;
+  sampleSeconds: number | null;
+  numTokens: number;
+  flops: number | null;
+  weightBytes: number | null;
+  kvReadBytes: number | null;
+  kvWrittenBytes: number | null;
+  items: StepItem[];
+  numRequests: number;
+}
+
+export interface Request {
+  status: "none" | "queued" | "admitted" | "preempted" | "finished";
+  position: number | null;
+  numWaiting: number | null;
+  queuedAt: number | null;
+  tokenizedAt: number | null;
+  tokenizeSeconds: number | null;
+  admittedAt: number | null;
+  queueSeconds: number | null;
+  slot: number | null;
+  numPromptTokens: number;
+  cachedTokens: number;
+  numPreemptions: number;
+  firstTokenAt: number | null;
+  lastTokenAt: number | null;
+  finishedAt: number | null;
+  reason: string | null;
+  stop: string | null;
+  text: string | null;
+  usage: Usage | null;
+  detail: string;
+}
+
+/** Norms of keys and values: `keys[row * capacity + position]`, row = layer * heads + head. NaN: not measured. */
+export interface Norms {
+  layers: number;
+  heads: number;
+  /** Places written so far. */
+  length: number;
+  capacity: number;
+  /** Counts writes over places that already stood (after a preemption): a cached picture must start again. */
+  revision: number;
+  keys: Float32Array;
+  values: Float32Array;
+}
+
+export interface Other {
+  slot: number | null;
+  status: "queued" | "admitted" | "preempted" | "finished";
+  numTokens: number;
+  numComputedTokens: number;
+  blockTable: number[];
+}
+
+export interface State {
+  seq: number;
+  t: number;
+  opened: LogOpened | null;
+  closed: LogClosed | null;
+  snapshot: Snapshot | null;
+  ownId: string | null;
+  request: Request;
+  tokens: Token[];
+  answer: string;
+  steps: Step[];
+  cache: {
+    /** Places of this run that stand in the cache. */
+    numTokens: number;
+    bytes: number;
+    blockTable: number[];
+    /** Blocks taken from the prefix cache. */
+    sharedCount: number;
+    norms: Norms;
+  };
+  pool: { numBlocks: number; refCounts: Map<number, number>; cached: Set<number>; owners: Map<number, string> };
+  others: Map<string, Other>;
+  interTokenSeconds: number[];
+}
