@@ -1,0 +1,108 @@
+// A picture of cells, one texel a cell: painted into one ImageData that is kept, sent to its canvas by the columns that
+// changed, and enlarged by CSS (`image-rendering: pixelated`). Nothing is sent where nothing changed.
+
+/** @typedef {(column: number, row: number) => number} CellColor a packed RGBA word (`palette.pack`) */
+
+export class CellGrid {
+  /** @param {HTMLCanvasElement} canvas */
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.columns = 0;
+    this.rows = 0;
+    /** Columns that stand painted under `#key`. */
+    this.painted = 0;
+    /** Texels sent since the beginning, for tests and timings. */
+    this.uploaded = 0;
+    const context = canvas.getContext("2d");
+    if (!context) throw new Error("no 2d context");
+    this.#context = context;
+  }
+
+  #context;
+  #key = "";
+  /** @type {ImageData | null} */
+  #image = null;
+  /** @type {Uint32Array | null} */
+  #words = null;
+
+  /**
+   * Give it room for `columns` by `rows` cells. What is painted is lost when either changes.
+   * @param {number} columns
+   * @param {number} rows
+   */
+  resize(columns, rows) {
+    if (columns === this.columns && rows === this.rows && this.#image) return;
+    this.columns = columns;
+    this.rows = rows;
+    this.canvas.width = Math.max(1, columns);
+    this.canvas.height = Math.max(1, rows);
+    this.#image = columns && rows ? new ImageData(columns, rows) : null;
+    this.#words = this.#image ? new Uint32Array(this.#image.data.buffer) : null;
+    this.painted = 0;
+    this.#key = "";
+  }
+
+  /**
+   * Make the first `count` columns show `color`. Under the same `key` (whatever else `color` depends on: theme, scale,
+   * layer ...) only columns beyond those that stand are painted; a smaller `count` clears the rest.
+   * @param {number} count
+   * @param {string} key
+   * @param {CellColor} color
+   */
+  update(count, key, color) {
+    const wanted = Math.min(count, this.columns);
+    if (key !== this.#key) {
+      this.#key = key;
+      this.#clear(wanted, this.painted);
+      this.#paint(0, wanted, color);
+    } else if (wanted > this.painted) this.#paint(this.painted, wanted, color);
+    else if (wanted < this.painted) this.#clear(wanted, this.painted);
+    this.painted = wanted;
+  }
+
+  /**
+   * Paint the columns `from <= column < to` again, for a highlight that comes and goes.
+   * @param {number} from
+   * @param {number} to
+   * @param {CellColor} color
+   */
+  repaint(from, to, color) {
+    this.#paint(Math.max(0, from), Math.min(to, this.painted), color);
+  }
+
+  /**
+   * @param {number} from
+   * @param {number} to
+   * @param {CellColor} color
+   */
+  #paint(from, to, color) {
+    const words = this.#words;
+    if (!words || to <= from) return;
+    for (let row = 0; row < this.rows; row++) {
+      const line = row * this.columns;
+      for (let column = from; column < to; column++) words[line + column] = color(column, row);
+    }
+    this.#send(from, to);
+  }
+
+  /**
+   * @param {number} from
+   * @param {number} to
+   */
+  #clear(from, to) {
+    const words = this.#words;
+    if (!words || to <= from) return;
+    for (let row = 0; row < this.rows; row++) words.fill(0, row * this.columns + from, row * this.columns + to);
+    this.#send(from, to);
+  }
+
+  /**
+   * @param {number} from
+   * @param {number} to
+   */
+  #send(from, to) {
+    if (!this.#image) return;
+    this.#context.putImageData(this.#image, 0, 0, from, 0, to - from, this.rows);
+    this.uploaded += (to - from) * this.rows;
+  }
+}

@@ -1,0 +1,235 @@
+// The stage: the project's only requestAnimationFrame. A frame is drawn when something changed (playhead, scroll, size,
+// theme, pointer) or while something is on its way (a room change, the clock, a token growing), and not otherwise.
+//
+// Order within a frame: hands move (scroll and clock set the playhead), then rooms draw, then the rest of the page
+// hears of it. Nobody reads layout in a frame; sizes come from a ResizeObserver.
+
+import { easeOut, Marks } from "./marks.js";
+import { readPalette, themeOf, watchPalette } from "./palette.js";
+
+/** @typedef {import("./types.d.ts").Scene} Scene */
+/** @typedef {import("./types.d.ts").View} View */
+/** @typedef {import("./types.d.ts").Frame} Frame */
+/** @typedef {import("../log/player.js").Player} Player */
+/** @typedef {import("../ui/scroll.js").Place} Place */
+
+const CROSSFADE_MS = 600;
+const MAX_DPR = 2;
+
+/**
+ * How a room change stands after `elapsed` ms: the dots lead, the furniture follows.
+ * @param {number} elapsed
+ * @param {boolean} reduced
+ */
+export function crossfade(elapsed, reduced) {
+  const x = reduced ? 1 : Math.min(1, Math.max(0, elapsed / CROSSFADE_MS));
+  return { dots: easeOut(x / 0.85), leaving: 1 - easeOut(x / 0.55), entering: easeOut((x - 0.3) / 0.7), done: x >= 1 };
+}
+
+/**
+ * @typedef {object} Room
+ * @property {Scene} scene
+ * @property {HTMLElement} layer
+ * @property {any} surfaces
+ */
+
+export class Stage {
+  /**
+   * @param {HTMLElement} root `#stage`
+   * @param {Record<string, Scene>} scenes by slug
+   * @param {{ player: () => Player, beforeFrame: (now: number) => void, reduced: () => boolean, timings?: number[] }} host
+   */
+  constructor(root, scenes, host) {
+    this.root = root;
+    this.scenes = scenes;
+    this.host = host;
+    this.layers = /** @type {HTMLElement} */ (root.querySelector("#layers"));
+    this.marks = new Marks(/** @type {HTMLCanvasElement} */ (root.querySelector("#dots")));
+    const palette = readPalette();
+    /** @type {View} */
+    this.view = {
+      width: 0,
+      height: 0,
+      dpr: 1,
+      theme: themeOf(palette.rgb.ground),
+      reduced: host.reduced(),
+      palette,
+      chapter: "",
+      progress: 0,
+      step: 0,
+      stepProgress: 0,
+      data: {},
+      controls: {},
+      entered: 1,
+      hover: -1,
+    };
+    watchPalette((fresh) => {
+      this.view = { ...this.view, palette: fresh, theme: themeOf(fresh.rgb.ground) };
+      this.marks.recolor();
+      this.invalidate();
+    });
+    new ResizeObserver(([entry]) => this.#resize(entry.contentRect.width, entry.contentRect.height)).observe(root);
+    document.addEventListener("visibilitychange", () => this.invalidate());
+  }
+
+  /** @type {Map<string, Room>} */
+  #rooms = new Map();
+  /** @type {Room | null} */
+  #room = null;
+  /** @type {Room | null} */
+  #leaving = null;
+  #changedAt = Number.NEGATIVE_INFINITY;
+  #scheduled = false;
+  #dirty = { playhead: true, log: true, run: true, view: true, scene: true };
+  /** @type {((frame: Frame) => void)[]} */
+  #listeners = [];
+  /** @type {{ seq: number, state: unknown }} */
+  #drawn = { seq: -1, state: null };
+
+  /** @param {(frame: Frame) => void} listener called once a frame in which something changed, after the drawing */
+  listen(listener) {
+    this.#listeners.push(listener);
+  }
+
+  /** Something changed: draw a frame soon. @param {keyof Frame["changed"]} [what] */
+  invalidate(what = "view") {
+    this.#dirty[what] = true;
+    this.#schedule();
+  }
+
+  #schedule() {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    requestAnimationFrame((now) => this.#frame(now));
+  }
+
+  /**
+   * Where the reader is in the article.
+   * @param {Place} place
+   */
+  setPlace(place) {
+    const { view } = this;
+    if (place.chapter !== view.chapter) this.#change(place.chapter);
+    const { chapter, progress, step, stepProgress, data } = place;
+    this.view = { ...this.view, chapter, progress, step, stepProgress, data };
+    this.#dirty.view = true;
+  }
+
+  /** @param {Partial<View>} part */
+  setView(part) {
+    this.view = { ...this.view, ...part };
+    this.invalidate("view");
+  }
+
+  /** The scene on stage. */
+  get scene() {
+    return this.#room?.scene ?? null;
+  }
+
+  /** Another run is on stage. */
+  rebind() {
+    this.marks.reset();
+    this.view = { ...this.view, hover: -1 };
+    this.#drawn = { seq: -1, state: null };
+    this.invalidate("run");
+  }
+
+  /**
+   * @param {number} width
+   * @param {number} height
+   */
+  #resize(width, height) {
+    const dpr = Math.min(MAX_DPR, globalThis.devicePixelRatio || 1);
+    if (width === this.view.width && height === this.view.height && dpr === this.view.dpr) return;
+    this.view = { ...this.view, width, height, dpr };
+    this.marks.resize(width, height, dpr);
+    this.invalidate("view");
+  }
+
+  /** @param {string} slug */
+  #change(slug) {
+    const next = this.#roomOf(slug);
+    if (next === this.#room) return;
+    if (this.#leaving && this.#leaving !== next) this.#show(this.#leaving, 0);
+    this.#leaving = this.#room;
+    this.#room = next;
+    this.marks.depart();
+    this.#changedAt = this.#leaving ? performance.now() : Number.NEGATIVE_INFINITY;
+    this.invalidate("scene");
+  }
+
+  /**
+   * The room of a chapter, built when it is first needed.
+   * @param {string} slug
+   * @returns {Room | null}
+   */
+  #roomOf(slug) {
+    const known = this.#rooms.get(slug);
+    if (known) return known;
+    const scene = this.scenes[slug];
+    if (!scene) return null;
+    const layer = document.createElement("div");
+    layer.className = "layer";
+    layer.dataset.scene = slug;
+    this.layers.append(layer);
+    const room = { scene, layer, surfaces: scene.mount(layer) };
+    this.#rooms.set(slug, room);
+    return room;
+  }
+
+  /**
+   * @param {Room} room
+   * @param {number} opacity
+   */
+  #show(room, opacity) {
+    room.layer.style.opacity = opacity >= 1 ? "" : String(opacity);
+    room.layer.style.visibility = opacity > 0 ? "" : "hidden";
+  }
+
+  /** @param {number} now */
+  #frame(now) {
+    this.#scheduled = false;
+    const started = performance.now();
+    this.host.beforeFrame(now);
+    const player = this.host.player();
+    const ticked = player.tick(now);
+    const fade = crossfade(now - this.#changedAt, this.view.reduced);
+    const moved = player.seq !== this.#drawn.seq || player.state !== this.#drawn.state;
+    if (moved) this.#dirty.playhead = true;
+    const changed = { ...this.#dirty };
+    const any = ticked || !fade.done || Object.values(changed).some(Boolean);
+    if (any && this.view.width > 0) {
+      this.#dirty = { playhead: false, log: false, run: false, view: false, scene: false };
+      this.#drawn = { seq: player.seq, state: player.state };
+      this.#draw(player, fade, ticked);
+      const frame = { now, state: player.state, view: this.view, t: player.t, changed };
+      for (const listener of this.#listeners) listener(frame);
+    }
+    this.host.timings?.push(performance.now() - started);
+    if (ticked || !fade.done || player.drive === "clock") this.#schedule();
+  }
+
+  /**
+   * @param {Player} player
+   * @param {ReturnType<typeof crossfade>} fade
+   * @param {boolean} moving
+   */
+  #draw(player, fade, moving) {
+    const room = this.#room;
+    if (this.#leaving) {
+      this.#show(this.#leaving, fade.done ? 0 : fade.leaving);
+      if (fade.done) this.#leaving = null;
+    }
+    if (!room) return;
+    this.#show(room, this.#leaving ? fade.entering : 1);
+    const view = this.view.entered === fade.entering ? this.view : { ...this.view, entered: fade.entering };
+    this.view = view;
+    room.scene.draw(room.surfaces, [player.state], view, player.t);
+    this.marks.draw(room.scene.places(player.state, view), player.state, view, {
+      t: player.t,
+      speed: player.speed,
+      moving: moving && !view.reduced,
+      travelled: fade.dots,
+    });
+  }
+}

@@ -1,0 +1,65 @@
+// Words on a canvas: the page's own faces, fitted to a width.
+
+/** @typedef {{ size?: number, weight?: number, face?: "sans" | "serif" | "mono", color?: string, align?: CanvasTextAlign, baseline?: CanvasTextBaseline, width?: number }} Style */
+
+const FACES = {
+  sans: '"Inter Variable", "Inter", system-ui, sans-serif',
+  serif: '"Source Serif 4 Variable", "Source Serif 4", Georgia, serif',
+  mono: '"JetBrains Mono Variable", "JetBrains Mono", ui-monospace, monospace',
+};
+
+/**
+ * @param {Style} style
+ */
+export function font({ size = 12, weight = 400, face = "sans" } = {}) {
+  return `${weight} ${size}px ${FACES[face]}`;
+}
+
+/**
+ * `text`, cut with an ellipsis where it is wider than `width` in the context's current font.
+ * @param {CanvasRenderingContext2D} context
+ * @param {string} text
+ * @param {number} width
+ */
+export function fit(context, text, width) {
+  if (context.measureText(text).width <= width) return text;
+  const characters = [...text];
+  let low = 0;
+  let high = characters.length;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (context.measureText(`${characters.slice(0, middle).join("")}…`).width <= width) low = middle;
+    else high = middle - 1;
+  }
+  return low ? `${characters.slice(0, low).join("")}…` : "";
+}
+
+/**
+ * Draw one line of text.
+ * @param {CanvasRenderingContext2D} context
+ * @param {string} text
+ * @param {number} x
+ * @param {number} y
+ * @param {Style} [style]
+ * @returns {number} its width
+ */
+export function label(context, text, x, y, style = {}) {
+  context.font = font(style);
+  context.textAlign = style.align ?? "left";
+  context.textBaseline = style.baseline ?? "alphabetic";
+  if (style.color) context.fillStyle = style.color;
+  const fitted = style.width === undefined ? text : fit(context, text, style.width);
+  context.fillText(fitted, x, y);
+  return context.measureText(fitted).width;
+}
+
+/**
+ * A token as it can be seen: white space and line ends get a sign, nothing is nothing.
+ * @param {string} text
+ */
+export function visible(text) {
+  return text
+    .replaceAll("\n", "⏎")
+    .replaceAll("\t", "⇥")
+    .replace(/^ +| +$/g, (run) => "·".repeat(run.length));
+}

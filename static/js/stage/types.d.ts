@@ -1,0 +1,86 @@
+// Between the stage and a room.
+
+import type { State } from "../state/types.d.ts";
+
+export type Rgb = readonly [number, number, number];
+
+/** The colours of the current theme by what they mean, as CSS text and as numbers. */
+export interface Palette {
+  css: Record<ColorName, string>;
+  rgb: Record<ColorName, Rgb>;
+}
+
+export type ColorName =
+  | "ground"
+  | "panel"
+  | "line"
+  | "ink"
+  | "muted"
+  | "prefill"
+  | "decode"
+  | "draft"
+  | "accepted"
+  | "rejected"
+  | "shared"
+  | "idle";
+
+/** Everything a picture depends on besides the state and the time. */
+export interface View {
+  /** Stage, in CSS pixels. */
+  width: number;
+  height: number;
+  /** Canvas pixels to a CSS pixel, at most 2. */
+  dpr: number;
+  theme: "dark" | "light";
+  reduced: boolean;
+  palette: Palette;
+  /** Slug of the chapter on stage. */
+  chapter: string;
+  /** How far through the chapter the reader is, 0 to 1. */
+  progress: number;
+  /** Index of the active step, and how far towards the next one, 0 to 1. */
+  step: number;
+  stepProgress: number;
+  /** Numbers of the steps' `data-view`, interpolated from step to step; other values are those of the active step. */
+  data: Record<string, any>;
+  /** Values of the chapter's inputs by their `data-control`. */
+  controls: Record<string, any>;
+  /** 0 to 1 while this chapter comes on stage, 1 once it stands. */
+  entered: number;
+  /** Position of the token under the pointer or focus, -1 for none. */
+  hover: number;
+}
+
+export interface Hit {
+  text: string;
+  /** Moment that a click goes to. */
+  seq: number | null;
+}
+
+export interface Table {
+  caption: string;
+  columns: string[];
+  rows: (string | number)[][];
+}
+
+/** A room. `S` is whatever `mount` returns. */
+export interface Scene<S = any> {
+  mount(layer: HTMLElement): S;
+  /** x, y, r of each token in CSS pixels of the stage; r 0 hides a token. */
+  places(state: State, view: View): Float32Array;
+  draw(surfaces: S, states: State[], view: View, t: number): void;
+  hit(x: number, y: number, state: State, view: View): Hit | null;
+  describe(state: State, view?: View): string;
+  table(state: State): Table;
+  unmount?(surfaces: S): void;
+}
+
+/** What the rest of the page hears once a frame in which something changed. */
+export interface Frame {
+  now: number;
+  state: State;
+  view: View;
+  /** Playhead, log seconds. */
+  t: number;
+  changed: { playhead: boolean; log: boolean; run: boolean; view: boolean; scene: boolean };
+}
