@@ -1,0 +1,114 @@
+"""The engine against ``transformers.generate``: same model, dtype, prompts and process, taking turns so that a machine
+that slows down slows both; and what saying events costs, step by alternate step."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from inference.models import Model, load_model
+
+from benchmarks.figures import Figure, at_least, median, under
+from inference import Engine, EngineConfig, SamplingParams
+from inference.events import Event, encode
+
+PROMPTS = (
+    "Give me a simple recipe for tomato soup.",
+    "Why is the sky blue?",
+    "Write a haiku about the sea.",
+    "Explain what a hash table is to a child.",
+    "Write a Python function that reverses a string.",
+    "What is the capital of France, and what is it known for?",
+    "List five animals that live in the desert.",
+    "Translate to French: the cat sleeps on the sofa.",
+)
+NEW_TOKENS = 64
+ROUNDS = 5
+
+
+def _generate_rate(model: Model, prompts: list[list[int]]) -> float:
+    """Tokens a second of ``transformers.generate``, one prompt after the other."""
+    start = time.perf_counter()
+    written = 0
+    for ids in prompts:
+        inputs = torch.tensor([ids], device=model.device)
+        out = model.module.generate(
+            inputs,
+            attention_mask=torch.ones_like(inputs),
+            do_sample=False,
+            min_new_tokens=NEW_TOKENS,
+            max_new_tokens=NEW_TOKENS,
+            pad_token_id=min(model.eos_token_ids, default=0),
+        )
+        written += out.shape[1] - len(ids)
+    return written / (time.perf_counter() - start)
+
+
+def _engine_rate(engine: Engine, prompts: list[list[int]]) -> float:
+    """Tokens a second of the engine over ``prompts`` given at once."""
+    params = SamplingParams(temperature=0.0, max_tokens=NEW_TOKENS, ignore_eos=True)
+    start = time.perf_counter()
+    outputs = engine.generate(prompts, params)
+    return sum(len(output.token_ids) for output in outputs) / (time.perf_counter() - start)
+
+
+def _event_cost(model: Model, prompts: list[list[int]], streams: int) -> float:
+    """Per cent of a decode step spent on events that are encoded and kept and that nobody reads: the median step with
+    a listener against the median step without one, on alternate steps of the same requests."""
+    kept: list[bytes] = []
+
+    def listener(event: Event) -> None:
+        kept.append(encode(event))
+
+    engine = Engine(model, EngineConfig(enable_prefix_caching=False), on_event=None)
+    params = SamplingParams(temperature=0.0, max_tokens=400, ignore_eos=True)
+    for ids in prompts[:streams]:
+        engine.add_request(ids, params)
+    engine.step()
+    seconds: tuple[list[float], list[float]] = ([], [])
+    turn = 0
+    while engine.has_unfinished_requests():
+        engine.on_event = listener if turn else None
+        start = time.perf_counter()
+        engine.step()
+        seconds[turn].append(time.perf_counter() - start)
+        turn = 1 - turn
+    # Neighbours in time see the same cache length and the same noise: compare them pair by pair.
+    gaps = [(said - silent) / silent for silent, said in zip(*seconds, strict=False)]
+    return 100 * median(gaps)
+
+
+def run(model_name: str = "smollm2-135m") -> list[Figure]:
+    """Measure and return the figures; the model's modules are shared, so both sides multiply the same weights."""
+    model = load_model(model_name)
+    reference = load_model(model_name)  # its own module: the engine replaces the attention of the one that it is given
+    prompts = [model.tokenizer.encode_chat(text).token_ids for text in PROMPTS]
+    kept: list[bytes] = []
+    engine = Engine(model, EngineConfig(enable_prefix_caching=False), on_event=lambda event: kept.append(encode(event)))
+    _generate_rate(reference, prompts[:1])
+    _engine_rate(engine, prompts[:1])
+    single, eight, theirs = [], [], []
+    for turn in range(ROUNDS):
+        theirs.append(_generate_rate(reference, prompts[turn : turn + 1]))
+        single.append(_engine_rate(engine, prompts[turn : turn + 1]))
+        eight.append(_engine_rate(engine, prompts))
+    dtype = model.card.dtype
+    return [
+        Figure(f"transformers.generate, single stream, {dtype}", median(theirs), "tok/s"),
+        Figure(f"engine, single stream, {dtype}", median(single), "tok/s"),
+        Figure(f"engine, eight streams, {dtype}", median(eight), "tok/s"),
+        at_least(
+            "engine / transformers.generate, single stream",
+            median([a / b for a, b in zip(single, theirs, strict=True)]),
+            "x",
+            1.0,
+        ),
+        at_least(
+            "engine, eight streams / single stream",
+            median([a / b for a, b in zip(eight, single, strict=True)]),
+            "x",
+            4.0,
+        ),
+        under("events with nobody watching, one stream", _event_cost(model, prompts, 1), "% of a step", 1.0),
+        under("events with nobody watching, eight streams", _event_cost(model, prompts, 8), "% of a step", 1.0),
+    ]
