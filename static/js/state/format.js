@@ -1,0 +1,48 @@
+// Numbers as people read them: three significant digits, SI units, a thin gap between number and unit.
+
+const GAP = "\u202f";
+
+/**
+ * Three significant digits, never an exponent, thousands apart.
+ * @param {number} value
+ */
+export function significant(value) {
+  const size = Math.abs(value);
+  const digits =
+    size === 0 || size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : Math.min(6, 2 - Math.floor(Math.log10(size)));
+  return value.toLocaleString("en", { minimumFractionDigits: 0, maximumFractionDigits: digits });
+}
+
+/**
+ * @param {number} value
+ * @param {string} unit
+ * @param {string[]} [prefixes] of 1, 1e3, 1e6 ...
+ */
+export function si(value, unit, prefixes = ["", "k", "M", "G", "T", "P"]) {
+  let step = 0;
+  let rest = value;
+  while (Math.abs(rest) >= 999.5 && step < prefixes.length - 1) {
+    rest /= 1000;
+    step += 1;
+  }
+  return `${significant(rest)}${GAP}${prefixes[step]}${unit}`;
+}
+
+/** @param {number} value */
+export const bytes = (value) => si(value, "B");
+
+/** @param {number} value */
+export const count = (value) => Math.round(value).toLocaleString("en");
+
+/** @param {number} value in [0, 1] */
+export function percent(value) {
+  if (value > 0 && value < 0.0005) return `<${GAP}0.1${GAP}%`;
+  return `${significant(100 * value)}${GAP}%`;
+}
+
+/** @param {number} value */
+export function seconds(value) {
+  if (Math.abs(value) < 0.0009995) return `${significant(value * 1e6)}${GAP}µs`;
+  if (Math.abs(value) < 0.9995) return `${significant(value * 1e3)}${GAP}ms`;
+  return `${significant(value)}${GAP}s`;
+}
