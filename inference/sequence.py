@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+
 import msgspec
+
+from inference.events import FinishReason, Usage
+
+MAX_SEED = 2**63 - 1
 
 
 class SamplingParams(msgspec.Struct, kw_only=True, frozen=True):
@@ -20,3 +28,111 @@ class SamplingParams(msgspec.Struct, kw_only=True, frozen=True):
     n: int = 1
     ignore_eos: bool = False
     drafter: str | None = None
+
+    def validate(self) -> None:
+        """Raise ``ValueError`` that names the field and its range."""
+        _within("max_tokens", self.max_tokens, 1, None)
+        _within("temperature", self.temperature, 0.0, 100.0)
+        _within("top_p", self.top_p, 0.0, 1.0, above=True)
+        _within("top_k", self.top_k, 0, None)
+        _within("min_p", self.min_p, 0.0, 1.0)
+        _within("repetition_penalty", self.repetition_penalty, 0.0, 100.0, above=True)
+        if self.seed is not None:
+            _within("seed", self.seed, 0, MAX_SEED)
+        if any(not isinstance(stop, str) or not stop for stop in self.stop):
+            raise ValueError("stop must hold strings of at least one character")
+        if self.n != 1:
+            raise ValueError(f"n must be 1 (this engine draws one sample a request), got {self.n}")
+        if self.drafter is not None:
+            raise ValueError(f"drafter must be null (this engine has no drafter loaded), got {self.drafter!r}")
+
+
+def _within(name: str, value: float, low: float, high: float | None, *, above: bool = False) -> None:
+    """Raise unless ``low <= value <= high`` (``low < value`` where ``above``); NaN and wrong types never pass."""
+    expected = f"must be {'above' if above else 'at least'} {low:g}" + (
+        f" and at most {high:g}" if high is not None else ""
+    )
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{name} {expected}, got {value!r}")
+    if isinstance(low, int) and not isinstance(value, int):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    if value < low or (above and value == low) or (high is not None and value > high):
+        raise ValueError(f"{name} {expected}, got {value!r}")
+
+
+class SequenceStatus(Enum):
+    """Where a sequence stands. A preempted one waits again."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Sequence:
+    """One sequence of tokens and how far the cache has got with it.
+
+    ::
+
+        token_ids:  [ prompt ................ | generated ........ ]
+                      0      num_prompt_tokens           num_tokens
+        in cache:   [ cached | computed ... ]                          num_computed_tokens <= num_tokens
+    """
+
+    request_id: str
+    token_ids: list[int]
+    params: SamplingParams
+    arrival: int
+    """Counts requests: the line is first come, first served."""
+    queued_at: float
+    """Monotonic seconds of the last time it joined the line."""
+    num_prompt_tokens: int = 0
+    cache_salt: str = ""
+    num_public_tokens: int = 0
+    probes: frozenset[str] = frozenset()
+    status: SequenceStatus = SequenceStatus.WAITING
+    slot: int | None = None
+    num_computed_tokens: int = 0
+    num_cached_tokens: int = 0
+    """Prompt tokens that its first admission found in the prefix cache."""
+    num_preemptions: int = 0
+    position: int | None = None
+    """Place in the waiting line as last told."""
+    admitted: bool = field(default=False)
+    """Whether it ever had a slot."""
+
+    def __post_init__(self) -> None:
+        self.num_prompt_tokens = len(self.token_ids)
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.token_ids)
+
+    @property
+    def num_output_tokens(self) -> int:
+        return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(
+            prompt_tokens=self.num_prompt_tokens,
+            cached_tokens=self.num_cached_tokens,
+            completion_tokens=self.num_output_tokens,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestOutput:
+    """What a request has produced so far. ``token_ids`` are the generated ones, cumulative, with the EOS that ended
+    it; ``text`` is cumulative too, without special tokens and cut at the stop string."""
+
+    request_id: str
+    index: int
+    token_ids: list[int]
+    text: str
+    finish_reason: FinishReason | None
+    usage: Usage
+
+    @property
+    def finished(self) -> bool:
+        return self.finish_reason is not None

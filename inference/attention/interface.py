@@ -1,0 +1,178 @@
+"""How a Hugging Face model reads and writes our paged cache.
+
+transformers lets a model call any registered function in place of its attention. Ours gets all tokens of a step packed
+into one row ``[1, T]`` and, as the keyword ``kv``, the step's context: where each token's key and value go, and which
+blocks each sequence reads. Everything that can be computed once a step is computed here once, not once a layer.
+
+Causality, sliding windows, soft-caps and sinks are ours to honour, because no mask function is registered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import AttentionInterface
+
+from inference.attention.reference import attend, causal_mask
+
+NAME = "openkitchen_paged"
+
+
+class KVCache:
+    """Keys and values of all layers and blocks as one tensor,
+    ``[layers, blocks, block_size, 2, kv_heads, head_dim]``: a block is contiguous, so one gather brings both."""
+
+    def __init__(
+        self,
+        num_layers: int,
+        num_blocks: int,
+        block_size: int,
+        num_kv_heads: int,
+        head_dim: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.block_size = block_size
+        self.tensor = torch.zeros(
+            num_layers, num_blocks, block_size, 2, num_kv_heads, head_dim, dtype=dtype, device=device
+        )
+        flat = self.tensor.flatten(1, 2)
+        self.blocks = list(self.tensor.unbind(0))
+        """Per layer: [blocks, block_size, 2, kv_heads, head_dim]."""
+        self.keys = [layer[:, 0] for layer in flat.unbind(0)]
+        """Per layer: [slots, kv_heads, head_dim]."""
+        self.values = [layer[:, 1] for layer in flat.unbind(0)]
+
+    def norms(self, slots: torch.Tensor) -> torch.Tensor:
+        """Euclidean norms of what stands in ``slots``: [2 (keys, values), layers, kv_heads, slots], float32."""
+        gathered = self.tensor.flatten(1, 2).index_select(1, slots).float()
+        return torch.linalg.vector_norm(gathered, dim=-1).permute(2, 0, 3, 1)
+
+
+@dataclass(slots=True)
+class Span:
+    """Several consecutive tokens of one sequence: rows ``first:last`` of the pack, ``start`` the first's position."""
+
+    first: int
+    last: int
+    start: int
+    blocks: torch.Tensor
+    masks: dict[int | None, torch.Tensor | None] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        return self.start + self.last - self.first
+
+    def mask(self, sliding_window: int | None) -> torch.Tensor | None:
+        """[queries, length], or None where plain top-left causality is right."""
+        if sliding_window not in self.masks:
+            plain = self.start == 0 and (sliding_window is None or sliding_window >= self.length)
+            positions = torch.arange(self.start, self.length, device=self.blocks.device)
+            self.masks[sliding_window] = None if plain else causal_mask(positions, self.length, sliding_window)
+        return self.masks[sliding_window]
+
+
+@dataclass(slots=True)
+class Singles:
+    """One token each of several sequences of like length: rows ``first:last``, block tables padded to the longest."""
+
+    first: int
+    last: int
+    positions: torch.Tensor
+    blocks: torch.Tensor
+    """[sequences * blocks_each]; what padding points to is masked."""
+    length: int
+    """Of the longest."""
+    masks: dict[int | None, torch.Tensor | None] = field(default_factory=dict)
+
+    def mask(self, sliding_window: int | None) -> torch.Tensor | None:
+        """[sequences, 1, 1, length], or None where all see everything."""
+        if sliding_window not in self.masks:
+            alone = self.last - self.first == 1 and (sliding_window is None or sliding_window >= self.length)
+            mask = None if alone else causal_mask(self.positions, self.length, sliding_window)[:, None, None]
+            self.masks[sliding_window] = mask
+        return self.masks[sliding_window]
+
+
+@dataclass(slots=True)
+class StepContext:
+    """What the attention of one step needs to know, the same for every layer."""
+
+    cache: KVCache
+    slots: torch.Tensor
+    """[T]: where in the cache each packed token's key and value go."""
+    singles: list[Singles]
+    spans: list[Span]
+
+
+def paged_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    kv: StepContext,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Write this layer's keys and values, then attend. ``query`` [1, heads, T, dim] -> [1, T, heads, dim]."""
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    kv.cache.keys[layer].index_copy_(0, kv.slots, key[0].transpose(0, 1))
+    kv.cache.values[layer].index_copy_(0, kv.slots, value[0].transpose(0, 1))
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    blocks = kv.cache.blocks[layer]
+    if len(kv.singles) + len(kv.spans) == 1:
+        part = (kv.singles or kv.spans)[0]
+        return _attend_part(part, query, blocks, scaling, sliding_window, softcap, s_aux), None
+    output = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
+    for part in (*kv.singles, *kv.spans):
+        rows = query[:, :, part.first : part.last]
+        output[:, part.first : part.last] = _attend_part(part, rows, blocks, scaling, sliding_window, softcap, s_aux)
+    return output, None
+
+
+def _attend_part(
+    part: Singles | Span,
+    query: torch.Tensor,
+    blocks: torch.Tensor,
+    scaling: float,
+    sliding_window: int | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+) -> torch.Tensor:
+    """``query`` [1, heads, rows, dim] -> [1, rows, heads, dim]."""
+    _, heads, rows, dim = query.shape
+    batch = rows if isinstance(part, Singles) else 1
+    gathered = blocks.index_select(0, part.blocks).view(batch, -1, 2, *blocks.shape[3:])[:, : part.length]
+    key, value = gathered.permute(2, 0, 3, 1, 4).unbind(0)
+    mask = part.mask(sliding_window)
+    if isinstance(part, Singles):
+        query = (
+            query.transpose(0, 2).transpose(1, 2) if softcap is None and sinks is None else query.permute(2, 1, 0, 3)
+        )
+        if softcap is None and sinks is None:
+            # The heads that share a key head are its queries: nothing needs repeating, and no two of them differ in mask.
+            query = query.reshape(rows, key.shape[1], heads // key.shape[1], dim)
+            attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+        else:
+            attended = attend(query, key, value, mask, scaling, softcap=softcap, sinks=sinks)
+        return attended.reshape(1, rows, heads, dim)
+    if softcap is None and sinks is None:
+        attended = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=heads != key.shape[1]
+        )
+    else:
+        if mask is None:
+            mask = causal_mask(torch.arange(part.start, part.length, device=key.device), part.length, None)
+        attended = attend(query, key, value, mask, scaling, softcap=softcap, sinks=sinks)
+    return attended.transpose(1, 2)
+
+
+AttentionInterface.register(NAME, paged_attention)

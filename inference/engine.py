@@ -1,0 +1,456 @@
+"""The engine: requests go in, steps are made, tokens come out. It owns no policy of its own.
+
+Who runs is the scheduler's matter, which block holds what the block manager's, the tensors the model runner's, and the
+draw the sampler's. What this file does is to keep them in step, turn ids into text, end what has ended, and say it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Collection, Sequence as Seq
+from dataclasses import dataclass
+
+import msgspec
+import torch
+
+from inference.block_manager import BlockManager, IntegrityError
+from inference.costs import step_costs
+from inference.events import (
+    Array,
+    Candidate,
+    EngineCard,
+    Event,
+    FinishReason,
+    KVWritten,
+    ProbeKV,
+    RequestFinished,
+    RequestTokenized,
+    Snapshot,
+    SnapshotRequest,
+    StepFinished,
+    StepStarted,
+    TokenSampled,
+)
+from inference.model_runner import ModelRunner
+from inference.models import Model
+from inference.sampler import Sampled, Sampler
+from inference.scheduler import ContinuousScheduler, ScheduledItem
+from inference.sequence import RequestOutput, SamplingParams, Sequence, SequenceStatus
+from inference.tokenizer import IncrementalDetokenizer
+
+DEFAULT_MAX_MODEL_LEN = 4096
+PROBES = frozenset({"kv"})
+
+
+class EngineConfig(msgspec.Struct, frozen=True):
+    """How the engine is set up, in the field's own words. ``max_model_len`` None: the model's, at most 4,096."""
+
+    block_size: int = 16
+    num_blocks: int = 512
+    max_num_seqs: int = 8
+    max_num_batched_tokens: int = 512
+    policy: str = "continuous"
+    enable_prefix_caching: bool = True
+    drafter: str | None = None
+    num_speculative_tokens: int = 4
+    max_model_len: int | None = None
+
+    def validate(self) -> None:
+        """Raise ``ValueError`` that names the field and what it may be."""
+        for name in ("block_size", "num_blocks", "max_num_seqs", "max_num_batched_tokens", "num_speculative_tokens"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if self.max_model_len is not None and (not isinstance(self.max_model_len, int) or self.max_model_len < 2):
+            raise ValueError(f"max_model_len must be a whole number of at least 2, got {self.max_model_len!r}")
+        if self.policy != "continuous":
+            raise ValueError(f"policy must be 'continuous' (the only one this engine has), got {self.policy!r}")
+        if self.drafter is not None:
+            raise ValueError(f"drafter must be None (this engine has none), got {self.drafter!r}")
+
+
+@dataclass(slots=True)
+class _Answer:
+    """The text of a request as it grows."""
+
+    detokenizer: IncrementalDetokenizer
+    text: str = ""
+    stop: str | None = None
+
+    def add(self, piece: str, stops: tuple[str, ...]) -> str:
+        """Append ``piece``; cut at the first stop string, which may span tokens. What of ``piece`` remains."""
+        before = len(self.text)
+        self.text += piece
+        found = [
+            (place, stop) for stop in stops if (place := self.text.find(stop, max(0, before - len(stop) + 1))) >= 0
+        ]
+        if found:
+            place, self.stop = min(found)
+            self.text = self.text[:place]
+        return self.text[before:]
+
+
+class Engine:
+    """Serves one model. Not thread-safe: one thread calls it."""
+
+    def __init__(
+        self, model: Model, config: EngineConfig | None = None, on_event: Callable[[Event], None] | None = None
+    ) -> None:
+        config = config or EngineConfig()
+        config.validate()
+        self.model = model
+        self.config = config
+        self.max_model_len = min(config.max_model_len or DEFAULT_MAX_MODEL_LEN, model.card.max_model_len)
+        self._on_event = on_event
+        self._says = on_event is not None
+        emit = self._emit if self._says else None
+        self._blocks = BlockManager(
+            config.num_blocks, config.block_size, enable_prefix_caching=config.enable_prefix_caching, emit=emit
+        )
+        self._scheduler = ContinuousScheduler(
+            self._blocks,
+            max_num_seqs=config.max_num_seqs,
+            max_num_batched_tokens=config.max_num_batched_tokens,
+            clock=time.monotonic,
+            emit=emit,
+        )
+        self._runner = ModelRunner(model, self._blocks)
+        self._sampler = Sampler(model.card.vocab_size, torch.device(model.device))
+        self._sequences: dict[str, Sequence] = {}
+        self._answers: dict[str, _Answer] = {}
+        self._aborted: list[RequestOutput] = []
+        self._arrivals = itertools.count()
+        self._num_steps = 0
+
+    # ---- requests --------------------------------------------------------------------------------------------------
+
+    def add_request(
+        self,
+        prompt: str | Seq[int],
+        params: SamplingParams | None = None,
+        *,
+        request_id: str | None = None,
+        cache_salt: str = "",
+        num_public_tokens: int = 0,
+        own: list[tuple[int, int]] | None = None,
+        pieces: list[str] | None = None,
+        tokenize_seconds: float = 0.0,
+        probes: Collection[str] = (),
+    ) -> str:
+        """Queue a prompt: text as it is (no template), or token ids. Returns the request's id.
+
+        ``cache_salt`` keeps its cached blocks apart from those of other salts, except for blocks wholly inside the
+        first ``num_public_tokens``. ``own``: the half-open token ranges that are the reader's own text (None: all).
+        ``pieces`` and ``tokenize_seconds``: what the caller's tokenizing gave, for ``request.tokenized``.
+        Raises ``ValueError`` for what can never be served.
+        """
+        params = params or SamplingParams()
+        params.validate()
+        if unknown := set(probes) - PROBES:
+            raise ValueError(f"probes must be among {sorted(PROBES)}, got {sorted(unknown)}")
+        arrival = next(self._arrivals)
+        request_id = f"request-{arrival}" if request_id is None else request_id
+        if request_id in self._sequences:
+            raise ValueError(f"request_id {request_id!r} is already in the engine")
+        started = time.monotonic()
+        token_ids = self._token_ids(prompt)
+        if isinstance(prompt, str):
+            tokenize_seconds = time.monotonic() - started
+        self._check_fits(len(token_ids), params.max_tokens)
+        sequence = Sequence(
+            request_id=request_id,
+            token_ids=token_ids,
+            params=params,
+            arrival=arrival,
+            queued_at=time.monotonic(),
+            cache_salt=cache_salt,
+            num_public_tokens=num_public_tokens,
+            probes=frozenset(probes),
+        )
+        self._answers[request_id] = _Answer(IncrementalDetokenizer(self.model.tokenizer, prompt_ids=token_ids))
+        self._sequences[request_id] = sequence
+        self._scheduler.add(sequence)
+        if self._says:
+            self._emit(
+                RequestTokenized(
+                    request_id=request_id,
+                    token_ids=list(token_ids),
+                    pieces=self.model.tokenizer.pieces(token_ids) if pieces is None else pieces,
+                    own=[(0, len(token_ids))] if own is None else own,
+                    seconds=tokenize_seconds,
+                )
+            )
+        return request_id
+
+    def _token_ids(self, prompt: str | Seq[int]) -> list[int]:
+        if isinstance(prompt, str):
+            try:
+                prompt.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise ValueError(f"prompt has a lone surrogate at character {error.start}, which is not text") from None
+            token_ids = self.model.tokenizer.encode(prompt)
+        else:
+            token_ids = list(prompt)
+            vocab_size = self.model.card.vocab_size
+            for token in token_ids:
+                if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < vocab_size:
+                    raise ValueError(f"prompt must hold token ids from 0 to {vocab_size - 1}, got {token!r}")
+        if not token_ids:
+            raise ValueError("prompt must have at least one token")
+        return token_ids
+
+    def _check_fits(self, num_prompt_tokens: int, max_tokens: int) -> None:
+        total = num_prompt_tokens + max_tokens
+        if total > self.max_model_len:
+            raise ValueError(
+                f"prompt of {num_prompt_tokens} tokens plus max_tokens of {max_tokens} is over max_model_len "
+                f"({self.max_model_len})"
+            )
+        # The last token drawn is never computed, so it needs no room.
+        needed, there = self._blocks.num_blocks_for(total - 1), self.config.num_blocks
+        if needed > there:
+            raise ValueError(
+                f"prompt of {num_prompt_tokens} tokens plus max_tokens of {max_tokens} needs {needed} blocks and the "
+                f"pool has {there}"
+            )
+
+    def abort(self, request_id: str) -> bool:
+        """End a request now. False, and nothing done, if the engine does not have it (any more)."""
+        sequence = self._sequences.get(request_id)
+        if sequence is None:
+            return False
+        self._finish(sequence, "aborted")
+        self._aborted.append(self._output(sequence, "aborted"))
+        self._forget(sequence)
+        self._scheduler.tell_positions()
+        return True
+
+    def has_unfinished_requests(self) -> bool:
+        return bool(self._sequences)
+
+    # ---- steps -----------------------------------------------------------------------------------------------------
+
+    def step(self) -> list[RequestOutput]:
+        """Make one step of the model. Returns what each request that got a token, or was aborted, has now."""
+        outputs, self._aborted = self._aborted, []
+        started = time.perf_counter()
+        items = self._scheduler.schedule()
+        if not items:
+            return outputs
+        self._num_steps += 1
+        if self._says:
+            self._say_started(items)
+        scheduled = time.perf_counter()
+        logits = self._runner.execute(items)
+        computed = time.perf_counter()
+        for item in items:
+            self._mark_computed(item)
+        sampling = time.perf_counter()
+        samplers = [item.sequence for item in items if item.samples]
+        drawn = [] if logits is None else self._sampler.sample(logits, samplers, describe=self._says)
+        reasons = [self._accept(sequence, sampled) for sequence, sampled in zip(samplers, drawn, strict=True)]
+        sampled_at = time.perf_counter()
+        if self._says:
+            self._say_finished(items, len(drawn), started, scheduled, computed, sampling, sampled_at)
+        for sequence, reason in zip(samplers, reasons, strict=True):
+            if reason is not None:
+                self._finish(sequence, reason)
+            outputs.append(self._output(sequence, reason))
+            if reason is not None:
+                self._forget(sequence)
+        return outputs
+
+    def generate(
+        self, prompts: str | Seq[str | Seq[int]], params: SamplingParams | Seq[SamplingParams] | None = None
+    ) -> list[RequestOutput]:
+        """Answer all ``prompts`` and block until done; outputs in their order."""
+        if isinstance(prompts, str):
+            prompts = [prompts]
+        each = params if params is not None and not isinstance(params, SamplingParams) else [params] * len(prompts)
+        request_ids: list[str] = []
+        try:
+            for prompt, its_params in zip(prompts, each, strict=True):
+                request_ids.append(self.add_request(prompt, its_params))
+        except ValueError:
+            for request_id in request_ids:
+                self.abort(request_id)
+            raise
+        missing, finished = set(request_ids), {}
+        while missing:
+            for output in self.step():
+                if output.finished and output.request_id in missing:
+                    missing.remove(output.request_id)
+                    finished[output.request_id] = output
+        return [finished[request_id] for request_id in request_ids]
+
+    def _mark_computed(self, item: ScheduledItem) -> None:
+        sequence = item.sequence
+        sequence.num_computed_tokens = item.stop
+        self._blocks.mark_computed(sequence.request_id, sequence.token_ids, item.stop)
+        if self._says:
+            self._emit(KVWritten(request_id=sequence.request_id, start=item.start, stop=item.stop))
+            if "kv" in sequence.probes:
+                norms = self._runner.norms(item).half()
+                keys, values = (Array.pack(part.numpy().tobytes(), "float16", list(part.shape)) for part in norms)
+                self._emit(
+                    ProbeKV(request_id=sequence.request_id, start=item.start, stop=item.stop, keys=keys, values=values)
+                )
+
+    def _accept(self, sequence: Sequence, sampled: Sampled) -> FinishReason | None:
+        """Append a drawn token, say it, and tell whether it ends the sequence."""
+        params, answer = sequence.params, self._answers[sequence.request_id]
+        sequence.token_ids.append(sampled.id)
+        ended = not params.ignore_eos and sampled.id in self.model.eos_token_ids
+        full = sequence.num_output_tokens >= params.max_tokens
+        piece = "" if ended else answer.detokenizer.push(sampled.id)
+        if ended or full:
+            piece += answer.detokenizer.flush()
+        text = answer.add(piece, params.stop)
+        if self._says:
+            token_text = self.model.tokenizer.token_text
+            self._emit(
+                TokenSampled(
+                    request_id=sequence.request_id,
+                    position=sequence.num_tokens - 1,
+                    id=sampled.id,
+                    text=text,
+                    logprob=sampled.logprob,
+                    candidates=[
+                        Candidate(id=token, text=token_text(token), logit=logit, probability=probability)
+                        for token, logit, probability in sampled.candidates
+                    ],
+                    rest=sampled.rest,
+                    step=self._num_steps,
+                )
+            )
+        if ended or answer.stop is not None:
+            return "stop"
+        return "length" if full else None
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        answer = self._answers[sequence.request_id]
+        if self._says:
+            self._emit(
+                RequestFinished(
+                    request_id=sequence.request_id,
+                    slot=sequence.slot,
+                    reason=reason,
+                    stop=answer.stop,
+                    text=answer.text,
+                    usage=sequence.usage,
+                )
+            )
+        self._scheduler.remove(sequence)
+
+    def _forget(self, sequence: Sequence) -> None:
+        self._sampler.forget(sequence.request_id)
+        del self._answers[sequence.request_id]
+        del self._sequences[sequence.request_id]
+
+    def _output(self, sequence: Sequence, reason: FinishReason | None) -> RequestOutput:
+        return RequestOutput(
+            request_id=sequence.request_id,
+            index=0,
+            token_ids=sequence.token_ids[sequence.num_prompt_tokens :],
+            text=self._answers[sequence.request_id].text,
+            finish_reason=reason,
+            usage=sequence.usage,
+        )
+
+    # ---- saying ----------------------------------------------------------------------------------------------------
+
+    def _emit(self, event: Event) -> None:
+        assert self._on_event is not None
+        event.t = time.monotonic()
+        self._on_event(event)
+
+    def _say_started(self, items: list[ScheduledItem]) -> None:
+        phase = "prefill" if any(item.phase == "prefill" for item in items) else items[0].phase
+        self._emit(
+            StepStarted(
+                step=self._num_steps,
+                phase=phase,
+                requests=[item.describe() for item in items],
+                num_tokens=sum(item.stop - item.start for item in items),
+                num_waiting=len(self._scheduler.waiting),
+            )
+        )
+
+    def _say_finished(
+        self,
+        items: list[ScheduledItem],
+        num_logits: int,
+        started: float,
+        scheduled: float,
+        computed: float,
+        sampling: float,
+        sampled: float,
+    ) -> None:
+        costs = step_costs(
+            self.model.card, [(item.start, item.stop) for item in items], num_logits, self.model.dtype.itemsize
+        )
+        self._emit(
+            StepFinished(
+                step=self._num_steps,
+                seconds=time.perf_counter() - started,
+                schedule_seconds=scheduled - started,
+                forward_seconds=computed - scheduled,
+                sample_seconds=sampled - sampling,
+                num_tokens=sum(item.stop - item.start for item in items),
+                flops=costs.flops,
+                weight_bytes=costs.weight_bytes,
+                kv_read_bytes=costs.kv_read_bytes,
+                kv_written_bytes=costs.kv_written_bytes,
+            )
+        )
+
+    def snapshot(self, request_id: str) -> Snapshot:
+        """What is already there, for the log of ``request_id``: the other requests, and the pool."""
+        pool = self._blocks.pool
+        requests = []
+        for sequence in self._sequences.values():
+            if sequence.request_id != request_id:
+                table = self._blocks.tables.get(sequence.request_id)
+                requests.append(
+                    SnapshotRequest(
+                        request_id=sequence.request_id,
+                        sample=0,
+                        slot=sequence.slot,
+                        num_tokens=sequence.num_tokens,
+                        num_computed_tokens=sequence.num_computed_tokens,
+                        block_ids=list(table.block_ids) if table else [],
+                    )
+                )
+        return Snapshot(
+            t=time.monotonic(),
+            request_id=request_id,
+            requests=requests,
+            num_blocks=pool.num_blocks,
+            num_free_blocks=len(pool.free),
+            cached_block_ids=list(pool.cached),
+        )
+
+    @property
+    def card(self) -> EngineCard:
+        """The configuration as logs carry it."""
+        config = self.config
+        return EngineCard(
+            block_size=config.block_size,
+            num_blocks=config.num_blocks,
+            max_num_seqs=config.max_num_seqs,
+            max_num_batched_tokens=config.max_num_batched_tokens,
+            max_model_len=self.max_model_len,
+            policy=config.policy,
+            enable_prefix_caching=config.enable_prefix_caching,
+        )
+
+    def check_integrity(self) -> None:
+        """Raise ``IntegrityError`` unless every block and slot is accounted for."""
+        self._blocks.check_integrity()
+        self._scheduler.check_integrity()
+        known = {s.request_id for s in (*self._scheduler.waiting, *self._scheduler.running)}
+        if known != self._sequences.keys() or known != self._answers.keys():
+            raise IntegrityError("requests of the engine and of the scheduler differ")
+        if any(s.status is SequenceStatus.FINISHED for s in self._sequences.values()):
+            raise IntegrityError("a finished request is still in the engine")

@@ -1,0 +1,135 @@
+"""Draws tokens. The order of the cuts is the field's: repetition penalty, temperature, top-k, top-p, min-p.
+
+Every request has a random generator of its own, so that what it draws does not depend on who shares its steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from inference.sequence import Sequence
+
+NUM_CANDIDATES = 8
+_PREFIX = 256
+"""Most nuclei fit into this many tokens; only the others pay for sorting the whole vocabulary."""
+
+
+@dataclass(slots=True)
+class Sampled:
+    """A drawn token, and what the model itself thought (temperature 1, before any cut): its log-probability, the most
+    likely ``candidates`` as (id, logit, probability), and the ``rest`` of the mass."""
+
+    id: int
+    logprob: float
+    candidates: list[tuple[int, float, float]]
+    rest: float
+
+
+class Sampler:
+    """Draws the next token of several sequences from their logits."""
+
+    def __init__(self, vocab_size: int, device: torch.device) -> None:
+        self._num_candidates = min(NUM_CANDIDATES, vocab_size)
+        self._device = device
+        self._generators: dict[str, torch.Generator] = {}
+
+    def forget(self, request_id: str) -> None:
+        self._generators.pop(request_id, None)
+
+    @torch.inference_mode()
+    def sample(self, logits: torch.Tensor, sequences: list[Sequence], *, describe: bool = True) -> list[Sampled]:
+        """One token for each row of ``logits`` [n, vocab] float32. Without ``describe`` the model's own opinion is
+        not worked out (logprob 0, no candidates)."""
+        greedy = logits.argmax(dim=-1).tolist()
+        ids = [
+            token if _is_plain(sequence) else self._draw(row, sequence)
+            for token, row, sequence in zip(greedy, logits, sequences, strict=True)
+        ]
+        if not describe:
+            return [Sampled(token, 0.0, [], 0.0) for token in ids]
+        log_sum = logits.logsumexp(dim=-1)
+        chosen = logits.gather(1, torch.tensor(ids, device=self._device).unsqueeze(1)).squeeze(1) - log_sum
+        top_logits, top_ids = logits.topk(self._num_candidates, dim=-1)
+        probabilities = (top_logits - log_sum.unsqueeze(1)).exp()
+        rest = (1.0 - probabilities.sum(dim=-1)).clamp(min=0.0)
+        rows = zip(
+            ids,
+            chosen.tolist(),
+            top_ids.tolist(),
+            top_logits.tolist(),
+            probabilities.tolist(),
+            rest.tolist(),
+            strict=True,
+        )
+        return [Sampled(i, c, list(zip(ti, tl, p, strict=True)), r) for i, c, ti, tl, p, r in rows]
+
+    def _draw(self, row: torch.Tensor, sequence: Sequence) -> int:
+        params = sequence.params
+        if params.repetition_penalty != 1.0:
+            row = penalize(row, sequence.token_ids, params.repetition_penalty)
+        if params.temperature == 0.0:
+            return int(row.argmax())
+        scores, ids = cut(row / params.temperature, params.top_k, params.top_p, params.min_p)
+        cumulative = scores.double().softmax(dim=-1).cumsum(dim=-1)
+        generator = self._generator(sequence)
+        uniform = torch.rand((), dtype=torch.float64, generator=generator).to(self._device) * cumulative[-1]
+        index = int(torch.searchsorted(cumulative, uniform, right=True))
+        index = min(index, len(cumulative) - 1)
+        return index if ids is None else int(ids[index])
+
+    def _generator(self, sequence: Sequence) -> torch.Generator:
+        generator = self._generators.get(sequence.request_id)
+        if generator is None:
+            generator = torch.Generator()
+            if sequence.params.seed is None:
+                generator.seed()
+            else:
+                generator.manual_seed(sequence.params.seed)
+            self._generators[sequence.request_id] = generator
+        return generator
+
+
+def _is_plain(sequence: Sequence) -> bool:
+    return sequence.params.temperature == 0.0 and sequence.params.repetition_penalty == 1.0
+
+
+def penalize(row: torch.Tensor, token_ids: list[int], penalty: float) -> torch.Tensor:
+    """Make every token that occurs in ``token_ids`` less likely: logits divided by ``penalty`` if positive, else
+    multiplied (CTRL, Keskar et al. 2019; as in transformers, the prompt counts too)."""
+    seen = torch.tensor(token_ids, device=row.device).unique()
+    scores = row[seen]
+    return row.index_copy(0, seen, torch.where(scores < 0, scores * penalty, scores / penalty))
+
+
+def cut(row: torch.Tensor, top_k: int, top_p: float, min_p: float) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What may be drawn from one row of scores: the scores that survive the cuts, most likely first, and their ids
+    (None: all of them, in the vocabulary's order)."""
+    ids: torch.Tensor | None = None
+    if 0 < top_k < len(row):
+        kth = row.topk(top_k).values[-1]
+        ids = (row >= kth).nonzero().squeeze(1)
+        row = row[ids]
+    if top_p < 1.0:
+        row, order = _nucleus(row, top_p)
+        ids = order if ids is None else ids[order]
+    if min_p > 0.0:
+        keep = (row - row.max()).exp() >= min_p
+        ids = keep.nonzero().squeeze(1) if ids is None else ids[keep]
+        row = row[keep]
+    return row, ids
+
+
+def _nucleus(row: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The fewest most likely scores that together hold at least ``top_p`` of the mass, and their places."""
+    log_sum = row.logsumexp(dim=-1)
+    size = min(_PREFIX, len(row))
+    while True:
+        scores, order = row.topk(size) if size < len(row) else row.sort(descending=True, stable=True)
+        mass = (scores - log_sum).exp().double().cumsum(dim=-1)
+        if size == len(row) or mass[-1] >= top_p:
+            break
+        size = len(row)
+    keep = int((mass < top_p).sum()) + 1
+    return scores[:keep], order[:keep]

@@ -1,0 +1,199 @@
+"""What the next step computes: continuous batching under one budget of tokens.
+
+Running sequences that only need their next token go first, then prompts that are partly through, then the waiting line,
+first come, first served. A prompt takes what the budget leaves it (chunked prefill), so one step mixes both. When
+the pool is full, the newest running sequence gives up its slot and blocks and goes back to the front of the line; its
+tokens are computed again later, as far as the prefix cache has forgotten them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from inference.block_manager import BlockManager, IntegrityError
+from inference.events import Event, Phase, RequestAdmitted, RequestPreempted, RequestQueued, StepItem
+from inference.sequence import Sequence, SequenceStatus
+
+
+@dataclass(slots=True)
+class ScheduledItem:
+    """A sequence's share of a step: tokens ``start <= position < stop``."""
+
+    sequence: Sequence
+    start: int
+    stop: int
+    phase: Phase
+
+    @property
+    def samples(self) -> bool:
+        """Whether its last logits are wanted: only when everything the sequence holds is then computed."""
+        return self.stop == self.sequence.num_tokens
+
+    def describe(self) -> StepItem:
+        slot = self.sequence.slot
+        assert slot is not None
+        return StepItem(
+            request_id=self.sequence.request_id, sample=0, slot=slot, phase=self.phase, start=self.start, stop=self.stop
+        )
+
+
+class ContinuousScheduler:
+    """Who runs, who waits, and what the next step computes."""
+
+    def __init__(
+        self,
+        blocks: BlockManager,
+        *,
+        max_num_seqs: int,
+        max_num_batched_tokens: int,
+        clock: Callable[[], float],
+        emit: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+        """In order of arrival."""
+        self._blocks = blocks
+        self._max_num_batched_tokens = max_num_batched_tokens
+        # Every running sequence gets a token a step: more slots than the budget has tokens would starve somebody.
+        self._num_slots = min(max_num_seqs, max_num_batched_tokens)
+        self._free_slots = list(range(self._num_slots))
+        self._clock = clock
+        self._emit = emit
+
+    # ---- the line --------------------------------------------------------------------------------------------------
+
+    def add(self, sequence: Sequence) -> None:
+        self.waiting.append(sequence)
+        self.tell_positions()
+
+    def remove(self, sequence: Sequence) -> None:
+        """It ended: free its slot and blocks, or its place in the line."""
+        if sequence.status is SequenceStatus.RUNNING:
+            self._vacate(sequence)
+        else:
+            self.waiting.remove(sequence)
+        sequence.status = SequenceStatus.FINISHED
+
+    def tell_positions(self) -> None:
+        """Say ``request.queued`` for everyone whose place in the line changed."""
+        if self._emit is None:
+            return
+        for position, sequence in enumerate(self.waiting):
+            if sequence.position != position:
+                sequence.position = position
+                self._emit(
+                    RequestQueued(request_id=sequence.request_id, position=position, num_waiting=len(self.waiting))
+                )
+
+    # ---- one step --------------------------------------------------------------------------------------------------
+
+    def schedule(self) -> list[ScheduledItem]:
+        """The next step's items, decodes first. Admits and preempts on the way."""
+        items: list[ScheduledItem] = []
+        num_waiting = len(self.waiting)
+        budget = self._schedule_running(items)
+        if len(self.waiting) == num_waiting:  # after a preemption nobody new may take the blocks it made room with
+            self._schedule_waiting(items, budget)
+        self.tell_positions()
+        return items
+
+    def _schedule_running(self, items: list[ScheduledItem]) -> int:
+        """Add running sequences, preempting where blocks run out; what is left of the budget."""
+        decodes = [s for s in self.running if s.num_tokens - s.num_computed_tokens == 1]
+        prefills = [s for s in self.running if s.num_tokens - s.num_computed_tokens > 1]
+        for sequence in decodes + prefills:
+            if sequence.status is not SequenceStatus.RUNNING or not self._make_room(sequence, items):
+                continue
+            budget = self._max_num_batched_tokens - sum(item.stop - item.start for item in items)
+            if budget == 0:
+                break
+            items.append(self._item(sequence, budget))
+        return self._max_num_batched_tokens - sum(item.stop - item.start for item in items)
+
+    def _make_room(self, sequence: Sequence, items: list[ScheduledItem]) -> bool:
+        """Blocks for every token the sequence holds, at the expense of the newest. False if that is itself."""
+        while not self._blocks.grow(sequence.request_id, sequence.num_tokens):
+            victim = self.running[-1]
+            items[:] = [item for item in items if item.sequence is not victim]
+            self._preempt(victim)
+            if victim is sequence:
+                return False
+        return True
+
+    def _schedule_waiting(self, items: list[ScheduledItem], budget: int) -> None:
+        while self.waiting and self._free_slots and budget > 0:
+            sequence = self.waiting[0]
+            num_cached = self._blocks.admit(
+                sequence.request_id,
+                sequence.token_ids,
+                salt=sequence.cache_salt,
+                num_public_tokens=sequence.num_public_tokens,
+            )
+            if num_cached is None:
+                return
+            self._admit(sequence, num_cached)
+            items.append(self._item(sequence, budget))
+            budget -= items[-1].stop - items[-1].start
+
+    def _item(self, sequence: Sequence, budget: int) -> ScheduledItem:
+        start = sequence.num_computed_tokens
+        stop = min(sequence.num_tokens, start + budget)
+        decodes = start >= sequence.num_prompt_tokens and start == sequence.num_tokens - 1
+        return ScheduledItem(sequence, start, stop, "decode" if decodes else "prefill")
+
+    # ---- slots -----------------------------------------------------------------------------------------------------
+
+    def _admit(self, sequence: Sequence, num_cached: int) -> None:
+        self.waiting.popleft()
+        sequence.slot = heapq.heappop(self._free_slots)
+        sequence.status = SequenceStatus.RUNNING
+        sequence.position = None
+        sequence.num_computed_tokens = num_cached
+        if not sequence.admitted:
+            sequence.admitted = True
+            sequence.num_cached_tokens = num_cached
+        self.running.append(sequence)
+        if self._emit:
+            self._emit(
+                RequestAdmitted(
+                    request_id=sequence.request_id,
+                    slot=sequence.slot,
+                    num_tokens=sequence.num_tokens,
+                    cached_tokens=num_cached,
+                    queue_seconds=self._clock() - sequence.queued_at,
+                )
+            )
+
+    def _preempt(self, sequence: Sequence) -> None:
+        slot, num_computed_tokens = sequence.slot, sequence.num_computed_tokens
+        assert slot is not None
+        if self._emit:
+            self._emit(
+                RequestPreempted(request_id=sequence.request_id, slot=slot, num_computed_tokens=num_computed_tokens)
+            )
+        self._vacate(sequence)
+        sequence.status = SequenceStatus.WAITING
+        sequence.num_computed_tokens = 0
+        sequence.num_preemptions += 1
+        sequence.queued_at = self._clock()
+        self.waiting.appendleft(sequence)
+
+    def _vacate(self, sequence: Sequence) -> None:
+        assert sequence.slot is not None
+        self.running.remove(sequence)
+        self._blocks.release(sequence.request_id)
+        heapq.heappush(self._free_slots, sequence.slot)
+        sequence.slot = None
+
+    def check_integrity(self) -> None:
+        """Raise ``IntegrityError`` unless slots and block tables are those of the running sequences."""
+        slots = [sequence.slot for sequence in self.running]
+        if sorted([*self._free_slots, *(slot for slot in slots if slot is not None)]) != list(range(self._num_slots)):
+            raise IntegrityError(f"slots {slots} held and {self._free_slots} free must part {self._num_slots}")
+        if {sequence.request_id for sequence in self.running} != self._blocks.tables.keys():
+            raise IntegrityError("block tables must be those of the running sequences")
+        if [s.arrival for s in self.running] != sorted(s.arrival for s in self.running):
+            raise IntegrityError("running sequences must stand in order of arrival")
