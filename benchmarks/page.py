@@ -1,0 +1,176 @@
+"""The page in Chromium: from Enter to the first painted token, from sampled to painted, its weight, its frames."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+from playwright.sync_api import Browser, CDPSession, Page, Response
+
+from benchmarks.browser import FrameWork, chromium
+from benchmarks.figures import Figure, median, percentile, under
+from benchmarks.served import Served
+
+RUNS = 15
+# Fifty tokens of the reader's own, by the default model's tokenizer; the chat template comes on top. The first words
+# differ from run to run, and every run has a visitor of its own, so that no run finds another's blocks in the cache.
+PROMPT = (
+    "{first}, please tell me in plain words how a small kitchen can cook a warm soup for eight hungry guests in one "
+    "evening, which pots it should use, and what ought to be prepared early in the morning so that nobody waits."
+)
+FIRST_WORDS = "Friend Cook Reader Guest Baker Waiter Farmer Sailor Pilot Doctor Painter Writer Singer Gardener Teacher"
+
+# Watches from outside: when Enter went down, and when the frame that holds a token's text had been painted. The message
+# posted from the animation callback is handled after that frame's rendering.
+WATCH = """
+(() => {
+  const watch = (window.__watch = { enter: 0, painted: {} });
+  const now = () => performance.timeOrigin + performance.now();
+  document.addEventListener("keydown", (event) => { if (event.key === "Enter") watch.enter = now(); }, true);
+  const seen = new Set();
+  const note = () => {
+    const fresh = [];
+    for (const span of document.querySelectorAll("#answer [data-position]")) {
+      const position = span.dataset.position;
+      if (!seen.has(position)) { seen.add(position); fresh.push(position); }
+    }
+    if (fresh.length === 0) return;
+    requestAnimationFrame(() => {
+      const channel = new MessageChannel();
+      channel.port1.onmessage = () => { const at = now(); for (const p of fresh) watch.painted[p] ??= at; };
+      channel.port2.postMessage(null);
+    });
+  };
+  document.addEventListener("DOMContentLoaded", () => {
+    const options = { childList: true, subtree: true, characterData: true };
+    new MutationObserver(note).observe(document.querySelector("#answer"), options);
+  });
+  window.__watchReset = () => { seen.clear(); watch.painted = {}; watch.enter = 0; };
+})();
+"""
+
+
+def _ask(page: Page, prompt: str) -> str:
+    """Type, press Enter, wait for the end; the run's id."""
+    page.fill("#prompt-form textarea", prompt)
+    page.evaluate("window.__watchReset()")
+    page.press("#prompt-form textarea", "Enter")
+    page.wait_for_function("new URL(location.href).searchParams.has('run')", timeout=30_000)
+    page.wait_for_function("window.__kitchen.state().closed !== null", timeout=120_000)
+    page.wait_for_timeout(200)  # the last frame's message
+    run_id: str = page.evaluate("new URL(location.href).searchParams.get('run')")
+    return run_id
+
+
+def _latency(browser: Browser, served: Served) -> list[Figure]:
+    """Milliseconds; both clocks are this machine's Unix time."""
+    parts: dict[str, list[float]] = {name: [] for name in ("enter", "tokenizer", "queue", "prefill", "paint", "post")}
+    delays: list[float] = []
+    prompt_tokens = 0
+    for first in FIRST_WORDS.split()[:RUNS]:
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        page = context.new_page()
+        page.add_init_script(WATCH)
+        page.goto(served.url)
+        page.wait_for_function("window.__kitchen?.state().opened")
+        run_id = _ask(page, PROMPT.format(first=first))
+        events = served.events(run_id)
+        watch: dict[str, Any] = page.evaluate("window.__watch")
+        context.close()
+        by_type = {event["type"]: event for event in reversed(events)}
+        opened_at = by_type["log.opened"]["opened_at"]
+        prompt_tokens = len(by_type["request.tokenized"]["token_ids"])
+        sampled = {e["position"]: 1000 * (opened_at + e["t"]) for e in events if e["type"] == "token.sampled"}
+        painted = {int(position): at for position, at in watch["painted"].items() if int(position) in sampled}
+        first_position = min(sampled)
+        parts["enter"].append(painted[first_position] - watch["enter"])
+        parts["post"].append(1000 * (opened_at + by_type["request.queued"]["t"]) - watch["enter"])
+        parts["tokenizer"].append(1000 * by_type["request.tokenized"]["seconds"])
+        parts["queue"].append(1000 * by_type["request.admitted"]["queue_seconds"])
+        parts["prefill"].append(1000 * by_type["step.finished"]["seconds"])
+        parts["paint"].append(painted[first_position] - sampled[first_position])
+        delays += [painted[position] - sampled[position] for position in painted]
+    return [
+        under(f"Enter to first painted token, p50 ({prompt_tokens} tokens read)", median(parts["enter"]), "ms", 1000),
+        Figure("  of it: key to the engine's line", median(parts["post"]), "ms"),
+        Figure("  of it: tokenizer", median(parts["tokenizer"]), "ms"),
+        Figure("  of it: queue", median(parts["queue"]), "ms"),
+        Figure("  of it: prefill and sampling", median(parts["prefill"]), "ms"),
+        Figure("  of it: sampled to painted", median(parts["paint"]), "ms"),
+        under(f"sampled to painted, p95 of {len(delays)} tokens", percentile(delays, 95), "ms", 100),
+    ]
+
+
+def _weight(browser: Browser, served: Served) -> list[Figure]:
+    """Kilobytes (1,000 bytes), gzip level 6, of everything the article asks for before a run."""
+    bodies: dict[str, tuple[str, bytes]] = {}
+
+    def keep(response: Response) -> None:
+        kind = response.request.resource_type
+        path = response.url.removeprefix(served.url)
+        if kind in ("script", "stylesheet") or path.endswith(".jsonl.gz"):
+            bodies[path] = (kind, response.body())
+
+    page = browser.new_page()
+    page.on("response", keep)
+    page.goto(served.url, wait_until="networkidle")
+    page.wait_for_function("window.__kitchen?.state().opened")
+    page.wait_for_timeout(500)
+    page.close()
+    code = sum(len(gzip.compress(body, 6)) for kind, body in bodies.values() if kind in ("script", "stylesheet"))
+    recording = sum(len(body) for path, (_, body) in bodies.items() if path.endswith(".jsonl.gz"))
+    return [
+        under("script and style before a run, gzip", code / 1000, "kB", 150),
+        under("first recording", recording / 1000, "kB", 300),
+    ]
+
+
+def _throttle(page: Page, rate: int) -> CDPSession:
+    session = page.context.new_cdp_session(page)
+    session.send("Emulation.setCPUThrottlingRate", {"rate": rate})
+    return session
+
+
+def _scroll_through(page: Page, seconds: float) -> None:
+    """Roll the wheel from the top to the foot of the article."""
+    height: int = page.evaluate("document.documentElement.scrollHeight")
+    page.mouse.move(200, 450)
+    ticks = int(seconds * 20)
+    for _ in range(ticks):
+        page.mouse.wheel(0, height / ticks)
+        page.wait_for_timeout(50)
+
+
+def _frames(browser: Browser, served: Served, throttle: int) -> list[Figure]:
+    """Milliseconds of main-thread work a frame, while a run streams and while the article is scrolled."""
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.add_init_script(WATCH)
+    page.goto(served.url)
+    page.wait_for_function("window.__kitchen?.state().opened")
+    _throttle(page, throttle)
+    with FrameWork(page) as streaming:
+        _ask(page, PROMPT.format(first="Throttled" if throttle > 1 else "Plain"))
+    with FrameWork(page) as scrolling:
+        _scroll_through(page, 12)
+    page.close()
+    words = f"at {throttle}x CPU throttle" if throttle > 1 else "unthrottled"
+    figures = []
+    for name, frames in (("streaming", streaming), ("scrolling", scrolling)):
+        label = f"p95 of {len(frames.total)} frames, {name}, {words}"
+        if throttle == 1:
+            figures.append(under(f"main-thread work, {label}", percentile(frames.total, 95), "ms", 16))
+        figures.append(under(f"scripting alone, {label}", percentile(frames.scripting, 95), "ms", 16))
+    return figures
+
+
+def run() -> list[Figure]:
+    with Served() as served, chromium() as browser:
+        figures = [
+            *_latency(browser, served),
+            *_weight(browser, served),
+            *_frames(browser, served, 1),
+            *_frames(browser, served, 4),
+        ]
+    with Served(wait_ready=False) as again:
+        figures.append(under("start to a served page, everything installed", again.seconds_to_page, "s", 5))
+    return figures

@@ -1,0 +1,35 @@
+"""What `openkitchen bench` runs, and how it prints and keeps the figures."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+PARTS = {
+    "engine": "the engine against transformers.generate, and what events cost",
+    "sockets": "what a socket reader costs a step",
+    "page": "from Enter to paint, page weight, frames (needs Chromium)",
+}
+
+
+def run(parts: Iterable[str] = PARTS, *, json_file: Path | None = None) -> bool:
+    """Measure the named parts one after the other; prints a line a figure. True when every bound is met."""
+    figures = []
+    for part in parts:
+        print(f"# {part}: {PARTS[part]}", flush=True)
+        for figure in importlib.import_module(f"benchmarks.{part}").run():
+            print(figure.line(), flush=True)
+            figures.append(figure)
+    if json_file is not None:
+        from inference.roofline import processor_name
+
+        report = {
+            "measured_at": time.time(),
+            "machine": processor_name(),
+            "figures": [figure.as_dict() for figure in figures],
+        }
+        json_file.write_text(json.dumps(report, indent=2) + "\n")
+    return all(figure.met is not False for figure in figures)
