@@ -1,0 +1,158 @@
+// 05 kv-hall: the reader walks the hall. Keys on the left wall, values on the right, one texel a cell.
+
+import { t as say } from "../ui/messages.js";
+import { cameraOf, cellAt, lengthAt, scaleAt, seats } from "./hall.js";
+import { placeTable, wordOf, wordsAt } from "./hall_words.js";
+import { clamp, room } from "./room.js";
+import { bytes } from "./units.js";
+import { Walls } from "./walls.js";
+
+/** @typedef {import("../state/types.d.ts").State} State */
+/** @typedef {import("../stage/types.d.ts").View} View */
+/** @typedef {import("./hall.js").Camera} Camera */
+/** @typedef {{ walls: Walls, legend: HTMLElement, meter: HTMLElement, formula: HTMLElement, sign: HTMLElement, floors: HTMLElement[] }} Surfaces */
+
+/** The playhead of the frame being drawn: `places` and `hit` must use the camera that `draw` used. */
+let playhead = 0;
+
+/** Signs along the near edge of the left wall. */
+const NUM_FLOOR_SIGNS = 4;
+
+/**
+ * @param {HTMLElement} parent
+ * @param {string} tag
+ * @param {string} className
+ */
+function add(parent, tag, className) {
+  const element = document.createElement(tag);
+  element.className = className;
+  parent.append(element);
+  return element;
+}
+
+/** @param {HTMLElement} element @param {string} text */
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** @param {View} view */
+const walkOf = (view) => clamp((view.data.walk ?? 0) * Number(view.controls.walk ?? 1));
+
+/** @param {State} state @param {View} view */
+const camera = (state, view) => cameraOf(room(view), lengthAt(state, playhead), walkOf(view));
+
+/**
+ * The layer and head that are lit: the reader's choice, where the step lets them choose.
+ * @param {State} state
+ * @param {View} view
+ */
+function lookOf(state, view) {
+  const { layers, heads } = state.cache.norms;
+  const chosen = (view.data.focus ?? 0) > 0.5;
+  /** @param {unknown} value @param {number} most */
+  const pick = (value, most) => (chosen ? Math.min(most, Math.round(Number(value ?? 0))) - 1 : -1);
+  return {
+    focus: { layer: pick(view.controls.layer, layers), head: pick(view.controls.head, heads) },
+    raw: view.controls.raw ? clamp(view.data.walk ?? 0) : 0,
+    fog: 0.94,
+  };
+}
+
+/** @type {import("../stage/types.d.ts").Scene<Surfaces>} */
+export default {
+  mount(layer) {
+    const walls = new Walls(layer);
+    const legend = add(layer, "div", "hall-legend");
+    const keys = add(legend, "p", "hall-side");
+    add(keys, "b", "").textContent = say("Keys");
+    keys.append(` ${say("left wall")}`);
+    const values = add(legend, "p", "hall-side");
+    add(values, "b", "").textContent = say("Values");
+    values.append(` ${say("right wall")}`);
+    write(add(legend, "p", "hall-note"), say("brightness: length of the vector, each row on its own scale"));
+    const reading = add(layer, "div", "hall-meter");
+    write(add(reading, "p", "hall-note"), say("the hall weighs"));
+    const meter = add(reading, "p", "hall-bytes");
+    const formula = add(reading, "p", "hall-note");
+    const sign = add(layer, "p", "hall-sign");
+    const floors = Array.from({ length: NUM_FLOOR_SIGNS }, () => add(layer, "p", "hall-floor-sign"));
+    return { walls, legend, meter, formula, sign, floors };
+  },
+
+  places(state, view) {
+    return seats(camera(state, view), state.tokens.length, room(view).narrow ? 5 : 7);
+  },
+
+  draw(surfaces, [state], view, t) {
+    playhead = view.reduced ? Number.POSITIVE_INFINITY : t;
+    const at = camera(state, view);
+    const look = lookOf(state, view);
+    surfaces.walls.draw(state, view, at, look, t);
+    const { left } = room(view);
+    surfaces.legend.style.left = `${left}px`;
+    const { layers, heads } = state.cache.norms;
+    write(surfaces.meter, bytes(state.cache.bytes));
+    write(
+      surfaces.formula,
+      say("%(places)s places × %(layers)s layers × %(heads)s KV heads", { places: state.cache.numTokens, layers, heads }),
+    );
+    drawSign(surfaces.sign, state, at, walkOf(view));
+    drawFloors(surfaces.floors, state, view, at, look.focus.layer);
+  },
+
+  hit: (x, y, state, view) => wordsAt(cellAt(camera(state, view), x, y), state),
+
+  describe(state) {
+    const { numTokens } = state.cache;
+    const read = Math.min(numTokens, state.request.numPromptTokens);
+    if (!numTokens) return say("The hall is dark: nothing has been computed yet.");
+    return say(
+      "The hall holds %(places)s places, %(read)s blue from the prompt and %(written)s gold from the answer: %(bytes)s of keys and values.",
+      { places: numTokens, read, written: numTokens - read, bytes: bytes(state.cache.bytes) },
+    );
+  },
+
+  table: placeTable,
+};
+
+/**
+ * The word that the reader stands before.
+ * @param {HTMLElement} sign
+ * @param {State} state
+ * @param {Camera} at
+ * @param {number} walk
+ */
+function drawSign(sign, state, at, walk) {
+  const place = clamp(Math.floor(at.edge) - 1, 0, state.tokens.length - 1);
+  const target = walk > 0.97 ? 0 : place;
+  const token = state.tokens[target];
+  sign.hidden = !token;
+  if (!token) return;
+  write(sign, say("place %(place)s “%(word)s”", { place: target + 1, word: wordOf(state, target) }));
+  sign.dataset.kind = token.kind;
+  const scale = scaleAt(at, target + 0.5);
+  const y = at.y + at.rise * scale;
+  sign.style.transform = `translate(${at.x}px, ${y}px) translate(18px, -50%)`;
+}
+
+/**
+ * Which layer is at which height, along the near edge of the left wall.
+ * @param {HTMLElement[]} signs
+ * @param {State} state
+ * @param {View} view
+ * @param {Camera} at
+ * @param {number} chosen
+ */
+function drawFloors(signs, state, view, at, chosen) {
+  const { layers } = state.cache.norms;
+  const area = room(view);
+  signs.forEach((sign, i) => {
+    const layer = chosen >= 0 ? chosen : Math.round((i * (layers - 1)) / (signs.length - 1));
+    const y = at.y + at.rise - (2 * at.rise * (layer + 0.5)) / Math.max(1, layers);
+    const hidden = layers === 0 || (chosen >= 0 && i > 0) || y < 96 || y > area.height - 24 || (view.data.focus ?? 0) < 0.5;
+    sign.hidden = hidden;
+    if (hidden) return;
+    write(sign, say("layer %(layer)s", { layer: layer + 1 }));
+    sign.style.transform = `translate(${area.left + 14}px, ${y}px) translateY(-50%)`;
+  });
+}

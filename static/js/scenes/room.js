@@ -1,0 +1,42 @@
+// The part of the stage that a room may use: beside the prose column and above the foot (ribbon and transport). The
+// stage itself always spans the window, so that the prologue can fill it and no canvas changes its size between rooms.
+
+/** @typedef {import("../stage/types.d.ts").View} View */
+/** @typedef {{ left: number, top: number, width: number, height: number, narrow: boolean }} Area CSS pixels of the stage */
+
+/** Below this width the prose lies under the stage: the breakpoint of `static/css/layout.css`. */
+export const NARROW = 900;
+/** Heights of the foot, `--foot` of `static/css/layout.css`. */
+const FOOT = 112;
+
+/** @param {number} value @param {number} low @param {number} high */
+export const clamp = (value, low = 0, high = 1) => Math.min(high, Math.max(low, value));
+
+/** @param {number} a @param {number} b @param {number} amount */
+export const lerp = (a, b, amount) => a + (b - a) * amount;
+
+/** A smooth 0 to 1 between two edges. @param {number} low @param {number} high @param {number} x */
+export function smooth(low, high, x) {
+  const u = clamp((x - low) / (high - low));
+  return u * u * (3 - 2 * u);
+}
+
+/**
+ * Beside the prose; on a narrow window the stage is all room, for the prose lies below it.
+ * @param {View} view
+ * @returns {Area}
+ */
+export function room({ width, height }) {
+  if (width < NARROW) return { left: 0, top: 0, width, height, narrow: true };
+  const column = clamp(0.3 * width, 320, 440);
+  return { left: column, top: 0, width: width - column, height: height - FOOT, narrow: false };
+}
+
+/**
+ * The whole window, behind the words of the prologue.
+ * @param {View} view
+ * @returns {Area}
+ */
+export function fullBleed({ width, height }) {
+  return { left: 0, top: 0, width, height, narrow: width < NARROW };
+}
