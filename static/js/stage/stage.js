@@ -37,7 +37,7 @@ export class Stage {
   /**
    * @param {HTMLElement} root `#stage`
    * @param {Record<string, Scene>} scenes by slug
-   * @param {{ player: () => Player, beforeFrame: (now: number) => void, reduced: () => boolean, timings?: number[] }} host
+   * @param {{ player: () => Player, beforeFrame: (now: number) => void, reduced: () => boolean, timed: (milliseconds: number) => void }} host
    */
   constructor(root, scenes, host) {
     this.root = root;
@@ -126,6 +126,19 @@ export class Stage {
     return this.#room?.scene ?? null;
   }
 
+  /**
+   * What stands at a point of the stage: a token dot before the furniture.
+   * @param {number} x CSS pixels
+   * @param {number} y
+   * @param {import("../state/types.d.ts").State} state
+   * @returns {{ position: number, hit: import("./types.d.ts").Hit | null }} position -1: no dot
+   */
+  hit(x, y, state) {
+    const position = this.marks.hit(x, y);
+    if (position >= 0) return { position, hit: null };
+    return { position, hit: this.#room?.scene.hit(x, y, state, this.view) ?? null };
+  }
+
   /** Another run is on stage. */
   rebind() {
     this.marks.reset();
@@ -205,7 +218,7 @@ export class Stage {
       const frame = { now, state: player.state, view: this.view, t: player.t, changed };
       for (const listener of this.#listeners) listener(frame);
     }
-    this.host.timings?.push(performance.now() - started);
+    this.host.timed(performance.now() - started);
     if (ticked || !fade.done || player.drive === "clock") this.#schedule();
   }
 

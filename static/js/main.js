@@ -1,0 +1,235 @@
+// The page: wires log, stage and hands together. What happens is in the modules; this says who hears of what.
+
+import { resolve } from "./log/moments.js";
+import { Session } from "./log/session.js";
+import { scenes } from "./scenes/index.js";
+import { Stage } from "./stage/stage.js";
+import { stateHash } from "./state/hash.js";
+import { Answer } from "./ui/answer.js";
+import { bindControls } from "./ui/controls.js";
+import { say, seldom } from "./ui/dom.js";
+import { LiveRegion } from "./ui/live_region.js";
+import { setMessages, t } from "./ui/messages.js";
+import { bindMotion, reduced } from "./ui/motion.js";
+import { Notice, noticeOf } from "./ui/notice.js";
+import { Numbers } from "./ui/numbers.js";
+import { bindPointer } from "./ui/pointer.js";
+import { bindPrompt, rememberRun, stopRun } from "./ui/prompt.js";
+import { Ribbon } from "./ui/ribbon.js";
+import { momentOf, ScrollBinding } from "./ui/scroll.js";
+import { TableView } from "./ui/table.js";
+import { bindTheme } from "./ui/theme.js";
+import { Tooltip } from "./ui/tooltip.js";
+import { Transport } from "./ui/transport.js";
+
+/** @typedef {import("./log/session.js").Source} Source */
+/** @typedef {{ run_id: string | null, recording: string, messages: Record<string, string> }} Config */
+
+/** A scroll shorter than this, in pixels, does not take the playhead from another hand. */
+const SCROLL_TAKES_OVER = 40;
+const MOST_TIMINGS = 4000;
+
+/** @param {string} selector @returns {HTMLElement} */
+function required(selector) {
+  const found = document.querySelector(selector);
+  if (!(found instanceof HTMLElement)) throw new Error(`the page has no ${selector}`);
+  return found;
+}
+
+/** @param {string} selector */
+const optional = (selector) => /** @type {HTMLElement | null} */ (document.querySelector(selector));
+
+/** @type {Config} */
+const config = JSON.parse(required("#config").textContent ?? "{}");
+setMessages(config.messages ?? {});
+
+/** @type {number[]} milliseconds of script a frame, the last few thousand */
+const timings = [];
+const article = required("main");
+const tooltip = new Tooltip();
+let heldAt = scrollY;
+let layoutChanged = true;
+
+let session = new Session({ kind: "recording", url: config.recording }, changed);
+const player = () => session.player;
+
+bindTheme(optional("[data-action=theme]"));
+const stage = new Stage(required("#stage"), scenes, { player, beforeFrame, reduced, timed });
+const scroll = new ScrollBinding(article, () => {
+  layoutChanged = true;
+  stage.invalidate("view");
+});
+
+/** @param {number} position */
+const hover = (position) => {
+  if (stage.view.hover !== position) stage.setView({ hover: position });
+};
+/** @param {number} seq */
+const seek = (seq) => {
+  player().pause();
+  player().seek(seq);
+  gesture();
+};
+/** @param {number} position */
+const token = (position) => player().state.tokens[position];
+
+const transport = new Transport(required("#transport"), { player, status: () => session.status, gesture });
+const ribbon = new Ribbon(required("#ribbon"), { token, hover, tooltip, seek: ({ seq }) => seek(seq) });
+const answer = new Answer(required("#answer"), { token, hover, tooltip });
+const numbers = new Numbers(document);
+const live = new LiveRegion(required("#live-region"));
+const notice = new Notice(optional("#notice"), () => session.start());
+const caption = optional("#stage-caption");
+const stopButtons = document.querySelectorAll("[data-action=stop]");
+const table = new TableView(stage.root, optional("[data-action=table]"), () => {
+  return stage.scene?.table(player().state) ?? null;
+});
+const describe = seldom(500, () => {
+  if (caption && stage.scene) say(caption, stage.scene.describe(player().state, stage.view));
+});
+
+bindPointer(stage, { player, tooltip, seek });
+bindControls(article, (controls) => stage.setView({ controls }));
+bindMotion(optional("[data-action=motion]"), (still) => stage.setView({ reduced: still }));
+bindPrompt(/** @type {HTMLFormElement} */ (required("#prompt-form")), { run: open, stop });
+document.addEventListener("htmx:afterSwap", () => numbers.refresh());
+document.addEventListener("htmx:after:swap", () => numbers.refresh());
+addEventListener("popstate", () => void openPage(new URL(location.href).searchParams.get("run")));
+
+/** @param {number} milliseconds */
+function timed(milliseconds) {
+  timings.push(milliseconds);
+  if (timings.length > MOST_TIMINGS) timings.splice(0, MOST_TIMINGS / 2);
+}
+
+/** Another hand than the scroll's set the playhead: small scrolls leave it there. */
+function gesture() {
+  heldAt = scroll.y;
+  stage.invalidate("playhead");
+}
+
+/** The scroll sets chapter and step, and by a real gesture the playhead. */
+function beforeFrame() {
+  if (!layoutChanged) return;
+  layoutChanged = false;
+  const place = scroll.place();
+  if (!place) return;
+  stage.setPlace(place);
+  scroll.mark(place);
+  if (!scroll.gesture) return;
+  scroll.gesture = false;
+  if (Math.abs(scroll.y - heldAt) < SCROLL_TAKES_OVER) return;
+  heldAt = Number.NEGATIVE_INFINITY;
+  const moment = momentOf(place, (name) => resolve(session.log, name));
+  if (moment && session.log.seq > 0) player().scroll(moment);
+}
+
+/** @param {"log" | "status"} what */
+function changed(what) {
+  notice.show(noticeOf(session.log.closed, session.status));
+  for (const button of stopButtons) /** @type {HTMLElement} */ (button).hidden = !session.player.growing;
+  transport.words();
+  if (what === "log") stage.invalidate("log");
+}
+
+stage.listen((frame) => {
+  const { state, changed: what } = frame;
+  transport.update(frame);
+  if (what.playhead || what.run) {
+    const added = answer.update(state);
+    ribbon.update(state);
+    numbers.update(state);
+    live.update(state, player().moving);
+    if (added && state.request.firstTokenAt !== null) markFirstToken();
+  }
+  if (what.playhead || what.run || what.scene || what.view) {
+    describe();
+    table.update();
+  }
+});
+
+/** The frame that holds the reader's first token is on its way to the screen. */
+function markFirstToken() {
+  if (session.source.kind !== "run" || !performance.getEntriesByName("run:enter").length) return;
+  if (performance.getEntriesByName("run:first-token-painted").length) return;
+  const channel = new MessageChannel();
+  channel.port1.onmessage = () => performance.mark("run:first-token-painted");
+  channel.port2.postMessage(null);
+}
+
+/**
+ * Put another run on stage.
+ * @param {Source} source
+ */
+function bind(source) {
+  session.stop();
+  session = new Session(source, changed);
+  answer.clear();
+  ribbon.clear();
+  live.clear();
+  tooltip.hide();
+  player().open({ still: reduced() });
+  heldAt = scroll.y;
+  stage.rebind();
+  session.start();
+  changed("status");
+  document.documentElement.dataset.run = source.kind === "run" ? "own" : "recorded";
+}
+
+/** @param {string} path relative to the page */
+const absolute = (path) => new URL(path, document.baseURI).href;
+
+/** @param {{ run_id: string, socket_url: string, events_url: string }} run just accepted */
+function open({ run_id: runId, socket_url: socket, events_url: events }) {
+  rememberRun(runId);
+  bind({ kind: "run", runId, socketUrl: socketUrl(socket), eventsUrl: absolute(events), closed: false });
+}
+
+/** @param {string} path */
+function socketUrl(path) {
+  const url = new URL(path, document.baseURI);
+  url.protocol = url.protocol.replace("http", "ws");
+  return url.href;
+}
+
+async function stop() {
+  if (session.runId === null || (await stopRun(session.runId))) return;
+  live.say(t("This run is not yours to stop."));
+}
+
+/**
+ * What the address asks for: a run of the app's, or the recording.
+ * @param {string | null} runId
+ */
+async function openPage(runId) {
+  const base = runId === null ? "" : `api/runs/${encodeURIComponent(runId)}`;
+  const response = runId === null ? null : await fetch(absolute(base)).catch(() => null);
+  if (runId !== null && response?.ok) {
+    const summary = await response.json();
+    const [socket, events] = [socketUrl(`${base}/socket`), absolute(`${base}/events`)];
+    bind({ kind: "run", runId, socketUrl: socket, eventsUrl: events, closed: Boolean(summary.closed) });
+    return;
+  }
+  bind({ kind: "recording", url: absolute(config.recording) });
+  if (runId !== null) notice.show(noticeOf(null, { state: "not-found" }));
+}
+
+// For tests and tools: read, do not write.
+Object.defineProperty(globalThis, "__kitchen", {
+  value: {
+    get player() {
+      return session.player;
+    },
+    get log() {
+      return session.log;
+    },
+    get status() {
+      return session.status;
+    },
+    state: () => session.player.state,
+    hash: () => stateHash(session.player.state),
+    timings,
+  },
+});
+
+void openPage(config.run_id ?? null);

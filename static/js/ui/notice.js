@@ -1,0 +1,72 @@
+// What the reader has to know about the run as such: the engine died, the socket was cut, nobody knows this run.
+
+import { element, say } from "./dom.js";
+import { t } from "./messages.js";
+
+/** @typedef {import("../log/drivers/driver.d.ts").Status} Status */
+/** @typedef {import("../types/events.d.ts").LogClosed} LogClosed */
+
+/** @type {Record<LogClosed["reason"], string | null>} */
+const CLOSED = {
+  finished: null,
+  stopped: "You stopped this run.",
+  rejected: "The kitchen could not take this request.",
+  crashed: "The engine died during this run. It is being started again.",
+  interrupted: "This run was cut short: the kitchen was shut down.",
+  error: "Something went wrong in this run.",
+};
+
+/**
+ * One sentence on how a log or its connection stands; null where all is well.
+ * @param {LogClosed | null} closed
+ * @param {Status} status
+ * @returns {{ text: string, kind: "error" | "info", retry: boolean } | null}
+ */
+export function noticeOf(closed, status) {
+  if (closed) {
+    const text = CLOSED[closed.reason];
+    if (!text) return null;
+    const detail = closed.detail ? ` ${closed.detail}` : "";
+    return { text: `${t(text)}${detail}`, kind: closed.reason === "stopped" ? "info" : "error", retry: false };
+  }
+  switch (status.state) {
+    case "reconnecting":
+      return { text: t("The connection was cut. Reconnecting; nothing is lost."), kind: "info", retry: false };
+    case "lost":
+      return { text: t("The connection is lost."), kind: "error", retry: true };
+    case "not-found":
+      return { text: t("Nobody knows this run here. This is a recorded one."), kind: "error", retry: false };
+    case "ended":
+      return status.detail === "truncated"
+        ? { text: t("This recording was cut short."), kind: "info", retry: false }
+        : null;
+  }
+  return null;
+}
+
+export class Notice {
+  /**
+   * @param {HTMLElement | null} root
+   * @param {() => void} retry
+   */
+  constructor(root, retry) {
+    this.root = root ?? document.body.appendChild(element("div", { id: "notice" }));
+    this.root.classList.add("notice");
+    this.root.setAttribute("role", "status");
+    this.root.setAttribute("aria-live", "polite");
+    this.root.hidden = true;
+    this.text = element("span", { class: "notice-text" });
+    this.button = element("button", { type: "button", class: "notice-retry", text: t("Try again") });
+    this.button.addEventListener("click", retry);
+    this.root.replaceChildren(this.text, this.button);
+  }
+
+  /** @param {ReturnType<typeof noticeOf>} notice */
+  show(notice) {
+    this.root.hidden = notice === null;
+    if (!notice) return;
+    this.root.dataset.kind = notice.kind;
+    say(this.text, notice.text);
+    this.button.hidden = !notice.retry;
+  }
+}

@@ -1,0 +1,81 @@
+// "Show as table": the picture on stage as rows, for those who read better than they look.
+
+import { element, say, seldom } from "./dom.js";
+import { t } from "./messages.js";
+
+/** @typedef {import("../stage/types.d.ts").Table} Table */
+
+/** @param {Table} table */
+function render({ caption, columns, rows }) {
+  const head = element(
+    "tr",
+    {},
+    columns.map((text) => element("th", { scope: "col", text })),
+  );
+  const body = rows.map((row) =>
+    element(
+      "tr",
+      {},
+      row.map((cell) => element("td", { text: String(cell) })),
+    ),
+  );
+  return element("table", {}, [
+    element("caption", { text: caption }),
+    element("thead", {}, [head]),
+    element("tbody", {}, body),
+  ]);
+}
+
+export class TableView {
+  /**
+   * @param {HTMLElement} stage
+   * @param {HTMLElement | null} button the switch, where the page has one
+   * @param {() => Table | null} table of the scene on stage
+   */
+  constructor(stage, button, table) {
+    this.panel = element("div", {
+      id: "stage-table",
+      class: "stage-table",
+      role: "region",
+      tabindex: "0",
+      "aria-label": t("The picture as a table"),
+      hidden: "",
+    });
+    stage.append(this.panel);
+    this.button = button ?? stage.appendChild(element("button", { type: "button", class: "ghost table-toggle" }));
+    if (!this.button.textContent?.trim()) say(this.button, t("Show as table"));
+    this.button.setAttribute("aria-expanded", "false");
+    this.button.setAttribute("aria-controls", "stage-table");
+    this.table = table;
+    this.button.addEventListener("click", () => this.toggle());
+    this.panel.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      this.toggle(false);
+      this.button.focus();
+    });
+  }
+
+  #shown = "";
+
+  /** @param {boolean} [open] */
+  toggle(open = this.panel.hidden !== false) {
+    this.panel.hidden = !open;
+    this.button.setAttribute("aria-expanded", String(open));
+    this.#shown = "";
+    if (open) this.#fill();
+  }
+
+  update = seldom(400, () => {
+    if (!this.panel.hidden) this.#fill();
+  });
+
+  #fill() {
+    const table = this.table();
+    const key = JSON.stringify(table);
+    if (key === this.#shown) return;
+    this.#shown = key;
+    this.panel.replaceChildren(
+      table ? render(table) : element("p", { text: t("There is no table for this picture.") }),
+    );
+  }
+}

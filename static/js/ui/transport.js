@@ -1,0 +1,188 @@
+// The bar at the foot of the stage: play and pause, the strip, the time, the speed, the edge, and in a word what one is
+// looking at. A real toolbar: every control can be tabbed to, and the strip is a slider.
+//
+//   Space play/pause    left, right: one token    page up, page down: ten    Home: start    End: the live edge
+
+import { neighbour } from "../log/moments.js";
+import { SPEEDS } from "../log/player.js";
+import { seconds } from "../state/format.js";
+import { element, say, seldom } from "./dom.js";
+import { t } from "./messages.js";
+import { Timeline } from "./timeline.js";
+
+/** @typedef {import("../log/player.js").Player} Player */
+/** @typedef {import("../stage/types.d.ts").Frame} Frame */
+/** @typedef {import("../log/drivers/driver.d.ts").Status} Status */
+/** @typedef {{ player: () => Player, status: () => Status, gesture: () => void }} Host `gesture` is told of every hand on the bar */
+
+/**
+ * What the reader is looking at, in a word.
+ * @param {Player} player
+ * @param {Status} status
+ */
+export function statusWord(player, status) {
+  if (status.state === "reconnecting") return "reconnecting";
+  if (status.state === "lost") return "connection lost";
+  if (status.state === "not-found") return "not found";
+  if (player.log.seq === 0) return "loading";
+  if (player.mode === "recording")
+    return player.moving && !player.atEnd ? "recorded" : player.atEnd ? "recorded, ended" : "paused";
+  if (player.log.closed && player.atEnd) return "finished";
+  if (player.drive === "edge") return "live";
+  return player.drive === "clock" ? "replaying" : "paused";
+}
+
+export class Transport {
+  /**
+   * @param {HTMLElement} root `#transport`
+   * @param {Host} host
+   */
+  constructor(root, host) {
+    this.root = root;
+    this.host = host;
+    root.classList.add("transport");
+    root.setAttribute("role", "toolbar");
+    if (!root.hasAttribute("aria-label")) root.setAttribute("aria-label", t("Playback"));
+    this.play = element("button", { type: "button", class: "transport-play" });
+    this.canvas = element("canvas", { class: "timeline-canvas", "aria-hidden": "true" });
+    this.slider = element(
+      "div",
+      { class: "timeline", role: "slider", tabindex: "0", "aria-label": t("Moment of the run"), "aria-valuemin": "0" },
+      [this.canvas],
+    );
+    this.time = element("span", { class: "transport-time" });
+    this.status = element("span", { class: "transport-status", role: "status" });
+    this.speed = element(
+      "select",
+      { class: "transport-speed", "aria-label": t("Speed") },
+      SPEEDS.map((speed) => element("option", { value: String(speed), text: `${speed}×` })),
+    );
+    this.speed.value = "1";
+    this.edge = element("button", { type: "button", class: "transport-live" });
+    root.replaceChildren(this.play, this.slider, this.time, this.speed, this.edge, this.status);
+    this.timeline = new Timeline(this.canvas);
+    this.#listen();
+  }
+
+  /** @type {Frame | null} */
+  #frame = null;
+
+  /** @param {(player: Player) => void} act */
+  #act(act) {
+    act(this.host.player());
+    this.host.gesture();
+  }
+
+  #listen() {
+    this.play.addEventListener("click", () => this.#act((player) => player.toggle()));
+    this.edge.addEventListener("click", () => this.#act((player) => player.live()));
+    this.speed.addEventListener("change", () => this.#act((player) => player.setSpeed(Number(this.speed.value))));
+    this.root.addEventListener("keydown", (event) => this.#key(event));
+    new ResizeObserver(([entry]) => {
+      this.timeline.resize(entry.contentRect.width, entry.contentRect.height);
+      if (this.#frame) this.#drawStrip(this.#frame);
+    }).observe(this.slider);
+    /** @param {PointerEvent} event */
+    const scrub = (event) => {
+      const box = this.slider.getBoundingClientRect();
+      const share = Math.min(1, Math.max(0, (event.clientX - box.left) / Math.max(1, box.width)));
+      this.#act((player) => (share >= 0.998 && player.growing ? player.live() : player.seekTime(share * player.log.t)));
+    };
+    this.slider.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      this.slider.setPointerCapture(event.pointerId);
+      this.slider.focus();
+      scrub(event);
+    });
+    this.slider.addEventListener("pointermove", (event) => {
+      if (this.slider.hasPointerCapture(event.pointerId)) scrub(event);
+    });
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const target = /** @type {HTMLElement} */ (event.target);
+    if (target === this.speed || (target instanceof HTMLButtonElement && (event.key === " " || event.key === "Enter")))
+      return;
+    const act = this.#actionOf(event.key);
+    if (!act) return;
+    event.preventDefault();
+    this.#act(act);
+  }
+
+  /**
+   * @param {string} key
+   * @returns {((player: Player) => void) | null}
+   */
+  #actionOf(key) {
+    /** @param {1 | -1} direction @param {number} times */
+    const move = (direction, times) => (/** @type {Player} */ player) => {
+      let { seq } = player;
+      for (let i = 0; i < times; i++) seq = neighbour(player.log, seq, direction);
+      player.pause();
+      player.seek(seq);
+    };
+    switch (key) {
+      case " ":
+        return (player) => player.toggle();
+      case "ArrowRight":
+      case "ArrowUp":
+        return move(1, 1);
+      case "ArrowLeft":
+      case "ArrowDown":
+        return move(-1, 1);
+      case "PageUp":
+        return move(1, 10);
+      case "PageDown":
+        return move(-1, 10);
+      case "Home":
+        return (player) => {
+          player.pause();
+          player.seek(Math.min(1, player.log.seq));
+        };
+      case "End":
+        return (player) => player.live();
+    }
+    return null;
+  }
+
+  /** @param {Frame} frame */
+  update(frame) {
+    this.#frame = frame;
+    this.#drawStrip(frame);
+    this.words();
+  }
+
+  /** @param {Frame} frame */
+  #drawStrip(frame) {
+    this.timeline.draw(this.host.player().log, frame.t, frame.view.palette);
+  }
+
+  /** The words and ARIA values, not in every frame: a screen reader could not follow. */
+  words = seldom(100, () => {
+    const player = this.host.player();
+    const { log, state } = player;
+    const playing = player.moving && !(player.drive === "edge" && log.complete);
+    if (this.play.dataset.playing !== String(playing)) {
+      this.play.dataset.playing = String(playing);
+      this.play.setAttribute("aria-label", playing ? t("Pause") : t("Play"));
+      say(this.play, playing ? "❚❚" : "▶");
+    }
+    const word = statusWord(player, this.host.status());
+    say(this.status, t(word));
+    this.root.dataset.status = word;
+    say(this.time, `${player.t < 9.9995 ? player.t.toFixed(2) : player.t.toFixed(1)}\u202fs`);
+    say(this.edge, player.mode === "live" ? t("live") : t("end"));
+    this.edge.setAttribute("aria-pressed", String(player.drive === "edge"));
+    const total = log.index.tokens.length;
+    const now = Math.max(0, state.tokens.length - state.request.numPromptTokens);
+    this.slider.setAttribute("aria-valuemax", String(total));
+    this.slider.setAttribute("aria-valuenow", String(now));
+    this.slider.setAttribute(
+      "aria-valuetext",
+      t("token {now} of {total}, {time}", { now, total, time: seconds(player.t) }),
+    );
+    if (this.speed.value !== String(player.speed)) this.speed.value = String(player.speed);
+  });
+}
