@@ -1,0 +1,45 @@
+"""``/healthz``, ``/readyz``, ``/metrics``: for whoever keeps the site up."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from app.api.site import site_of
+from app.problems import retry_later
+
+router = APIRouter()
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+@router.get("/healthz")
+async def alive(request: Request) -> Response:
+    """The site answers."""
+    return JSONResponse({"status": "alive"}, headers=_NO_STORE)
+
+
+@router.get("/readyz")
+async def ready(request: Request) -> Response:
+    """The engine takes prompts, or 503 and why not."""
+    kitchen = site_of(request).kitchen
+    status = kitchen.status
+    if kitchen.ready is None:
+        detail = f"{status.detail} {status.stage}".strip()
+        raise retry_later(503, status.state, detail, max(status.retry_seconds, 1.0))
+    return JSONResponse({"status": "ready", "model": kitchen.ready.model.name}, headers=_NO_STORE)
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """Prometheus' text format."""
+    site = site_of(request)
+    live = site.store.live()
+    body = site.metrics.render(
+        state=site.kitchen.status.state,
+        live=len(live),
+        waiting=sum(run.is_waiting for run in live),
+        readers=site.readers.total,
+    )
+    return Response(body, media_type=CONTENT_TYPE_LATEST, headers=_NO_STORE)

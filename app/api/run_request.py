@@ -1,0 +1,222 @@
+"""The body of ``POST /api/runs``: read, bounded, and checked, with every error in words."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, NoReturn
+from urllib.parse import parse_qsl
+
+from annotated_types import Ge, Le
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+
+from app.problems import FieldError, Problem
+from inference.sequence import SamplingParams
+
+MAX_STOPS = 4
+MAX_STOP_CHARS = 64
+FORM = "application/x-www-form-urlencoded"
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _no_stop_if_empty(value: object) -> object:
+    """A form sends an empty field for no stop string."""
+    return [] if value == "" else _as_list(value)
+
+
+def _default_probes() -> list[Literal["kv"]]:
+    return ["kv"]
+
+
+class RunRequest(BaseModel):
+    """What may be asked of a run, with the page's own defaults."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    prompt: str
+    max_tokens: int = Field(default=200, ge=1)
+    temperature: float = Field(default=0.6, ge=0.0, le=2.0)
+    top_p: float = Field(default=0.9, gt=0.0, le=1.0)
+    top_k: int = Field(default=0, ge=0, le=1_000)
+    min_p: float = Field(default=0.0, ge=0.0, le=1.0)
+    repetition_penalty: float = Field(default=1.1, ge=0.1, le=2.0)
+    stop: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]], BeforeValidator(_no_stop_if_empty)
+    ] = Field(default_factory=list, max_length=MAX_STOPS)
+    seed: int | None = Field(default=None, ge=0, le=2**63 - 1)
+    n: int = Field(default=1, ge=1, le=1)
+    probes: Annotated[list[Literal["kv"]], BeforeValidator(_as_list)] = Field(
+        default_factory=_default_probes, max_length=4
+    )
+    drafter: str | None = None
+
+    def sampling_params(self) -> SamplingParams:
+        """The same for the engine."""
+        return SamplingParams(
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            stop=tuple(self.stop),
+            seed=self.seed,
+            n=self.n,
+            drafter=self.drafter,
+        )
+
+
+def describe(field: str, max_tokens: int) -> str:
+    """What a field takes, with its range, from the model itself."""
+    if field == "stop":
+        return f"stop must be at most {MAX_STOPS} texts of 1 to {MAX_STOP_CHARS} characters each."
+    if field == "probes":
+        return 'probes must be a list that holds nothing but "kv".'
+    if field == "prompt":
+        return "prompt must be text."
+    if field == "drafter":
+        return "drafter must be the name of a drafter that this engine has loaded, or null."
+    info = RunRequest.model_fields[field]
+    kind = "a whole number" if info.annotation in (int, int | None) else "a number"
+    low = next((rule.ge for rule in info.metadata if isinstance(rule, Ge)), None)
+    high = (
+        max_tokens if field == "max_tokens" else next((rule.le for rule in info.metadata if isinstance(rule, Le)), None)
+    )
+    lowest = f"{low}" if low is not None else "more than 0"
+    null = ", or null" if info.annotation == int | None else ""
+    if str(low) == str(high):
+        return f"{field} must be {low}."
+    return f"{field} must be {kind} from {lowest} to {high}{null}."
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, or 413 as soon as it is known to be longer than ``limit`` bytes."""
+    declared = request.headers.get("content-length", "")
+    size = int(declared) if declared.isdecimal() and len(declared) < 16 else 0
+    chunks: list[bytes] = []
+    received = 0
+    if size <= limit:
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > limit:
+                break
+            chunks.append(chunk)
+    if max(size, received) > limit:
+        about = f"has {size:,} bytes" if size > limit else "is longer"
+        raise Problem(413, "body_too_large", f"The request {about}; the most that is read is {limit:,} bytes.")
+    return b"".join(chunks)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def parse_json(body: bytes) -> dict[str, Any]:
+    """A JSON object. Raises 400 for what is not JSON (RFC 8259, UTF-8), 422 for what is no object."""
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise Problem(400, "malformed", f"The body is not UTF-8: {error.reason} at byte {error.start}.") from error
+    except (ValueError, RecursionError) as error:
+        detail = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise Problem(400, "malformed", f"The body is not JSON: {detail[:200]}.") from error
+    if not isinstance(value, dict):
+        raise Problem(422, "invalid", "The body must be a JSON object.")
+    return value
+
+
+def parse_form(body: bytes) -> dict[str, Any]:
+    """A form's fields. ``stop`` and ``probes`` may come more than once; an empty field (but the prompt) was left out.
+    A browser sends line ends as CR LF; the reader typed LF."""
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
+    except (UnicodeDecodeError, ValueError) as error:
+        raise Problem(400, "malformed", "The form is not URL-encoded UTF-8.") from error
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in ("stop", "probes"):
+            if value:
+                fields.setdefault(name, []).append(value)
+        elif name == "prompt":
+            fields[name] = value.replace("\r\n", "\n")
+        elif value.strip():
+            fields[name] = value.strip()
+    return fields
+
+
+async def read_fields(request: Request, limit: int) -> tuple[dict[str, Any], bool]:
+    """``(fields, is_form)`` of the request. Raises 400, 413, 415."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await read_body(request, limit)
+    if media_type == "application/json":
+        return parse_json(body), False
+    if media_type == FORM:
+        return parse_form(body), True
+    raise Problem(
+        415,
+        "media_type",
+        f"Send the run as application/json or {FORM}.",
+        headers={"Accept-Post": f"application/json, {FORM}"},
+    )
+
+
+def check_prompt(prompt: str, max_chars: int) -> None:
+    """Raises 422 for a prompt that cannot be read, 413 for one that is too long to be looked at."""
+    if len(prompt) > max_chars:
+        detail = f"The prompt has {len(prompt):,} characters; this kitchen takes at most {max_chars:,}."
+        raise Problem(413, "prompt_too_long", detail, (FieldError("prompt", detail),))
+    detail = ""
+    if not prompt.strip():
+        detail = "The prompt is empty. Type something to cook."
+    elif "\0" in prompt:
+        detail = f"The prompt contains a NUL character (at position {prompt.index(chr(0)) + 1}). Remove it."
+    else:
+        surrogate = next((index for index, char in enumerate(prompt) if "\ud800" <= char <= "\udfff"), None)
+        if surrogate is not None:
+            detail = (
+                f"The prompt contains half of a character (a lone surrogate at position {surrogate + 1}). Remove it."
+            )
+    if detail:
+        raise Problem(422, "invalid", detail, (FieldError("prompt", detail),))
+
+
+def parse_run_request(fields: dict[str, Any], *, is_form: bool, max_chars: int, max_tokens: int) -> RunRequest:
+    """The checked request. Raises 413 or 422; JSON must have the right types, a form has only text."""
+    if isinstance(prompt := fields.get("prompt"), str):
+        check_prompt(prompt, max_chars)
+    try:
+        request = RunRequest.model_validate(fields, strict=not is_form)
+    except ValidationError as error:
+        raise _problem_of(error, max_tokens) from None
+    if request.max_tokens > max_tokens:
+        detail = describe("max_tokens", max_tokens)
+        raise Problem(422, "invalid", detail, (FieldError("max_tokens", detail),))
+    if any("\ud800" <= char <= "\udfff" for text in (*request.stop, request.drafter or "") for char in text):
+        detail = "stop and drafter must be whole characters (one holds a lone surrogate)."
+        raise Problem(422, "invalid", detail, (FieldError("stop", detail),))
+    return request
+
+
+def _problem_of(error: ValidationError, max_tokens: int) -> Problem:
+    found: dict[str, str] = {}
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        name = printable(str(item["loc"][0])) if item["loc"] else ""
+        if name in found:
+            continue
+        if item["type"] == "missing":
+            found[name] = f"{name} is missing."
+        elif item["type"] == "extra_forbidden":
+            found[name] = f"{name} is not something a run takes."
+        else:
+            found[name] = describe(name, max_tokens)
+    errors = tuple(FieldError(name, detail) for name, detail in found.items())[:20]
+    return Problem(422, "invalid", " ".join(error.detail for error in errors), errors)
+
+
+def printable(text: str) -> str:
+    """A caller's own word, short and safe to repeat."""
+    short = text if len(text) <= 64 else text[:63] + "…"
+    return short.encode("utf-8", "replace").decode()

@@ -1,0 +1,354 @@
+"""The engine process: started, spoken to, watched, and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+import structlog
+import zmq
+import zmq.asyncio
+
+from inference.messages import (
+    Abort,
+    Accepted,
+    Command,
+    Events,
+    Failed,
+    Generate,
+    Hello,
+    Loading,
+    Ready,
+    Rejected,
+    Reply,
+    Shutdown,
+)
+
+logger = structlog.get_logger(__name__)
+
+State = Literal["starting", "loading", "ready", "restarting", "no_model", "failed", "stopped"]
+
+MAX_RESTART_SECONDS = 60.0
+HELLO_SECONDS = 5.0
+"""An engine that owes us nothing is asked this often how it is; the answer also keeps the clocks aligned."""
+SHUTDOWN_SECONDS = 5.0
+STABLE_SECONDS = 30.0
+"""An engine that was ready for this long has come up well: the next failure is the first in a row again."""
+
+
+@dataclass(frozen=True)
+class EngineStatus:
+    """How the engine is. ``stage`` and ``fraction`` are of loading; ``detail`` is one sentence for people."""
+
+    state: State
+    detail: str = ""
+    stage: str = ""
+    fraction: float | None = None
+    retry_seconds: float = 0.0
+    """Until the next try, where there will be one."""
+
+    @property
+    def takes_orders(self) -> bool:
+        """A run posted now is accepted; while the engine first warms it is queued."""
+        return self.state in ("starting", "loading", "ready")
+
+
+class Listener(Protocol):
+    """Who hears from the engine (``orders.py``). All are called in the event loop and must not block."""
+
+    def engine_ready(self, ready: Ready) -> None:
+        """The engine takes requests."""
+
+    def engine_lost(self, reason: Literal["crashed", "error"], detail: str) -> None:
+        """The engine and all that it was doing are gone."""
+
+    def engine_said(self, events: Events, clock_offset: float) -> None:
+        """Bare events, and what to add to their clock to get ours."""
+
+    def engine_accepted(self, reply: Accepted) -> None:
+        """A request is in the engine's queue."""
+
+    def engine_rejected(self, reply: Rejected) -> None:
+        """A request never entered the engine."""
+
+
+class EngineLost(Exception):
+    """The engine process ended or went silent. ``final``: trying again would not help."""
+
+    def __init__(self, detail: str, *, final: bool = False) -> None:
+        super().__init__(detail)
+        self.final = final
+
+
+class Kitchen:
+    """Supervises one engine process (or an endpoint that somebody else runs) and carries messages both ways."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        endpoint: str = "",
+        hang_seconds: float = 60.0,
+        restart_seconds: float = 1.0,
+        command: Sequence[str] = (sys.executable, "-m", "inference.worker"),
+    ) -> None:
+        self.status = EngineStatus("starting", "The engine is starting.")
+        self.ready: Ready | None = None
+        self.num_restarts = 0
+        self._arguments = list(arguments)
+        self._endpoint = endpoint
+        self._command = list(command)
+        self._hang_seconds = hang_seconds
+        self._restart_seconds = restart_seconds
+        self._listener: Listener | None = None
+        self._context: zmq.asyncio.Context | None = None
+        self._socket: zmq.asyncio.Socket | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._last_heard = 0.0
+        self._clock_offset = 0.0
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+        self.is_busy: Callable[[], bool] = lambda: False
+        """Whether an answer is owed (set by ``orders.py``): silence means a hang only then."""
+
+    @property
+    def pid(self) -> int | None:
+        """Of the engine process we started, while it runs."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    def start(self, listener: Listener) -> None:
+        """Begin, in the background: the site does not wait for its engine."""
+        self._listener = listener
+        self._context = zmq.asyncio.Context()
+        self._supervisor = asyncio.create_task(self._supervise(), name="kitchen")
+
+    async def stop(self) -> None:
+        """End the engine process (asked, then told, then killed) and forget it."""
+        self.status = EngineStatus("stopped", "The kitchen is closing.")
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        if self._context is not None:
+            self._context.destroy(linger=0)
+
+    def generate(self, request: Generate) -> None:
+        """Hand over a request. One sent to an engine that is just going down is closed with it."""
+        self._send(request)
+
+    def abort(self, request_id: str) -> None:
+        """Ask for an end to a request; its ``request.finished`` follows."""
+        self._send(Abort(request_id=request_id))
+
+    # ---- talking
+
+    def _send(self, command: Command) -> None:
+        if self._socket is None:
+            return
+        try:
+            # Unbounded (SNDHWM 0) and so never blocking: what is sent is bounded by the limits on runs.
+            self._socket.send(self._encoder.encode(command), flags=zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            logger.warning("engine.unsent", error=str(error))
+
+    async def _listen(self, socket: zmq.asyncio.Socket) -> None:
+        while True:
+            frame = await socket.recv()
+            self._last_heard = time.monotonic()
+            try:
+                reply = self._decoder.decode(frame)
+            except msgspec.MsgspecError as error:
+                logger.error("engine.unintelligible", error=str(error))
+                continue
+            self._hear(reply)
+
+    def _hear(self, reply: Reply) -> None:
+        listener = self._listener
+        assert listener is not None
+        if isinstance(reply, Events):
+            listener.engine_said(reply, self._clock_offset)
+        elif isinstance(reply, Accepted):
+            listener.engine_accepted(reply)
+        elif isinstance(reply, Rejected):
+            listener.engine_rejected(reply)
+        elif isinstance(reply, Loading):
+            self.status = EngineStatus("loading", "The engine is warming up.", reply.stage, reply.fraction)
+        elif isinstance(reply, Ready):
+            self._hear_ready(reply, listener)
+        elif isinstance(reply, Failed):
+            raise EngineLost(reply.detail, final=reply.reason == "no_model")
+
+    def _hear_ready(self, reply: Ready, listener: Listener) -> None:
+        # One machine has one monotonic clock. An engine elsewhere has its own: the least delayed answer tells best.
+        offset = time.monotonic() - reply.monotonic
+        if not self._endpoint.startswith("tcp:"):
+            self._clock_offset = 0.0
+        elif self.ready is None or offset < self._clock_offset:
+            self._clock_offset = offset
+        first = self.ready is None
+        self.ready = reply
+        self.status = EngineStatus("ready", "The engine is ready.")
+        if first:
+            logger.info("engine.ready", model=reply.model.name, device=reply.hardware.device, dtype=reply.model.dtype)
+            listener.engine_ready(reply)
+
+    async def _keep_in_touch(self) -> None:
+        """Say hello; end the engine when it owes an answer and has been silent too long."""
+        while True:
+            self._send(Hello())
+            await asyncio.sleep(min(HELLO_SECONDS, self._hang_seconds / 4))
+            if not self.is_busy() or self.ready is None:
+                continue
+            silence = time.monotonic() - self._last_heard
+            if silence > self._hang_seconds:
+                if self.pid is not None:
+                    os.kill(self.pid, signal.SIGKILL)
+                raise EngineLost(f"The engine said nothing for {silence:.0f} seconds and was stopped.")
+
+    # ---- supervising
+
+    async def _supervise(self) -> None:
+        failures = 0
+        while True:
+            began = time.monotonic()
+            try:
+                await self._run_once()
+            except EngineLost as lost:
+                ready_for = time.monotonic() - began if self.ready is not None else 0.0
+                failures = 1 if ready_for > STABLE_SECONDS else failures + 1
+                delay = self._lose(lost, failures)
+                if lost.final:
+                    return
+            except OSError as error:
+                failures += 1
+                delay = self._lose(EngineLost(f"The engine could not be started: {error.strerror}."), failures)
+            except Exception:
+                # Whatever it was, the site must not be left without a kitchen.
+                logger.exception("kitchen.fault")
+                failures += 1
+                delay = self._lose(EngineLost("The kitchen made a mistake and starts afresh."), failures)
+            await asyncio.sleep(delay)
+            self.num_restarts += 1
+
+    def _lose(self, lost: EngineLost, failures: int) -> float:
+        """Tell everybody. Returns the seconds to wait before the next try: doubling, with jitter, up to a minute."""
+        was_ready, self.ready = self.ready is not None, None
+        delay = min(MAX_RESTART_SECONDS, self._restart_seconds * 2.0 ** min(failures - 1, 10)) * random.uniform(
+            0.75, 1.25
+        )
+        logger.error("engine.lost", detail=str(lost), final=lost.final, failures=failures)
+        if lost.final:
+            self.status = EngineStatus("no_model", str(lost))
+        elif failures >= 3:
+            self.status = EngineStatus("failed", str(lost), retry_seconds=delay)
+        else:
+            self.status = EngineStatus("restarting", str(lost), retry_seconds=delay)
+        assert self._listener is not None
+        self._listener.engine_lost("crashed" if was_ready else "error", str(lost))
+        return delay
+
+    async def _run_once(self) -> None:
+        """One life of the engine, from its start to its end. Always raises."""
+        with tempfile.TemporaryDirectory(prefix="openkitchen-", ignore_cleanup_errors=True) as directory:
+            endpoint = self._endpoint or f"ipc://{Path(directory) / 'engine'}"
+            assert self._context is not None
+            socket = self._context.socket(zmq.DEALER)
+            socket.linger = 0
+            # An engine's events are never dropped for want of room: a gap would be a lie.
+            socket.rcvhwm = socket.sndhwm = 0
+            tasks: list[asyncio.Task[None]] = []
+            try:
+                if not self._endpoint:
+                    await self._spawn(endpoint)
+                    tasks.append(asyncio.create_task(self._wait_for_end()))
+                    tasks.append(asyncio.create_task(self._read_words()))
+                socket.connect(endpoint)
+                self._socket = socket
+                self._last_heard = time.monotonic()
+                tasks.append(asyncio.create_task(self._listen(socket)))
+                tasks.append(asyncio.create_task(self._keep_in_touch()))
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+                await self._raise_kindly(tasks, done)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await self._end_process()
+                self._socket = None
+                socket.close()
+
+    async def _raise_kindly(self, tasks: list[asyncio.Task[None]], done: set[asyncio.Task[None]]) -> None:
+        """Raise what ended the engine's life. Its own last words (``Failed``) say more than its exit status, and may
+        still be on their way when the process has ended."""
+        if not self._endpoint and tasks[0] in done:
+            await asyncio.wait(tasks[2:3], timeout=0.3)
+        for task in reversed(tasks):
+            if task.done() and (error := task.exception()) is not None:
+                raise error
+        raise EngineLost("The engine process ended.")
+
+    async def _spawn(self, endpoint: str) -> None:
+        # A session of its own: Ctrl-C in a terminal reaches us, and we end it in order.
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            "--endpoint",
+            endpoint,
+            *self._arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        logger.info("engine.started", pid=self._process.pid)
+
+    async def _wait_for_end(self) -> None:
+        assert self._process is not None
+        status = await self._process.wait()
+        raise EngineLost(f"The engine process ended {exit_words(status)}.")
+
+    async def _read_words(self) -> None:
+        """What the engine process prints goes to our log, not to readers."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        while chunk := await self._process.stdout.read(8192):
+            for line in chunk.decode(errors="replace").splitlines():
+                if line.strip():
+                    logger.info("engine.output", line=line[:500])
+
+    async def _end_process(self) -> None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        self._send(Shutdown())
+        for signal_number in (None, signal.SIGTERM, signal.SIGKILL):
+            if signal_number is not None:
+                try:
+                    process.send_signal(signal_number)
+                except ProcessLookupError:
+                    return
+            try:
+                await asyncio.wait_for(process.wait(), SHUTDOWN_SECONDS if signal_number is None else 2.0)
+                return
+            except TimeoutError:
+                continue
+
+
+def exit_words(status: int) -> str:
+    """An exit status in words."""
+    if status >= 0:
+        return f"with status {status}"
+    try:
+        return f"by signal {signal.Signals(-status).name}"
+    except ValueError:
+        return f"by signal {-status}"

@@ -1,0 +1,148 @@
+"""Wiring, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.api import health, runs, schema, sockets
+from app.api.site import Site
+from app.broadcast import FrameClock
+from app.kitchen import Kitchen
+from app.limits import RateLimit, ReaderLimit
+from app.metrics import Metrics
+from app.orders import Orders
+from app.pages import article, fragments
+from app.pages.static import STATIC, Static
+from app.pages.templates import render_problem
+from app.problems import Problem
+from app.run_store import RunStore
+from app.security import RootPath, SecurityHeaders, TrustedProxies, Visitors, security_headers
+from app.settings import Settings
+
+logger = structlog.get_logger(__name__)
+
+SWEEP_SECONDS = 3600.0
+
+
+def engine_arguments(settings: Settings) -> list[str]:
+    """The engine process's command line."""
+    arguments = ["--model", settings.model, "--device", settings.device, "--dtype", settings.dtype]
+    arguments += ["--data-dir", str(settings.data_dir)]
+    if settings.drafter:
+        arguments += ["--drafter", settings.drafter]
+    return [*arguments, *settings.engine_args]
+
+
+def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None = None) -> FastAPI:
+    """The site. ``worker`` is another command for the engine process (tests)."""
+    settings = settings or Settings()
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan, redirect_slashes=False)
+    app.state.site = _build_site(settings, worker)
+    for router in (runs.router, sockets.router, schema.router, health.router):
+        app.include_router(router)
+    for router in (article.router, fragments.router):
+        app.include_router(router)
+    app.mount("/static", Static(directory=STATIC), name="static")
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_fault)
+    # The last added is the outermost.
+    app.add_middleware(
+        GZipMiddleware,
+        minimum_size=1024,
+        compresslevel=6,
+        # Audio, fonts and images are the defaults; a stream of lines is flushed with every frame all the same.
+        exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-ndjson"),
+    )
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(RootPath, root_path=settings.root_path)
+    app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
+    return app
+
+
+def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    kitchen = Kitchen(
+        engine_arguments(settings),
+        endpoint=settings.engine_endpoint,
+        hang_seconds=settings.engine_hang_seconds,
+        restart_seconds=settings.engine_restart_seconds,
+        **({"command": worker} if worker else {}),
+    )
+    store = RunStore(
+        settings.data_dir,
+        keep_runs=settings.keep_runs,
+        keep_days=settings.keep_days,
+        cached_bytes=settings.cached_log_bytes,
+    )
+    metrics = Metrics()
+    readers = ReaderLimit(settings.max_readers_per_run, settings.max_readers)
+    return Site(
+        settings=settings,
+        kitchen=kitchen,
+        store=store,
+        orders=Orders(kitchen, store, settings, metrics),
+        metrics=metrics,
+        visitors=Visitors.load(settings.data_dir),
+        posts=RateLimit(settings.posts_per_minute, settings.posts_burst),
+        readers=readers,
+        clock=FrameClock(settings.frame_seconds, lambda: readers.total),
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    site: Site = app.state.site
+    orphans = await asyncio.to_thread(site.store.close_orphans)
+    if orphans:
+        logger.info("runs.orphans_closed", count=orphans)
+    site.kitchen.start(site.orders)
+    sweeper = asyncio.create_task(_sweep(site))
+    try:
+        yield
+    finally:
+        sweeper.cancel()
+        await site.orders.close()
+        await site.kitchen.stop()
+
+
+async def _sweep(site: Site) -> None:
+    while True:
+        gone = await site.store.sweep()
+        if gone:
+            logger.info("runs.swept", count=gone)
+        await asyncio.sleep(SWEEP_SECONDS)
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return render_problem(request, error)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    words = {404: "There is nothing at this address.", 405: f"{request.method} is not something this address does."}
+    detail = words.get(error.status_code, str(error.detail))
+    codes = {404: "not_found", 405: "method_not_allowed"}
+    problem = Problem(
+        error.status_code, codes.get(error.status_code, "http_error"), detail, headers=error.headers or {}
+    )
+    return render_problem(request, problem)
+
+
+async def _on_fault(request: Request, error: Exception) -> Response:
+    """Our own mistake. It is answered outside all middleware, so the security headers are added here."""
+    logger.error("request.fault", method=request.method, kind=type(error).__name__, exc_info=error)
+    problem = Problem(500, "fault", "Something broke on our side. Nothing you sent is to blame.")
+    response = render_problem(request, problem)
+    response.headers.update(security_headers(request.headers.get("host", "")))
+    return response

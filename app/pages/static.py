@@ -1,0 +1,54 @@
+"""The files of the page, with caching that a browser can trust."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from functools import cache
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from app.settings import ROOT
+
+STATIC = ROOT / "static"
+# ``name-1.2.3.min.js`` never changes; neither does a font.
+_VERSIONED = re.compile(r"(^|/)vendor/[^/]+-\d+\.\d+\.\d+[^/]*$|\.woff2$")
+_TYPES = {".js": "text/javascript; charset=utf-8", ".mjs": "text/javascript; charset=utf-8", ".gz": "application/gzip"}
+
+
+class Static(StaticFiles):
+    """Files under ``static/``. Unversioned ones are asked for again each time (a 304 mostly); recordings are plain
+    bytes of gzip, which the browser's ``DecompressionStream`` opens."""
+
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        path = os.fspath(full_path)
+        immutable = _VERSIONED.search(path.replace(os.sep, "/")) is not None
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if immutable else "public, no-cache"
+        # Embedded pages in sandboxed frames have the origin "null" and may read all of this: it is public.
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        if response.status_code == 304:
+            # A 304 for the compressed form must carry its validator and Vary.
+            response.headers.setdefault("ETag", Headers(scope=scope).get("if-none-match", ""))
+        suffix = os.path.splitext(path)[1]
+        if suffix in _TYPES and response.status_code == 200:
+            response.headers["Content-Type"] = _TYPES[suffix]
+        return response
+
+
+@cache
+def asset_version() -> str:
+    """A short digest over names, sizes and times of the scripts and styles: changes when any of them does."""
+    digest = hashlib.sha256()
+    for folder in ("js", "css"):
+        for path in sorted((STATIC / folder).rglob("*")):
+            if path.is_file():
+                stat = path.stat()
+                digest.update(f"{path.relative_to(STATIC)}:{stat.st_size}:{stat.st_mtime_ns}".encode())
+    return digest.hexdigest()[:12]

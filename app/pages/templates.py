@@ -1,0 +1,66 @@
+"""HTML from templates, and errors as whichever of HTML and JSON the caller can use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from app.api.site import site_of
+from app.catalogue import translations
+from app.problems import Problem
+from app.settings import ROOT
+
+NO_STORE = {"Cache-Control": "no-store", "Vary": "Cookie, HX-Request"}
+
+
+@cache
+def environment() -> Environment:
+    """The one Jinja environment: everything escaped, every name known, every text through the catalogue."""
+    made = Environment(
+        loader=FileSystemLoader(ROOT / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    made.policies["ext.i18n.trimmed"] = True
+    made.install_gettext_translations(translations(), newstyle=True)  # type: ignore[attr-defined]
+    return made
+
+
+def wants_fragment(request: Request) -> bool:
+    """Whether htmx asks."""
+    return request.headers.get("hx-request", "").lower() == "true"
+
+
+def render_fragment(request: Request, name: str, context: Mapping[str, Any], status: int = 200) -> Response:
+    """One of ``templates/fragments/``."""
+    html = environment().get_template(f"fragments/{name}").render(status=site_of(request).kitchen.status, **context)
+    return HTMLResponse(html, status_code=status, headers=NO_STORE)
+
+
+def render_problem(request: Request, problem: Problem) -> Response:
+    """A problem document; for htmx the same as a fragment that goes next to the prompt."""
+    site_of(request).metrics.refused.labels(problem.code).inc()
+    if wants_fragment(request):
+        response = render_fragment(request, "problem.html", {"problem": problem}, status=problem.status)
+        if request.method == "POST":
+            # The prompt's form aims at the run; what went wrong belongs beside the box, which keeps its text.
+            response.headers["HX-Retarget"] = "#prompt-error"
+            response.headers["HX-Reswap"] = "innerHTML"
+    else:
+        response = JSONResponse(
+            problem.to_dict(),
+            status_code=problem.status,
+            media_type="application/problem+json",
+            headers={"Cache-Control": "no-store"},
+        )
+    for name, value in problem.headers.items():
+        response.headers[name] = value
+    return response

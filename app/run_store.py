@@ -1,0 +1,212 @@
+"""The runs on disk: one log and one small file about it each; found again on demand, healed at start, and let go."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import os
+import re
+import secrets
+import time
+import zlib
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from app.broadcast import Broadcast
+from app.runs import LogFile, Run, RunLog, read_summary
+from inference.events import LogClosed, LogOpened, decode, encode
+
+logger = structlog.get_logger(__name__)
+
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{22}")
+_INTERRUPTED = "The kitchen was shut down or fell over while this was cooking."
+
+
+class About(msgspec.Struct, kw_only=True):
+    """What is kept beside a log: never the prompt, which is in the log alone."""
+
+    creator: str
+    created_at: float
+    """Unix seconds."""
+
+
+class RunStore:
+    """Runs by id. Live ones are held here until they close; closed ones are read from disk when somebody asks, and the
+    last ones asked for stay in memory."""
+
+    def __init__(self, data_dir: Path, *, keep_runs: int, keep_days: float, cached_bytes: int) -> None:
+        self.directory = data_dir / "runs"
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._keep_runs = keep_runs
+        self._keep_seconds = keep_days * 86_400
+        self._cached_bytes = cached_bytes
+        self._live: dict[str, Run] = {}
+        self._closed: OrderedDict[str, tuple[Run, int]] = OrderedDict()
+
+    def live(self) -> list[Run]:
+        """Runs whose logs still grow, oldest first."""
+        return list(self._live.values())
+
+    def create(self, creator: str, address: str, params: dict[str, Any], probes: list[str]) -> Run:
+        """A new run under an id that nobody can guess. Raises OSError when the disk will not have it."""
+        run_id = secrets.token_urlsafe(16)
+        about = self._about_path(run_id)
+        about.write_bytes(msgspec.json.encode(About(creator=creator, created_at=time.time())))
+        log = RunLog(run_id, LogFile(self._path(run_id)), params, probes)
+        run = Run(run_id, creator, log.broadcast, log.summary, log, address)
+        self._live[run_id] = run
+        return run
+
+    def discard(self, run: Run) -> None:
+        """Forget a run that was refused after all; nobody has been told of it."""
+        self._live.pop(run.run_id, None)
+        if run.log is not None and not run.log.is_closed:
+            run.log.close("rejected", "")
+        self._delete(run.run_id)
+
+    async def settle(self, run: Run) -> None:
+        """A live run has closed: keep it in memory as a closed one, and pack its file."""
+        if self._live.pop(run.run_id, None) is None:
+            return
+        self._remember(Run(run.run_id, run.creator, run.broadcast, run.summary))
+        await asyncio.to_thread(self._pack, run.run_id)
+
+    async def find(self, run_id: str) -> Run | None:
+        """The run, or None for an id that is malformed, unknown or gone."""
+        if not _RUN_ID.fullmatch(run_id):
+            return None
+        if run_id in self._live:
+            return self._live[run_id]
+        if run_id in self._closed:
+            self._closed.move_to_end(run_id)
+            return self._closed[run_id][0]
+        run = await asyncio.to_thread(self._read, run_id)
+        if run is not None and run_id not in self._closed:
+            self._remember(run)
+        return run
+
+    def _remember(self, run: Run) -> None:
+        self._closed[run.run_id] = (run, sum(map(len, run.broadcast.lines)))
+        while len(self._closed) > 1 and sum(size for _, size in self._closed.values()) > self._cached_bytes:
+            self._closed.popitem(last=False)
+
+    # ---- the disk
+
+    def _path(self, run_id: str) -> Path:
+        return self.directory / f"{run_id}.jsonl"
+
+    def _packed_path(self, run_id: str) -> Path:
+        return self.directory / f"{run_id}.jsonl.gz"
+
+    def _about_path(self, run_id: str) -> Path:
+        return self.directory / f"{run_id}.json"
+
+    def _delete(self, run_id: str) -> None:
+        for path in (self._path(run_id), self._packed_path(run_id), self._about_path(run_id)):
+            path.unlink(missing_ok=True)
+
+    def _read(self, run_id: str) -> Run | None:
+        try:
+            # A log being packed exists in both forms for a moment, and in the packed one after.
+            try:
+                data = self._path(run_id).read_bytes()
+            except FileNotFoundError:
+                data = gzip.decompress(self._packed_path(run_id).read_bytes())
+            about = msgspec.json.decode(self._about_path(run_id).read_bytes(), type=About)
+            lines = data.splitlines()
+            return Run(run_id, about.creator, Broadcast(lines, closed=True), read_summary(run_id, lines))
+        except FileNotFoundError:
+            return None
+        except (OSError, EOFError, zlib.error, msgspec.MsgspecError) as error:
+            logger.error("run.unreadable", error=str(error))
+            return None
+
+    def _pack(self, run_id: str) -> None:
+        """``NAME.jsonl`` to ``NAME.jsonl.gz``, the form of a recording; whole or not at all."""
+        path, packed = self._path(run_id), self._packed_path(run_id)
+        unfinished = packed.with_suffix(".gz.new")
+        try:
+            unfinished.write_bytes(gzip.compress(path.read_bytes(), compresslevel=6))
+            os.replace(unfinished, packed)
+            path.unlink()
+        except OSError as error:
+            logger.warning("run.unpacked", error=str(error))
+
+    def close_orphans(self) -> int:
+        """At the start: end every log that a crash or a power cut left open, with reason ``interrupted``. A last line
+        that was cut in the middle is dropped. Returns how many there were."""
+        count = 0
+        for path in sorted(self.directory.glob("*.jsonl")):
+            run_id = path.stem
+            try:
+                count += close_orphan(run_id, path)
+            except (OSError, msgspec.MsgspecError) as error:
+                logger.error("run.unhealed", error=str(error))
+                continue
+            self._pack(run_id)
+        for leftover in self.directory.glob("*.new"):
+            leftover.unlink(missing_ok=True)
+        return count
+
+    async def sweep(self) -> int:
+        """Delete closed runs beyond the number and age that are kept, oldest first. Returns how many went."""
+        gone = await asyncio.to_thread(self._delete_old)
+        for run_id in gone:
+            self._closed.pop(run_id, None)
+        return len(gone)
+
+    def _delete_old(self) -> list[str]:
+        found: list[tuple[float, str]] = []
+        for path in self.directory.glob("*.jsonl.gz"):
+            try:
+                found.append((path.stat().st_mtime, path.name.removesuffix(".jsonl.gz")))
+            except FileNotFoundError:
+                continue
+        found.sort(reverse=True)
+        oldest = time.time() - self._keep_seconds
+        gone = [run_id for index, (since, run_id) in enumerate(found) if index >= self._keep_runs or since < oldest]
+        for run_id in gone:
+            self._delete(run_id)
+        return gone
+
+
+def close_orphan(run_id: str, path: Path) -> bool:
+    """Append what is missing to a log without an end; False if nothing is."""
+    whole: list[bytes] = []
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        try:
+            event = decode(line)
+        except msgspec.MsgspecError:
+            break
+        if event.seq != len(whole) + 1:
+            break
+        whole.append(line)
+    summary = read_summary(run_id, whole)
+    if summary.closed is not None:
+        return False
+    if not whole:
+        opened = LogOpened(
+            seq=1,
+            run_id=run_id,
+            source="live",
+            opened_at=path.stat().st_mtime,
+            model=None,
+            hardware=None,
+            engine=None,
+            software=None,
+            params={},
+            provides=[],
+        )
+        summary.apply(opened)
+        whole.append(encode(opened))
+    totals = msgspec.structs.replace(summary.totals, seconds=summary.t)
+    closed = LogClosed(seq=len(whole) + 1, t=summary.t, reason="interrupted", detail=_INTERRUPTED, totals=totals)
+    whole.append(encode(closed))
+    healed = path.with_suffix(".jsonl.new")
+    healed.write_bytes(b"".join(line + b"\n" for line in whole))
+    os.replace(healed, path)
+    return True

@@ -1,0 +1,195 @@
+"""A run and its log: projected, stamped, written to disk, and only then shown."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from msgspec.structs import replace
+
+from app.broadcast import Broadcast
+from app.projection import Projection
+from app.summary import Summary
+from inference.events import (
+    PROVIDES,
+    AnyEvent,
+    CloseReason,
+    LogClosed,
+    LogOpened,
+    RequestFinished,
+    decode,
+    encode,
+)
+from inference.messages import Ready
+
+logger = structlog.get_logger(__name__)
+
+
+class LogFile:
+    """The log on disk: whole lines, each in the operating system's hands before any reader sees it (so that it
+    survives us, though not a power cut)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def append(self, lines: list[bytes]) -> None:
+        """Write the lines, newlines added."""
+        assert self._descriptor is not None, "the log is closed"
+        data = memoryview(b"".join(line + b"\n" for line in lines))
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def close(self) -> None:
+        """No more lines. May be called twice."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class RunLog:
+    """The log of one run while it lives.
+
+    ``seq`` counts from 1 without gaps; ``t`` is seconds since the run was asked for and never decreases; ``log.opened``
+    comes first (once the engine is known, or when it is known that it never will be) and ``log.closed`` last.
+    """
+
+    def __init__(self, run_id: str, file: LogFile, params: dict[str, Any], probes: Iterable[str]) -> None:
+        self.run_id = run_id
+        self.broadcast = Broadcast()
+        self.summary = Summary(run_id)
+        self.opened_at = time.time()
+        self._zero = time.monotonic()
+        self._file = file
+        self._params = params
+        self._provides = [fact for fact in PROVIDES if not fact.startswith("probe.") or fact[6:] in set(probes)]
+        self._projection = Projection(run_id)
+        self._seq = 0
+        self._t = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """``log.opened`` has been written."""
+        return self._seq > 0
+
+    @property
+    def is_closed(self) -> bool:
+        """``log.closed`` has been written."""
+        return self.broadcast.closed
+
+    def open(self, ready: Ready | None) -> None:
+        """Write ``log.opened``: about the engine that answers, or with nulls where none ever came up."""
+        if self.is_open:
+            return
+        event = LogOpened(
+            run_id=self.run_id,
+            source="live",
+            opened_at=self.opened_at,
+            model=ready.model if ready else None,
+            hardware=ready.hardware if ready else None,
+            engine=ready.engine if ready else None,
+            software=ready.software if ready else None,
+            params=self._params,
+            provides=self._provides if ready else [],
+        )
+        self._write([self._stamp(event, 0.0)])
+
+    def project(self, events: Iterable[AnyEvent], clock_offset: float) -> None:
+        """Take in what the engine said (bare, in its order). ``clock_offset`` is added to the engine's clock to get
+        ours. Closes the log after the batch in which the run's own request finished."""
+        if self.is_closed:
+            return
+        lines: list[bytes] = []
+        finished: RequestFinished | None = None
+        for event in events:
+            projected = self._projection.project(event)
+            if projected is None:
+                continue
+            lines.append(self._stamp(projected, event.t + clock_offset - self._zero))
+            if isinstance(projected, RequestFinished) and projected.request_id == self.run_id:
+                finished = projected
+        if finished is not None:
+            reason, detail = close_reason(finished)
+            self._write([*lines, self._closing(reason, detail)], last=True)
+        elif lines:
+            self._write(lines)
+
+    def close(self, reason: CloseReason, detail: str) -> None:
+        """Write ``log.closed``, ``log.opened`` before it if that is still owed. Does nothing on a closed log."""
+        if self.is_closed:
+            return
+        self.open(None)
+        self._write([self._closing(reason, detail)], last=True)
+
+    def _closing(self, reason: CloseReason, detail: str) -> bytes:
+        seconds = max(self._t, time.monotonic() - self._zero)
+        totals = replace(self.summary.totals, seconds=round(seconds, 6))
+        return self._stamp(LogClosed(reason=reason, detail=detail, totals=totals), seconds)
+
+    def _stamp(self, event: AnyEvent, t: float) -> bytes:
+        self._seq += 1
+        self._t = max(self._t, round(t, 6))
+        stamped = replace(event, seq=self._seq, t=self._t)
+        self.summary.apply(stamped)
+        return encode(stamped)
+
+    def _write(self, lines: list[bytes], *, last: bool = False) -> None:
+        try:
+            self._file.append(lines)
+        except OSError as error:
+            # What is not on disk is not shown: the log ends here, at the last line that both have.
+            logger.error("log.unwritable", error=str(error))
+            self._seq = len(self.broadcast.lines)
+            lines, last = (
+                [self._closing("error", "The kitchen could not write this run's log (its disk may be full).")],
+                True,
+            )
+        if last:
+            self._file.close()
+        self.broadcast.publish(lines, last=last)
+
+
+def close_reason(finished: RequestFinished) -> tuple[CloseReason, str]:
+    """Why a log ends whose request ended."""
+    if finished.reason == "aborted":
+        return "stopped", finished.detail or "Stopped by the one who asked."
+    if finished.reason == "error":
+        return "error", finished.detail or "The engine could not go on with this request."
+    return "finished", finished.detail
+
+
+def read_summary(run_id: str, lines: Iterable[bytes]) -> Summary:
+    """The summary of a log that lies on disk."""
+    summary = Summary(run_id)
+    for line in lines:
+        summary.apply(decode(line))
+    return summary
+
+
+@dataclass(eq=False)
+class Run:
+    """A run that readers can follow: live, or read back from disk (then ``log`` is None)."""
+
+    run_id: str
+    creator: str
+    """Digest of the creator's cookie."""
+    broadcast: Broadcast
+    summary: Summary
+    log: RunLog | None = None
+    address: str = ""
+    """Of the caller, for limits; only while it lives, never on disk."""
+
+    @property
+    def is_live(self) -> bool:
+        """Something may still be added to its log."""
+        return not self.broadcast.closed
+
+    @property
+    def is_waiting(self) -> bool:
+        """In the line before the engine."""
+        return self.is_live and self.summary.status in ("warming", "queued")

@@ -1,0 +1,195 @@
+"""What protects the reader: headers, origins, and the cookie that makes a run its creator's own."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.problems import Problem
+
+VISITOR_COOKIE = "kitchen_visitor"
+VISITOR_SECONDS = 30 * 24 * 3600
+_VISITOR = re.compile(r"[A-Za-z0-9_-]{22}")
+
+
+def content_security_policy(host: str) -> str:
+    """Nothing but our own files, nothing inline. ``host`` is named for sockets: older browsers hold that ``'self'``
+    does not cover ``ws:``. It comes from the request, so it is dropped unless it is a plain host and port."""
+    sockets = (
+        f" ws://{host} wss://{host}" if re.fullmatch(r"[A-Za-z0-9.\-]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?", host) else ""
+    )
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self' data:",
+            "font-src 'self'",
+            f"connect-src 'self'{sockets}",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'self'",
+        )
+    )
+
+
+def security_headers(host: str) -> dict[str, str]:
+    """The headers of every response."""
+    return {
+        "Content-Security-Policy": content_security_policy(host),
+        "X-Content-Type-Options": "nosniff",
+        # A run's id is the key to read it, and stands in the address bar. (``no-referrer`` would also turn the Origin
+        # of our own form into "null".)
+        "Referrer-Policy": "same-origin",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "X-Frame-Options": "SAMEORIGIN",
+    }
+
+
+class SecurityHeaders:
+    """ASGI middleware: the security headers on every HTTP response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        values = security_headers(Headers(scope=scope).get("host", ""))
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in values.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+class TrustedProxies:
+    """ASGI middleware: the caller's address and scheme as told by a proxy that we trust, and by nobody else."""
+
+    def __init__(self, app: ASGIApp, trusted: Sequence[str]) -> None:
+        self.app = app
+        self.trusted = frozenset(trusted)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope.get("client")
+        if scope["type"] in ("http", "websocket") and client and client[0] in self.trusted:
+            headers = Headers(scope=scope)
+            forwarded = [part.strip() for part in headers.get("x-forwarded-for", "").split(",") if part.strip()]
+            # The nearest address that is not one of our own proxies is the caller's; what stands left of it is hearsay.
+            caller = next((address for address in reversed(forwarded) if address not in self.trusted), None)
+            scheme = headers.get("x-forwarded-proto", "").strip().lower()
+            scope = dict(scope)
+            # The peer's own address stays the key by which a stuck connection is found and cut.
+            scope["openkitchen.peer"] = client
+            if caller:
+                scope["client"] = (caller, 0)
+            if scheme in ("http", "https"):
+                scope["scheme"] = scheme if scope["type"] == "http" else {"http": "ws", "https": "wss"}[scheme]
+        await self.app(scope, receive, send)
+
+
+class RootPath:
+    """ASGI middleware: the site under a prefix, whether the proxy in front strips the prefix or leaves it."""
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self.app = app
+        self.root_path = root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.root_path and scope["type"] in ("http", "websocket"):
+            scope = dict(scope)
+            path: str = scope["path"]
+            scope["root_path"] = self.root_path
+            if path != self.root_path and not path.startswith(self.root_path + "/"):
+                scope["path"] = self.root_path + path
+        await self.app(scope, receive, send)
+
+
+def caller_address(connection: HTTPConnection) -> str:
+    """Who is calling, for limits: the address, or for IPv6 its /64, which is what one household holds."""
+    host = connection.client.host if connection.client else ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
+
+
+def refuse_cross_site(request: Request, public_origins: Sequence[str]) -> None:
+    """Raise 403 when another site's page sends this request with our cookie. Browsers say where a request comes from
+    (``Sec-Fetch-Site``, ``Origin``); programs say nothing and carry no one's cookie."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin in public_origins:
+        return
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        trusted = site in ("same-origin", "none")
+    else:
+        trusted = origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+    if not trusted:
+        raise Problem(403, "cross_site", "This request comes from another site's page; only our own may send it.")
+
+
+class Visitors:
+    """Knows a visitor again by a random cookie, of which only keyed digests are ever kept."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    @classmethod
+    def load(cls, data_dir: Path) -> Visitors:
+        """The secret of this installation, made at the first start (mode 0600) so that cookies survive a restart."""
+        path = data_dir / "secret"
+        try:
+            secret = path.read_bytes()
+        except FileNotFoundError:
+            secret = secrets.token_bytes(32)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secret)
+        return cls(secret)
+
+    def of(self, connection: HTTPConnection) -> str | None:
+        """The visitor's token, or None for somebody new (or with a cookie that is none of ours)."""
+        token = connection.cookies.get(VISITOR_COOKIE, "")
+        return token if _VISITOR.fullmatch(token) else None
+
+    def new(self) -> str:
+        """A token for somebody new."""
+        return secrets.token_urlsafe(16)
+
+    def digest(self, visitor: str, purpose: str) -> str:
+        """What may be stored or told to the engine in the visitor's stead; unlinkable between purposes."""
+        return hmac.new(self._secret, f"{purpose}:{visitor}".encode(), hashlib.sha256).hexdigest()[:32]
+
+    def remember(self, response: Response, visitor: str, request: Request) -> None:
+        """Give the visitor their token."""
+        response.set_cookie(
+            VISITOR_COOKIE,
+            visitor,
+            max_age=VISITOR_SECONDS,
+            path=request.scope.get("root_path") or "/",
+            httponly=True,
+            samesite="lax",
+            secure=request.url.scheme == "https",
+        )

@@ -1,0 +1,114 @@
+"""The web server: uvicorn with a port that is known before it runs, a word when it is served, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import Scope
+
+from app.api.site import Site
+from app.settings import Settings
+
+LINGER_SECONDS = 30.0
+LINGER_CHECK_SECONDS = 5.0
+
+
+class PortTaken(Exception):
+    """Somebody else listens there, or we may not."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises PortTaken with what to do about it."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        raise PortTaken(f"Cannot listen on {host}: {error.strerror}.") from error
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        # Listening now claims the port for good: a second kitchen fails here and not halfway through its start.
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(
+                f"Port {port} on {host} is in use. Try another: openkitchen serve --port {port + 1}"
+            ) from error
+        raise PortTaken(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
+    return listener
+
+
+class Server(uvicorn.Server):
+    """Adds to uvicorn what it does not do: says when it is served, closes logs before it waits for readers to go, and
+    cuts connections that would linger for ever because their reader takes nothing."""
+
+    def __init__(self, config: uvicorn.Config, site: Site, on_served: Callable[[], None] | None = None) -> None:
+        super().__init__(config)
+        self._site = site
+        self._on_served = on_served
+        self._reaper: asyncio.Task[None] | None = None
+        site.abort_connection = self.abort_connection
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._reaper = asyncio.create_task(self._reap())
+            if self._on_served is not None:
+                self._on_served()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End live runs first: their readers then get ``log.closed`` and leave by themselves."""
+        await self._site.orders.close()
+        await asyncio.sleep(0.1)
+        await super().shutdown(sockets)
+        if self._reaper is not None:
+            self._reaper.cancel()
+
+    def abort_connection(self, scope: Scope) -> None:
+        """Cut the connection that this scope came over, without waiting for what it holds to be taken."""
+        peer = tuple(scope.get("openkitchen.peer") or scope.get("client") or ())
+        for connection in list(self.server_state.connections):
+            client = getattr(connection, "client", None)
+            transport = getattr(connection, "transport", None)
+            if transport is not None and client is not None and tuple(client) == peer:
+                transport.abort()
+
+    async def _reap(self) -> None:
+        """A closing transport waits until its reader has taken the rest, for ever if need be. Not here."""
+        closing_since: dict[Any, float] = {}
+        while True:
+            await asyncio.sleep(LINGER_CHECK_SECONDS)
+            now = time.monotonic()
+            closing = [
+                transport
+                for connection in list(self.server_state.connections)
+                if (transport := getattr(connection, "transport", None)) is not None and transport.is_closing()
+            ]
+            closing_since = {transport: closing_since.get(transport, now) for transport in closing}
+            for transport, since in closing_since.items():
+                if now - since > LINGER_SECONDS:
+                    transport.abort()
+
+
+def make_server(app: FastAPI, settings: Settings, on_served: Callable[[], None] | None = None) -> Server:
+    """A server for the site. Proxies and the root path are ours to handle (``security.py``)."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        ws_max_size=4096,
+        timeout_graceful_shutdown=5,
+    )
+    return Server(config, app.state.site, on_served)
