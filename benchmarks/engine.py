@@ -6,11 +6,11 @@ from __future__ import annotations
 import time
 
 import torch
-from inference.models import Model, load_model
 
 from benchmarks.figures import Figure, at_least, median, under
 from inference import Engine, EngineConfig, SamplingParams
 from inference.events import encode
+from inference.models import Model, load_model
 
 PROMPTS = (
     "Give me a simple recipe for tomato soup.",
