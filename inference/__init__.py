@@ -7,7 +7,7 @@ Names are exported lazily, so that a process which only needs the vocabulary (``
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inference.block_manager import IntegrityError as IntegrityError
@@ -31,7 +31,7 @@ _EXPORTS = {
 __all__ = ["Engine", "EngineConfig", "IntegrityError", "Model", "RequestOutput", "SamplingParams", "load_model"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_EXPORTS[name]), name)

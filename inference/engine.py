@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Collection, Sequence as Seq
+from collections.abc import Callable, Collection
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
 import msgspec

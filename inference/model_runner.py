@@ -33,8 +33,8 @@ class ModelRunner:
 
     @torch.inference_mode()
     def execute(self, items: list[ScheduledItem]) -> torch.Tensor | None:
-        """Compute the items' tokens into the cache. Returns float32 logits ``[n, vocab]`` of the last token of each item
-        that samples, in the items' order; None where none does."""
+        """Compute the items' tokens into the cache. Returns float32 logits ``[n, vocab]`` of the last token of each
+        item that samples, in the items' order; None where none does."""
         singles = [item for item in items if item.stop - item.start == 1]
         spans = [item for item in items if item.stop - item.start > 1]
         singles.sort(key=lambda item: item.stop)
@@ -49,15 +49,11 @@ class ModelRunner:
             row += item.stop - item.start
             last_row[item.sequence.request_id] = row
         wanted = [last_row[item.sequence.request_id] for item in items if item.samples]
-        if not wanted:
-            wanted_or_one = [row]
-        else:
-            wanted_or_one = wanted
         logits: torch.Tensor = self._module(
             input_ids=self._tensor(tokens).unsqueeze(0),
             position_ids=self._tensor(positions).unsqueeze(0),
             use_cache=False,
-            logits_to_keep=self._tensor(wanted_or_one),
+            logits_to_keep=self._tensor(wanted or [row]),
             kv=context,
         ).logits[0]
         return logits.float() if wanted else None

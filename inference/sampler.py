@@ -98,7 +98,7 @@ def _is_plain(sequence: Sequence) -> bool:
 def penalize(row: torch.Tensor, token_ids: list[int], penalty: float) -> torch.Tensor:
     """Make every token that occurs in ``token_ids`` less likely: logits divided by ``penalty`` if positive, else
     multiplied (CTRL, Keskar et al. 2019; as in transformers, the prompt counts too)."""
-    seen = torch.tensor(token_ids, device=row.device).unique()
+    seen = torch.tensor(sorted(set(token_ids)), device=row.device)
     scores = row[seen]
     return row.index_copy(0, seen, torch.where(scores < 0, scores * penalty, scores / penalty))
 

@@ -1,1 +1,1 @@
-"""Attention over the paged cache: ``reference.py`` says what is computed, ``interface.py`` how transformers calls it."""
+"""Attention over the paged cache: ``reference.py`` says what is computed, ``interface.py`` how transformers asks."""

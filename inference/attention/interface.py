@@ -10,7 +10,7 @@ Causality, sliding windows, soft-caps and sinks are ours to honour, because no m
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import cast
 
 import torch
 from torch.nn import functional
@@ -49,7 +49,7 @@ class KVCache:
     def norms(self, slots: torch.Tensor) -> torch.Tensor:
         """Euclidean norms of what stands in ``slots``: [2 (keys, values), layers, kv_heads, slots], float32."""
         gathered = self.tensor.flatten(1, 2).index_select(1, slots).float()
-        return torch.linalg.vector_norm(gathered, dim=-1).permute(2, 0, 3, 1)
+        return cast(torch.Tensor, torch.linalg.vector_norm(gathered, dim=-1)).permute(2, 0, 3, 1)
 
 
 @dataclass(slots=True)
@@ -120,7 +120,7 @@ def paged_attention(
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: torch.Tensor | None = None,
-    **_: Any,
+    **_: object,
 ) -> tuple[torch.Tensor, None]:
     """Write this layer's keys and values, then attend. ``query`` [1, heads, T, dim] -> [1, T, heads, dim]."""
     layer: int = module.layer_idx  # type: ignore[assignment]
@@ -158,7 +158,7 @@ def _attend_part(
             query.transpose(0, 2).transpose(1, 2) if softcap is None and sinks is None else query.permute(2, 1, 0, 3)
         )
         if softcap is None and sinks is None:
-            # The heads that share a key head are its queries: nothing needs repeating, and no two of them differ in mask.
+            # The heads that share a key head are its queries: nothing needs repeating, and their masks are the same.
             query = query.reshape(rows, key.shape[1], heads // key.shape[1], dim)
             attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
         else:
