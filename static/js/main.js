@@ -2,7 +2,9 @@
 
 import { resolve } from "./log/moments.js";
 import { Session } from "./log/session.js";
-import { scenes } from "./scenes/index.js";
+import kvHall from "./scenes/kv_hall.js";
+import phases from "./scenes/phases.js";
+import prologue from "./scenes/prologue.js";
 import { Stage } from "./stage/stage.js";
 import { stateHash } from "./state/hash.js";
 import { Answer } from "./ui/answer.js";
@@ -53,8 +55,13 @@ let layoutChanged = true;
 let session = new Session({ kind: "recording", url: config.recording }, changed);
 const player = () => session.player;
 
+const topbar = required("#topbar");
 bindTheme(optional("[data-action=theme]"));
-const stage = new Stage(required("#stage"), scenes, { player, beforeFrame, reduced, timed });
+const stage = new Stage(
+  required("#stage"),
+  { prologue, phases, "kv-hall": kvHall },
+  { player, beforeFrame, reduced, timed },
+);
 const scroll = new ScrollBinding(article, () => {
   layoutChanged = true;
   stage.invalidate("view");
@@ -75,22 +82,20 @@ const token = (position) => player().state.tokens[position];
 
 const transport = new Transport(required("#transport"), { player, status: () => session.status, gesture });
 const ribbon = new Ribbon(required("#ribbon"), { token, hover, tooltip, seek: ({ seq }) => seek(seq) });
-const answer = new Answer(required("#answer"), { token, hover, tooltip });
+const answer = new Answer(required("#answer"), optional("#question"), { token, hover, tooltip });
 const numbers = new Numbers(document);
 const live = new LiveRegion(required("#live-region"));
 const notice = new Notice(optional("#notice"), () => session.start());
 const caption = optional("#stage-caption");
 const stopButtons = document.querySelectorAll("[data-action=stop]");
-const table = new TableView(stage.root, optional("[data-action=table]"), () => {
-  return stage.scene?.table(player().state) ?? null;
-});
+const table = new TableView(topbar, () => stage.scene?.table(player().state) ?? null);
 const describe = seldom(500, () => {
   if (caption && stage.scene) say(caption, stage.scene.describe(player().state, stage.view));
 });
 
 bindPointer(stage, { player, tooltip, seek });
 bindControls(article, (controls) => stage.setView({ controls }));
-bindMotion(optional("[data-action=motion]"), (still) => stage.setView({ reduced: still }));
+bindMotion(topbar, (still) => stage.setView({ reduced: still }));
 bindPrompt(/** @type {HTMLFormElement} */ (required("#prompt-form")), { run: open, stop });
 document.addEventListener("htmx:afterSwap", () => numbers.refresh());
 document.addEventListener("htmx:after:swap", () => numbers.refresh());
@@ -174,6 +179,8 @@ function bind(source) {
   session.start();
   changed("status");
   document.documentElement.dataset.run = source.kind === "run" ? "own" : "recorded";
+  const where = optional("[data-source]");
+  if (where) say(where, source.kind === "run" ? t("Your run") : t("A recorded run"));
 }
 
 /** @param {string} path relative to the page */
@@ -207,7 +214,7 @@ async function openPage(runId) {
   if (runId !== null && response?.ok) {
     const summary = await response.json();
     const [socket, events] = [socketUrl(`${base}/socket`), absolute(`${base}/events`)];
-    bind({ kind: "run", runId, socketUrl: socket, eventsUrl: events, closed: Boolean(summary.closed) });
+    bind({ kind: "run", runId, socketUrl: socket, eventsUrl: events, closed: summary.status === "closed" });
     return;
   }
   bind({ kind: "recording", url: absolute(config.recording) });
@@ -232,4 +239,7 @@ Object.defineProperty(globalThis, "__kitchen", {
   },
 });
 
-void openPage(config.run_id ?? null);
+const asked = new URL(location.href).searchParams.get("run");
+void openPage(config.run_id ?? null).then(() => {
+  if (asked !== null && config.run_id === null) notice.show(noticeOf(null, { state: "not-found" }));
+});

@@ -4,7 +4,7 @@
 // `measured` becomes `recorded` when the log was made elsewhere. `modelled` follows from shapes (the events' own FLOPs
 // and bytes are counted by inference/costs.py, never here).
 
-import { bytes, count, percent, seconds, si } from "./format.js";
+import { bytes, count, percent, seconds, si, significant } from "./format.js";
 import { quantile } from "./norms.js";
 
 /** @typedef {import("./types.d.ts").State} State */
@@ -161,7 +161,7 @@ const RULES = {
   ),
   "phases.ratio": measured(
     (s) => share(inverse(rate(decodeSteps(s), ownTokens)), inverse(rate(prefillSteps(s), ownTokens))),
-    (value) => `${si(value, "", [""]).trim()}×`,
+    (value) => `${significant(value)}×`,
     "seconds a token, decode over prefill",
   ),
 
@@ -199,7 +199,7 @@ const RULES = {
   "model.vocab": modelled((s) => s.opened?.model?.vocab_size, count, CARD),
   "model.parameters": modelled(
     (s) => s.opened?.model?.num_parameters,
-    (value) => si(value, "", ["", "k", "M", "B", "T"]).trim(),
+    (value) => si(value, "", ["", "k", "M", "B", "T"]),
     CARD,
   ),
   "model.parameterBytes": modelled((s) => s.opened?.model?.parameter_bytes, bytes, CARD),

@@ -25,7 +25,8 @@ export function si(value, unit, prefixes = ["", "k", "M", "G", "T", "P"]) {
     rest /= 1000;
     step += 1;
   }
-  return `${significant(rest)}${GAP}${prefixes[step]}${unit}`;
+  const suffix = prefixes[step] + unit;
+  return suffix ? `${significant(rest)}${GAP}${suffix}` : significant(rest);
 }
 
 /** @param {number} value */

@@ -20,12 +20,12 @@ export function promptOf(state) {
 export class Answer {
   /**
    * @param {HTMLElement} root `#answer`
+   * @param {HTMLElement | null} prompt where the prompt stands, `#question`
    * @param {Host} host
    */
-  constructor(root, host) {
-    this.root = root;
-    this.prompt = root.querySelector(".answer-prompt") ?? root.appendChild(element("p", { class: "answer-prompt" }));
-    this.text = root.querySelector(".answer-text") ?? root.appendChild(element("p", { class: "answer-text" }));
+  constructor(root, prompt, host) {
+    this.text = root;
+    this.prompt = prompt;
     this.text.addEventListener("pointerover", (event) => this.#over(event, host));
     this.text.addEventListener("pointerleave", () => {
       host.hover(-1);
@@ -52,7 +52,7 @@ export class Answer {
   clear() {
     this.#spans.length = 0;
     this.text.replaceChildren();
-    say(this.prompt, "");
+    if (this.prompt) say(this.prompt, "");
   }
 
   /**
@@ -60,8 +60,7 @@ export class Answer {
    * @returns {boolean} whether text was added
    */
   update(state) {
-    const prompt = promptOf(state);
-    say(this.prompt, prompt);
+    if (this.prompt) say(this.prompt, promptOf(state));
     const first = state.request.numPromptTokens;
     const count = Math.max(0, state.tokens.length - first);
     const spans = this.#spans;

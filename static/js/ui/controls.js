@@ -1,5 +1,7 @@
 // Inputs of a chapter that only change its picture: `data-control="NAME"` feeds `view.controls.NAME`.
 
+import { say } from "./dom.js";
+
 /** @param {HTMLInputElement | HTMLSelectElement} input */
 function inputValue(input) {
   if (input instanceof HTMLInputElement && input.type === "checkbox") return input.checked;
@@ -25,12 +27,29 @@ export function readControls(root) {
 }
 
 /**
+ * Say each value beside its input: `[data-output=NAME]`, where `data-zero` has the word for nought.
+ * @param {ParentNode} root
+ * @param {Record<string, unknown>} values
+ */
+function showOutputs(root, values) {
+  for (const output of /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll("[data-output]"))) {
+    const value = values[output.dataset.output ?? ""];
+    if (value !== undefined) say(output, value === 0 && output.dataset.zero ? output.dataset.zero : String(value));
+  }
+}
+
+/**
  * @param {HTMLElement} root
  * @param {(controls: Record<string, unknown>) => void} changed
  */
 export function bindControls(root, changed) {
+  const read = () => {
+    const values = readControls(root);
+    showOutputs(root, values);
+    changed(values);
+  };
   root.addEventListener("input", (event) => {
-    if (event.target instanceof HTMLElement && event.target.dataset.control) changed(readControls(root));
+    if (event.target instanceof HTMLElement && event.target.dataset.control) read();
   });
-  changed(readControls(root));
+  read();
 }

@@ -45,19 +45,16 @@ export class Numbers {
 }
 
 /**
- * @param {HTMLElement} element
+ * @param {HTMLElement} element `.figure` in it is the number, `.badge` says where it comes from
  * @param {import("../state/facts.js").Fact | null} fact
  */
 function show(element, fact) {
-  const figure = element.querySelector(".number-text, .figure") ?? element;
-  const badge = element.querySelector(".badge, .provenance");
-  if (badge && figure === element) {
-    // The badge is inside: the number is the text before it.
-    const text = element.firstChild;
-    if (text && text !== badge && text.nodeType === Node.TEXT_NODE) say(text, fact?.text ?? DASH);
-  } else say(figure, fact?.text ?? DASH);
+  say(element.querySelector(".figure") ?? element, fact?.text ?? DASH);
   if (!fact) return;
+  const badge = /** @type {HTMLElement | null} */ (element.querySelector(".badge"));
   if (element.dataset.provenance !== fact.provenance) element.dataset.provenance = fact.provenance;
   if (element.title !== fact.source) element.title = fact.source;
-  if (badge) say(badge, t(fact.provenance));
+  if (!badge) return;
+  badge.dataset.provenance = fact.provenance;
+  say(badge, t(fact.provenance));
 }

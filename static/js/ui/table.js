@@ -1,6 +1,6 @@
 // "Show as table": the picture on stage as rows, for those who read better than they look.
 
-import { element, say, seldom } from "./dom.js";
+import { element, seldom } from "./dom.js";
 import { t } from "./messages.js";
 
 /** @typedef {import("../stage/types.d.ts").Table} Table */
@@ -28,11 +28,10 @@ function render({ caption, columns, rows }) {
 
 export class TableView {
   /**
-   * @param {HTMLElement} stage
-   * @param {HTMLElement | null} button the switch, where the page has one
+   * @param {HTMLElement} bar gets the switch
    * @param {() => Table | null} table of the scene on stage
    */
-  constructor(stage, button, table) {
+  constructor(bar, table) {
     this.panel = element("div", {
       id: "stage-table",
       class: "stage-table",
@@ -41,11 +40,16 @@ export class TableView {
       "aria-label": t("The picture as a table"),
       hidden: "",
     });
-    stage.append(this.panel);
-    this.button = button ?? stage.appendChild(element("button", { type: "button", class: "ghost table-toggle" }));
-    if (!this.button.textContent?.trim()) say(this.button, t("Show as table"));
-    this.button.setAttribute("aria-expanded", "false");
-    this.button.setAttribute("aria-controls", "stage-table");
+    this.button = element("button", {
+      type: "button",
+      class: "ghost",
+      "data-action": "table",
+      "aria-expanded": "false",
+      "aria-controls": "stage-table",
+      text: t("Show as table"),
+    });
+    bar.prepend(this.button);
+    bar.after(this.panel);
     this.table = table;
     this.button.addEventListener("click", () => this.toggle());
     this.panel.addEventListener("keydown", (event) => {

@@ -1,6 +1,6 @@
 // Night and day: the system's choice until the reader makes one, kept on this device.
 
-import { remember, remembered } from "./dom.js";
+import { remember, remembered, say } from "./dom.js";
 
 const KEY = "openkitchen:theme";
 const query = matchMedia("(prefers-color-scheme: light)");
@@ -12,18 +12,19 @@ function theme() {
   return query.matches ? "light" : "dark";
 }
 
-/** @param {HTMLElement | null} button `aria-pressed`: light */
+/** @param {HTMLElement | null} button `data-to-light`, `data-to-dark`: what it says it will do */
 export function bindTheme(button) {
-  const show = () => {
-    document.documentElement.dataset.theme = theme();
-    button?.setAttribute("aria-pressed", String(theme() === "light"));
+  /** @param {"dark" | "light"} now */
+  const show = (now) => {
+    document.documentElement.dataset.theme = now;
+    const words = now === "light" ? button?.dataset.toDark : button?.dataset.toLight;
+    if (button && words) say(button, words);
   };
   button?.addEventListener("click", () => {
-    const next = theme() === "light" ? "dark" : "light";
+    const next = document.documentElement.dataset.theme === "light" ? "dark" : "light";
     remember(KEY, next === (query.matches ? "light" : "dark") ? null : next);
-    document.documentElement.dataset.theme = next;
-    button.setAttribute("aria-pressed", String(next === "light"));
+    show(next);
   });
-  query.addEventListener("change", show);
-  show();
+  query.addEventListener("change", () => show(theme()));
+  show(theme());
 }
