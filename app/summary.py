@@ -91,6 +91,7 @@ class Summary:
         return {
             "run_id": self.run_id,
             "status": self.status,
+            "closed": self.closed is not None,
             "reason": self.closed.reason if self.closed else None,
             "detail": self.closed.detail if self.closed else "",
             "finish_reason": self.finished.reason if self.finished else None,

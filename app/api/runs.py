@@ -70,7 +70,6 @@ def _created(request: Request, run: Run) -> Response:
         place = {"run_id": run_id, "socket_url": f"api/runs/{run_id}/socket", "events_url": f"api/runs/{run_id}/events"}
         response = render_fragment(request, "run.html", {"run": run.summary}, status=201)
         response.headers["HX-Trigger"] = json.dumps({"kitchen:run": place})
-        response.headers["HX-Push-Url"] = f"{root}/?run={run_id}"
         return response
     if request.headers.get("content-type", "").startswith("application/json"):
         place = {
