@@ -1,8 +1,8 @@
 // The hall in words: what is under the pointer, and its cells as rows.
 
-import { normAt, quantile } from "../state/norms.js";
 import { visible } from "../stage/text.js";
-import { t as say } from "../ui/messages.js";
+import { normAt, quantile } from "../state/norms.js";
+import { t } from "../ui/messages.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 
@@ -28,12 +28,17 @@ export function wordsAt(cell, state) {
     head: (row % norms.heads) + 1,
     norm: Number.isNaN(norm) ? "" : norm.toPrecision(3),
   };
-  if (cell.place >= state.cache.numTokens) return { text: say("Place %(place)s, “%(word)s”: not written yet.", values), seq: token.seq };
-  if (Number.isNaN(norm)) return { text: say("Place %(place)s, “%(word)s”: found in the cache, computed before this run.", values), seq: token.seq };
+  if (cell.place >= state.cache.numTokens)
+    return { text: t("Place {place}, “{word}”: not written yet.", values), seq: token.seq };
+  if (Number.isNaN(norm))
+    return {
+      text: t("Place {place}, “{word}”: found in the cache, computed before this run.", values),
+      seq: token.seq,
+    };
   const text =
     cell.which === "keys"
-      ? say("Place %(place)s, “%(word)s”: key of layer %(layer)s, head %(head)s, length %(norm)s.", values)
-      : say("Place %(place)s, “%(word)s”: value of layer %(layer)s, head %(head)s, length %(norm)s.", values);
+      ? t("Place {place}, “{word}”: key of layer {layer}, head {head}, length {norm}.", values)
+      : t("Place {place}, “{word}”: value of layer {layer}, head {head}, length {norm}.", values);
   return { text, seq: token.seq };
 }
 
@@ -46,7 +51,10 @@ export function wordsAt(cell, state) {
 function middle(state, which, place) {
   const { norms } = state.cache;
   const rows = Array.from({ length: norms.layers * norms.heads }, (_, row) => normAt(norms, which, row, place));
-  return quantile(rows.filter((norm) => !Number.isNaN(norm)).sort((a, b) => a - b), 0.5);
+  return quantile(
+    rows.filter((norm) => !Number.isNaN(norm)).sort((a, b) => a - b),
+    0.5,
+  );
 }
 
 /**
@@ -59,11 +67,17 @@ export function firstAgainstRow(state, which) {
   const ratios = [];
   for (let row = 0; row < norms.layers * norms.heads; row++) {
     const from = row * norms.capacity;
-    const line = norms[which].subarray(from, from + norms.length).filter((norm) => !Number.isNaN(norm)).sort();
+    const line = norms[which]
+      .subarray(from, from + norms.length)
+      .filter((norm) => !Number.isNaN(norm))
+      .sort();
     const ratio = normAt(norms, which, row, 0) / quantile(line, 0.5);
     if (Number.isFinite(ratio)) ratios.push(ratio);
   }
-  return quantile(ratios.sort((a, b) => a - b), 0.5);
+  return quantile(
+    ratios.sort((a, b) => a - b),
+    0.5,
+  );
 }
 
 /**
@@ -73,17 +87,16 @@ export function firstAgainstRow(state, which) {
 export function placeTable(state) {
   const { numTokens } = state.cache;
   /** @param {number} norm */
-  const show = (norm) => (Number.isNaN(norm) ? say("not measured") : norm.toFixed(2));
+  const show = (norm) => (Number.isNaN(norm) ? t("not measured") : norm.toFixed(2));
   return {
-    caption: say("The places of the hall: middle length over all layers and heads of their key and value vectors"),
-    columns: [say("Place"), say("Token"), say("Kind"), say("Key length"), say("Value length")],
+    caption: t("The places of the hall: middle length over all layers and heads of their key and value vectors"),
+    columns: [t("Place"), t("Token"), t("Kind"), t("Key length"), t("Value length")],
     rows: state.tokens.map((token, place) => [
       place + 1,
       visible(token.text),
-      token.kind === "prompt" ? say("prompt") : say("generated"),
-      place < numTokens ? show(middle(state, "keys", place)) : say("not written yet"),
-      place < numTokens ? show(middle(state, "values", place)) : say("not written yet"),
+      token.kind === "prompt" ? t("prompt") : t("generated"),
+      place < numTokens ? show(middle(state, "keys", place)) : t("not written yet"),
+      place < numTokens ? show(middle(state, "values", place)) : t("not written yet"),
     ]),
   };
 }
-

@@ -1,10 +1,10 @@
 // 05 kv-hall: the reader walks the hall. Keys on the left wall, values on the right, one texel a cell.
 
-import { t as say } from "../ui/messages.js";
+import { bytes } from "../state/format.js";
+import { t } from "../ui/messages.js";
 import { cameraOf, cellAt, lengthAt, scaleAt, seats } from "./hall.js";
 import { placeTable, wordOf, wordsAt } from "./hall_words.js";
 import { clamp, room } from "./room.js";
-import { bytes } from "./units.js";
 import { Walls } from "./walls.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
@@ -64,14 +64,14 @@ export default {
     const walls = new Walls(layer);
     const legend = add(layer, "div", "hall-legend");
     const keys = add(legend, "p", "hall-side");
-    add(keys, "b", "").textContent = say("Keys");
-    keys.append(` ${say("left wall")}`);
+    add(keys, "b", "").textContent = t("Keys");
+    keys.append(` ${t("left wall")}`);
     const values = add(legend, "p", "hall-side");
-    add(values, "b", "").textContent = say("Values");
-    values.append(` ${say("right wall")}`);
-    write(add(legend, "p", "hall-note"), say("brightness: length of the vector, each row on its own scale"));
+    add(values, "b", "").textContent = t("Values");
+    values.append(` ${t("right wall")}`);
+    write(add(legend, "p", "hall-note"), t("brightness: length of the vector, each row on its own scale"));
     const reading = add(layer, "div", "hall-meter");
-    write(add(reading, "p", "hall-note"), say("the hall weighs"));
+    write(add(reading, "p", "hall-note"), t("the hall weighs"));
     const meter = add(reading, "p", "hall-bytes");
     const formula = add(reading, "p", "hall-note");
     const sign = add(layer, "p", "hall-sign");
@@ -83,18 +83,18 @@ export default {
     return seats(camera(state, view), state.tokens.length, room(view).narrow ? 5 : 7);
   },
 
-  draw(surfaces, [state], view, t) {
-    playhead = view.reduced ? Number.POSITIVE_INFINITY : t;
+  draw(surfaces, [state], view, time) {
+    playhead = view.reduced ? Number.POSITIVE_INFINITY : time;
     const at = camera(state, view);
     const look = lookOf(state, view);
-    surfaces.walls.draw(state, view, at, look, t);
+    surfaces.walls.draw(state, view, at, look, time);
     const { left } = room(view);
     surfaces.legend.style.left = `${left}px`;
     const { layers, heads } = state.cache.norms;
     write(surfaces.meter, bytes(state.cache.bytes));
     write(
       surfaces.formula,
-      say("%(places)s places × %(layers)s layers × %(heads)s KV heads", { places: state.cache.numTokens, layers, heads }),
+      t("{places} places × {layers} layers × {heads} KV heads", { places: state.cache.numTokens, layers, heads }),
     );
     drawSign(surfaces.sign, state, at, walkOf(view));
     drawFloors(surfaces.floors, state, view, at, look.focus.layer);
@@ -105,9 +105,9 @@ export default {
   describe(state) {
     const { numTokens } = state.cache;
     const read = Math.min(numTokens, state.request.numPromptTokens);
-    if (!numTokens) return say("The hall is dark: nothing has been computed yet.");
-    return say(
-      "The hall holds %(places)s places, %(read)s blue from the prompt and %(written)s gold from the answer: %(bytes)s of keys and values.",
+    if (!numTokens) return t("The hall is dark: nothing has been computed yet.");
+    return t(
+      "The hall holds {places} places, {read} blue from the prompt and {written} gold from the answer: {bytes} of keys and values.",
       { places: numTokens, read, written: numTokens - read, bytes: bytes(state.cache.bytes) },
     );
   },
@@ -128,7 +128,7 @@ function drawSign(sign, state, at, walk) {
   const token = state.tokens[target];
   sign.hidden = !token;
   if (!token) return;
-  write(sign, say("place %(place)s “%(word)s”", { place: target + 1, word: wordOf(state, target) }));
+  write(sign, t("place {place} “{word}”", { place: target + 1, word: wordOf(state, target) }));
   sign.dataset.kind = token.kind;
   const scale = scaleAt(at, target + 0.5);
   const y = at.y + at.rise * scale;
@@ -149,10 +149,11 @@ function drawFloors(signs, state, view, at, chosen) {
   signs.forEach((sign, i) => {
     const layer = chosen >= 0 ? chosen : Math.round((i * (layers - 1)) / (signs.length - 1));
     const y = at.y + at.rise - (2 * at.rise * (layer + 0.5)) / Math.max(1, layers);
-    const hidden = layers === 0 || (chosen >= 0 && i > 0) || y < 96 || y > area.height - 24 || (view.data.focus ?? 0) < 0.5;
+    const hidden =
+      layers === 0 || (chosen >= 0 && i > 0) || y < 96 || y > area.height - 24 || (view.data.focus ?? 0) < 0.5;
     sign.hidden = hidden;
     if (hidden) return;
-    write(sign, say("layer %(layer)s", { layer: layer + 1 }));
+    write(sign, t("layer {layer}", { layer: layer + 1 }));
     sign.style.transform = `translate(${area.left + 14}px, ${y}px) translateY(-50%)`;
   });
 }

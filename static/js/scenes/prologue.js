@@ -1,6 +1,6 @@
 // 00 prologue: the hall behind the words, filling with the run on stage.
 
-import { t as say } from "../ui/messages.js";
+import { t } from "../ui/messages.js";
 import { cameraOf, cellAt, lengthAt, seats } from "./hall.js";
 import { placeTable, wordsAt } from "./hall_words.js";
 import { fullBleed } from "./room.js";
@@ -23,17 +23,17 @@ export default {
 
   places: (state, view) => seats(camera(state, view), state.tokens.length, 6),
 
-  draw(walls, [state], view, t) {
-    playhead = view.reduced ? Number.POSITIVE_INFINITY : t;
-    walls.draw(state, view, camera(state, view), LOOK, t);
+  draw(walls, [state], view, time) {
+    playhead = view.reduced ? Number.POSITIVE_INFINITY : time;
+    walls.draw(state, view, camera(state, view), LOOK, time);
   },
 
   hit: (x, y, state, view) => wordsAt(cellAt(camera(state, view), x, y), state),
 
   describe(state) {
     const written = state.tokens.length - state.request.numPromptTokens;
-    if (!state.request.numPromptTokens) return say("An empty hall: no prompt has been read yet.");
-    return say("A hall of lights: %(read)s blue places for the prompt, %(written)s gold ones, one for each token written.", {
+    if (!state.request.numPromptTokens) return t("An empty hall: no prompt has been read yet.");
+    return t("A hall of lights: {read} blue places for the prompt, {written} gold ones, one for each token written.", {
       read: state.request.numPromptTokens,
       written: Math.max(0, written),
     });

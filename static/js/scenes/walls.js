@@ -141,7 +141,9 @@ export class Walls {
    */
   #rampsOf(line, heads, { layer, head }) {
     const on = (layer < 0 || Math.floor(line / heads) === layer) && (head < 0 || line % heads === head);
-    return on ? { prefill: this.#ramps.prefill, decode: this.#ramps.decode } : { prefill: this.#ramps.dimPrefill, decode: this.#ramps.dimDecode };
+    return on
+      ? { prefill: this.#ramps.prefill, decode: this.#ramps.decode }
+      : { prefill: this.#ramps.dimPrefill, decode: this.#ramps.dimDecode };
   }
 
   /** @param {View} view */

@@ -1,0 +1,136 @@
+// The roofline of one machine: what a step reached (FLOP/s) against how much it computed for each byte it fetched.
+// Roofs and seconds are measured; FLOPs and bytes follow from the shapes.
+
+import { si } from "../state/format.js";
+import { label } from "../stage/text.js";
+import { toCss } from "../stage/palette.js";
+import { t } from "../ui/messages.js";
+
+/** @typedef {import("../state/types.d.ts").Step} Step */
+/** @typedef {import("./step_shapes.js").Plot} Plot */
+/** @typedef {{ intensity: number, rate: number }} Point FLOPs a byte, FLOP/s */
+/** @typedef {{ peak: number, bandwidth: number, x: (intensity: number) => number, y: (rate: number) => number, plot: Plot, low: number, high: number }} Chart */
+
+/** @param {Step} step @returns {Point} */
+export function pointOf(step) {
+  const bytes = (step.weightBytes ?? 0) + (step.kvReadBytes ?? 0) + (step.kvWrittenBytes ?? 0);
+  const flops = step.flops ?? 0;
+  return { intensity: bytes > 0 ? flops / bytes : 0, rate: step.seconds ? flops / step.seconds : 0 };
+}
+
+/**
+ * Log-log axes that hold both roofs and every step.
+ * @param {{ peak_flops: number, memory_bandwidth: number }} hardware
+ * @param {Point[]} points
+ * @param {Plot} plot
+ * @returns {Chart}
+ */
+export function chartOf({ peak_flops: peak, memory_bandwidth: bandwidth }, points, plot) {
+  const ridge = peak / bandwidth;
+  const known = points.filter(({ intensity, rate }) => intensity > 0 && rate > 0);
+  const low = Math.min(0.35, ...known.map(({ intensity }) => intensity / 3));
+  const high = Math.max(4 * ridge, ...known.map(({ intensity }) => intensity * 3));
+  const floor = Math.min(bandwidth * low, ...known.map(({ rate }) => rate / 3));
+  const ceiling = 2.2 * peak;
+  /** @param {number} value @param {number} from @param {number} to */
+  const log = (value, from, to) => Math.log(value / from) / Math.log(to / from);
+  return {
+    peak,
+    bandwidth,
+    plot,
+    low,
+    high,
+    x: (intensity) => plot.left + plot.width * log(intensity, low, high),
+    y: (rate) => plot.top + plot.height * (1 - log(rate, floor, ceiling)),
+  };
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Chart} chart
+ * @param {import("../stage/types.d.ts").Palette} palette
+ * @param {number} alpha
+ */
+export function drawRoofs(context, chart, palette, alpha) {
+  const { peak, bandwidth, x, y, plot, low, high } = chart;
+  const ridge = peak / bandwidth;
+  const [bottom, flat] = [plot.top + plot.height, y(peak)];
+  context.globalAlpha = alpha;
+  context.beginPath();
+  context.moveTo(x(low), bottom);
+  context.lineTo(x(low), y(low * bandwidth));
+  context.lineTo(x(ridge), flat);
+  context.lineTo(x(ridge), bottom);
+  context.fillStyle = toCss(palette.rgb.decode, 0.07);
+  context.fill();
+  context.fillStyle = toCss(palette.rgb.prefill, 0.07);
+  context.fillRect(x(ridge), flat, x(high) - x(ridge), bottom - flat);
+  drawAxis(context, chart, palette);
+  context.beginPath();
+  context.moveTo(x(low), y(low * bandwidth));
+  context.lineTo(x(ridge), flat);
+  context.lineTo(x(high), flat);
+  context.lineWidth = 2.5;
+  context.lineJoin = "round";
+  context.strokeStyle = palette.css.ink;
+  context.stroke();
+  const narrow = plot.width < 460;
+  const size = narrow ? 11 : 13;
+  label(context, t("arithmetic: {rate}", { rate: si(peak, "FLOP/s") }), x(high), flat - 10, { size, align: "right", color: palette.css.ink, weight: 600 });
+  context.save();
+  context.translate(x(low), y(low * bandwidth));
+  context.rotate(Math.atan2(flat - y(low * bandwidth), x(ridge) - x(low)));
+  label(context, t("memory: {rate}", { rate: si(bandwidth, "B/s") }), 12, -10, { size, color: palette.css.ink, weight: 600 });
+  context.restore();
+  label(context, t("waits for memory"), (x(low) + x(ridge)) / 2, bottom - 12, { size, align: "center", color: palette.css.decode, weight: 600 });
+  if (x(high) - x(ridge) > 90) label(context, t("waits for arithmetic"), (x(high) + x(ridge)) / 2, bottom - 12, { size, align: "center", color: palette.css.prefill, weight: 600, width: x(high) - x(ridge) });
+  context.globalAlpha = 1;
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Chart} chart
+ * @param {import("../stage/types.d.ts").Palette} palette
+ */
+function drawAxis(context, { x, plot, low, high }, palette) {
+  const bottom = plot.top + plot.height;
+  context.fillStyle = palette.css.line;
+  context.fillRect(plot.left, bottom, plot.width, 1);
+  for (let value = 10 ** Math.ceil(Math.log10(low)); value <= high; value *= 10) {
+    context.fillStyle = palette.css.line;
+    context.fillRect(x(value), bottom, 1, 6);
+    label(context, String(value), x(value), bottom + 20, { size: 11, face: "mono", align: "center", color: palette.css.muted });
+  }
+  label(context, t("FLOPs for each byte fetched"), plot.left + plot.width, bottom + 38, { size: 12, align: "right", color: palette.css.muted });
+}
+
+/**
+ * A name beside a group of steps, with how far it is from its roof.
+ * @param {CanvasRenderingContext2D} context
+ * @param {Chart} chart
+ * @param {Point} point
+ * @param {string} name
+ * @param {string} color
+ * @param {import("../stage/types.d.ts").Palette} palette
+ * @param {number} alpha
+ */
+export function drawGroup(context, chart, point, name, color, palette, alpha) {
+  if (!(point.rate > 0)) return;
+  const roof = Math.min(chart.peak, chart.bandwidth * point.intensity);
+  const [x, y, top] = [chart.x(point.intensity), chart.y(point.rate), chart.y(roof)];
+  context.globalAlpha = alpha;
+  context.setLineDash([2, 4]);
+  context.beginPath();
+  context.moveTo(x, y - 14);
+  context.lineTo(x, top + 3);
+  context.lineWidth = 1.5;
+  context.strokeStyle = color;
+  context.stroke();
+  context.setLineDash([]);
+  const right = x > chart.plot.left + 0.62 * chart.plot.width;
+  const side = { align: /** @type {CanvasTextAlign} */ (right ? "right" : "left") };
+  const from = right ? x - 26 : x + 26;
+  label(context, name, from, y + 2, { size: 15, weight: 650, color, ...side });
+  label(context, si(point.rate, "FLOP/s"), from, y + 21, { size: 12, face: "mono", color: palette.css.muted, ...side });
+  context.globalAlpha = 1;
+}
