@@ -1,0 +1,198 @@
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import { test } from "node:test";
+import zlib from "node:zlib";
+import { EventLog } from "../../static/js/log/log.js";
+import { Player } from "../../static/js/log/player.js";
+import { apply, applyUpTo } from "../../static/js/state/apply.js";
+import { createState } from "../../static/js/state/create.js";
+import { FACT_KEYS, facts } from "../../static/js/state/facts.js";
+import { stateHash } from "../../static/js/state/hash.js";
+import { makeLog } from "./support/logs.js";
+import { seeded } from "./support/random.js";
+
+const RECORDING = new URL("../../static/recordings/tomato-soup.jsonl.gz", import.meta.url);
+const SCHEMA_TYPES = fs
+  .readFileSync(new URL("../../static/js/types/events.d.ts", import.meta.url), "utf8")
+  .split("interface EventByType")[1]
+  .match(/"([a-z.]+)":/g)
+  .map((text) => text.slice(1, -2));
+
+/** The state after `seq` events, from nothing. */
+function stateAt(events, seq = events.length) {
+  const state = createState();
+  applyUpTo(state, events, seq);
+  return state;
+}
+
+test("the generated logs hold every event type of the schema", () => {
+  const seen = new Set(makeLog({ preempt: true, seed: 5 }).events.map(({ type }) => type));
+  assert.deepEqual(
+    SCHEMA_TYPES.filter((type) => !seen.has(type)),
+    [],
+  );
+});
+
+test("a run comes to what it says", () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const made = makeLog({ seed });
+    const state = stateAt(made.events);
+    assert.equal(state.request.status, "finished");
+    assert.equal(state.request.numPromptTokens, made.prompt);
+    assert.equal(state.tokens.length, made.prompt + made.answer);
+    assert.equal(state.interTokenSeconds.length, made.answer - 1);
+    assert.equal(state.steps.length, made.steps);
+    assert.equal(state.cache.numTokens, made.prompt + made.answer - 1);
+    assert.equal(state.cache.bytes, 48 * state.cache.numTokens);
+    assert.equal(state.cache.norms.length, state.cache.numTokens);
+    assert.equal(
+      state.answer,
+      state.tokens
+        .slice(made.prompt)
+        .map(({ text }) => text)
+        .join(""),
+    );
+    assert.ok(state.tokens.every((token, i) => token.position === i));
+  }
+});
+
+test("each event does its part", () => {
+  const made = makeLog({ seed: 7, preempt: true });
+  const { events } = made;
+  const after = (type, nth = 0) => {
+    const matching = events.filter((event) => event.type === type);
+    return stateAt(events, matching.at(nth).seq);
+  };
+  assert.equal(after("log.opened").ownId, "run-1");
+  const snapshot = after("snapshot");
+  assert.deepEqual([...snapshot.pool.cached], [50, 51]);
+  assert.equal(snapshot.others.get("guest-1").slot, 1);
+  assert.equal(snapshot.others.get("guest-2").status, "queued");
+  assert.equal(snapshot.pool.refCounts.get(60), 1);
+  assert.equal(after("request.queued").request.position, 1);
+  assert.equal(after("request.queued", 1).request.position, 0);
+  const tokenized = after("request.tokenized");
+  assert.deepEqual(
+    [tokenized.tokens[0].special, tokenized.tokens[0].own, tokenized.tokens[1].own],
+    [true, false, true],
+  );
+  const shared = after("block.shared");
+  assert.deepEqual(shared.cache.blockTable, [50]);
+  assert.ok(!shared.pool.cached.has(50));
+  const admitted = after("request.admitted");
+  assert.deepEqual([admitted.request.slot, admitted.cache.numTokens], [0, 4]);
+  assert.ok(Number.isNaN(after("probe.kv").cache.norms.keys[0]), "a cached place was not measured");
+  const preempted = after("request.preempted");
+  assert.deepEqual([preempted.request.status, preempted.cache.numTokens], ["preempted", 0]);
+  const released = after("block.released");
+  assert.deepEqual(released.cache.blockTable, []);
+  assert.ok(released.pool.cached.has(50));
+  assert.equal(released.pool.refCounts.size, 4, "two of a guest, two cached");
+  assert.equal(after("request.admitted", 1).request.slot, 2);
+  assert.equal(stateAt(events).request.cachedTokens, 4, "the first admission counts");
+  assert.equal(stateAt(events).cache.norms.revision, 1);
+  assert.ok(!after("block.evicted").pool.cached.has(51));
+  const copied = after("block.copied");
+  assert.deepEqual([copied.cache.blockTable[0], copied.pool.refCounts.get(40)], [40, 1]);
+  assert.equal(after("request.finished").others.get("guest-1").status, "finished");
+  assert.equal(stateAt(events).closed.reason, "finished");
+});
+
+test("unknown types and fields change nothing but the clock", () => {
+  const { events } = makeLog();
+  const plain = stateAt(events, 10);
+  const state = stateAt(events, 10);
+  apply(state, { type: "weather.changed", seq: 11, t: 5, mood: "fine" });
+  apply(state, { type: "toString", seq: 12, t: 6 });
+  assert.deepEqual([state.seq, state.t], [12, 6]);
+  Object.assign(state, { seq: plain.seq, t: plain.t });
+  assert.equal(stateHash(state), stateHash(plain));
+});
+
+test("apply touches no event", () => {
+  const { events } = makeLog({ preempt: true });
+  const before = JSON.stringify(events);
+  stateAt(events);
+  stateAt(events);
+  assert.equal(JSON.stringify(events), before);
+});
+
+test("live and recorded logs of one run have one hash, whatever the pieces they came in", () => {
+  for (let seed = 1; seed <= 10; seed++) {
+    const random = seeded(seed);
+    const recorded = makeLog({ seed, source: "recorded", preempt: seed % 2 === 0 }).events;
+    const expected = stateHash(stateAt(recorded));
+    const live = makeLog({ seed, source: "live", preempt: seed % 2 === 0 }).events;
+    const log = new EventLog();
+    const player = new Player(log, "live");
+    player.live();
+    let now = 0;
+    while (log.seq < live.length) {
+      now += 16;
+      const from = Math.max(0, log.seq - random.int(0, 5));
+      log.appendAll(live.slice(from, log.seq + random.int(1, 9)));
+      if (random.next() < 0.7) player.tick(now);
+    }
+    player.tick(now + 16);
+    assert.equal(stateHash(player.state), expected);
+  }
+});
+
+test("the hash sees every difference", () => {
+  const { events } = makeLog();
+  const hashes = new Set(events.map((_, i) => stateHash(stateAt(events, i + 1))));
+  assert.equal(hashes.size, events.length);
+  assert.notEqual(stateHash(stateAt(makeLog({ seed: 1 }).events)), stateHash(stateAt(makeLog({ seed: 2 }).events)));
+});
+
+test("seeking anywhere equals a fresh replay", () => {
+  for (let seed = 1; seed <= 8; seed++) {
+    const random = seeded(100 + seed);
+    const { events } = makeLog({ seed, preempt: seed % 2 === 1 });
+    const log = new EventLog();
+    log.appendAll(events);
+    const player = new Player(log, "recording");
+    for (let i = 0; i < 25; i++) {
+      const seq = random.int(-2, events.length + 3);
+      player.seek(seq);
+      const bounded = Math.min(Math.max(0, seq), events.length);
+      assert.equal(player.seq, bounded);
+      assert.equal(stateHash(player.state), stateHash(stateAt(events, bounded)));
+    }
+  }
+});
+
+test("facts are null before they are said, and recorded facts say where they are from", () => {
+  const { events } = makeLog({ source: "recorded" });
+  assert.ok(FACT_KEYS.every((key) => facts(createState(), key) === null));
+  assert.equal(facts(createState(), "toString"), null);
+  const state = stateAt(events);
+  const ttft = facts(state, "ttft.seconds");
+  assert.equal(ttft.provenance, "recorded");
+  assert.match(ttft.source, /a machine, 1970-01-01/);
+  assert.equal(facts(state, "kv.bytesPerToken").provenance, "modelled");
+  assert.equal(facts(stateAt(makeLog().events), "ttft.seconds").provenance, "measured");
+  assert.equal(facts(state, "prompt.tokens").value, state.request.numPromptTokens);
+  for (const key of FACT_KEYS) {
+    const fact = facts(state, key);
+    if (fact) assert.ok(!/NaN|undefined|null/.test(fact.text), `${key}: ${fact.text}`);
+  }
+});
+
+test("the recording that the page opens with folds, closes and fits its size", {
+  skip: !fs.existsSync(RECORDING),
+}, () => {
+  const bytes = fs.readFileSync(RECORDING);
+  assert.ok(bytes.length < 300_000, `${bytes.length} bytes`);
+  const lines = zlib.gunzipSync(bytes).toString("utf8").trim().split("\n");
+  const log = new EventLog();
+  assert.deepEqual(log.appendAll(lines.map((line) => JSON.parse(line))), {
+    accepted: lines.length,
+    gap: false,
+    malformed: 0,
+  });
+  const state = stateAt(log.events);
+  assert.equal(state.closed?.reason, "finished");
+  assert.ok(state.answer.length > 20);
+  assert.equal(state.opened?.source, "recorded");
+});
