@@ -20,7 +20,7 @@ from app.kitchen import Kitchen
 from app.limits import RateLimit, ReaderLimit
 from app.metrics import Metrics
 from app.orders import Orders
-from app.pages import article, fragments
+from app.pages import article, calculator, fragments
 from app.pages.static import STATIC, Static
 from app.pages.templates import render_problem
 from app.problems import Problem
@@ -49,7 +49,7 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
     app.state.site = _build_site(settings, worker)
     for router in (runs.router, sockets.router, schema.router, health.router):
         app.include_router(router)
-    for router in (article.router, fragments.router):
+    for router in (article.router, fragments.router, calculator.router):
         app.include_router(router)
     app.mount("/static", Static(directory=STATIC), name="static")
     app.add_exception_handler(Problem, _on_problem)

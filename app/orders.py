@@ -107,7 +107,8 @@ class Orders:
             self._replies.pop(run.run_id, None)
         if isinstance(answer, Rejected):
             self._store.discard(run)
-            raise Problem(_REJECTED_STATUS[answer.reason], answer.reason, answer.detail)
+            detail = f"{answer.detail[:1].upper()}{answer.detail[1:].removesuffix('.')}."
+            raise Problem(_REJECTED_STATUS[answer.reason], answer.reason, detail)
 
     def stop(self, run: Run) -> None:
         """Its creator's wish. The log closes when the engine has let go of it."""

@@ -194,9 +194,6 @@ def parse_run_request(fields: dict[str, Any], *, is_form: bool, max_chars: int, 
     if request.max_tokens > max_tokens:
         detail = describe("max_tokens", max_tokens)
         raise Problem(422, "invalid", detail, (FieldError("max_tokens", detail),))
-    if any("\ud800" <= char <= "\udfff" for text in (*request.stop, request.drafter or "") for char in text):
-        detail = "stop and drafter must be whole characters (one holds a lone surrogate)."
-        raise Problem(422, "invalid", detail, (FieldError("stop", detail),))
     return request
 
 

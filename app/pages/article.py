@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from app.api.run_request import RunRequest
 from app.api.site import site_of
 from app.catalogue import script_messages, translations
+from app.pages.calculator import calculator_context
 from app.pages.static import asset_version
 from app.pages.templates import NO_STORE, environment
 from app.problems import Problem
@@ -69,6 +70,7 @@ async def render_article(
         "status": engine,
         "settings": site.settings,
         "asset_version": asset_version(),
+        **calculator_context(request.query_params, lenient=True),
     }
     html = environment().get_template("article.html").render(**context)
     code = problem.status if problem else status

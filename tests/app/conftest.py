@@ -16,11 +16,15 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from app.log_setup import set_up_logging
 from app.main import create_app
 from app.server import bind, make_server
 from app.settings import Settings
 
 WORKER = (sys.executable, "-m", "tests.app.fake_worker")
+
+
+set_up_logging("info", as_json=True)
 
 
 class ServedSite:

@@ -1,0 +1,23 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E")
+
+
+def human_bytes(count: float) -> str:
+    """Bytes in powers of a thousand, three figures: ``94.4 MB``. The space does not break."""
+    value, index = float(count), 0
+    # 999.5 would be rounded to four figures, so it belongs to the next prefix.
+    while value >= 999.5 and index < len(_PREFIXES) - 1:
+        value /= 1000
+        index += 1
+    if index == 0:
+        return f"{int(value)}\N{NO-BREAK SPACE}B"
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{digits}f}\N{NO-BREAK SPACE}{_PREFIXES[index]}B"
+
+
+def human_count(count: int) -> str:
+    """A whole number with its thousands apart."""
+    return f"{count:,}"
