@@ -44,10 +44,11 @@ def step_costs(card: ModelCard, items: Sequence[tuple[int, int]], logits_rows: i
     width = card.num_heads * card.head_dim
     flops = 2 * matrices * tokens + 2 * head * logits_rows + 4 * card.num_layers * width * attended
     other = card.num_parameters - head * (1 if tied else 2)
+    embedded = 0 if tied and logits_rows else tokens * card.hidden_size  # a tied head reads these rows anyway
     per_token = kv_bytes_per_token(card, bytes_per_value)
     return StepCosts(
         flops=float(flops),
-        weight_bytes=bytes_per_value * (other + tokens * card.hidden_size + (head if logits_rows else 0)),
+        weight_bytes=bytes_per_value * (other + embedded + (head if logits_rows else 0)),
         kv_read_bytes=per_token * sum(stop for _, stop in items),
         kv_written_bytes=per_token * tokens,
     )

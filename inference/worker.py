@@ -1,0 +1,454 @@
+"""The engine in a process of its own: ``python -m inference.worker --endpoint ipc:///tmp/kitchen.sock``.
+
+One thread, one loop: take commands, make a step, say what it said. The other end (``app/kitchen.py``) supervises.
+
+::
+
+    bind ─► import, find, convert, load, measure, warm ──► Ready ─► [commands ─► step ─► Events]* ─► exit 0
+              │ Loading, Loading ...                                    │
+              └─► Failed, exit 1                                        └─ the engine raised: every request it had
+                                                                           ends with reason "error", exit 70
+
+Commands that come while it loads wait for Ready. A command that cannot be read is answered with Rejected and logged;
+none ends the process. The process ends with its parent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import logging
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import msgspec
+import zmq
+
+from inference.events import AnyEvent, Event, Hardware, RequestFinished, Software
+from inference.messages import (
+    Abort,
+    Accepted,
+    Command,
+    Events,
+    Failed,
+    Generate,
+    Hello,
+    Loading,
+    Ready,
+    Rejected,
+    Reply,
+    Shutdown,
+)
+
+if TYPE_CHECKING:
+    from inference.engine import Engine, EngineConfig
+    from inference.models import Model
+
+logger = logging.getLogger("inference.worker")
+
+EXIT_FAILED = 1
+EXIT_ENGINE_RAISED = 70
+"""EX_SOFTWARE: start me again."""
+IDLE_MS = 500
+"""How long an idle worker sleeps before it looks whether its parent lives."""
+COMMANDS_PER_STEP = 16
+"""Taken between two steps at most, so that a burst of requests cannot hold up those that run."""
+PR_SET_PDEATHSIG = 1
+
+
+# ---- one door for a user's prompt ----------------------------------------------------------------------------------
+
+
+class Refused(ValueError):
+    """A request that cannot be served, and why."""
+
+    def __init__(self, reason: Literal["too_long", "invalid"], detail: str) -> None:
+        super().__init__(detail)
+        self.reason: Literal["too_long", "invalid"] = reason
+
+
+def submit(engine: Engine, model: Model, command: Generate, on_event: Callable[[Event], None]) -> int:
+    """Put a user's prompt into ``engine``: apply the chat template, tokenize, say what is already there (``snapshot``,
+    to ``on_event``, which should be the engine's own), add the request. Returns the number of prompt tokens. Raises
+    ``Refused``; what ``on_event`` heard meanwhile is then void.
+
+    ``openkitchen record`` uses the same door as the worker.
+    """
+    if not command.prompt.strip():
+        raise Refused("invalid", "prompt must not be empty")
+    started = time.monotonic()
+    try:
+        command.params.validate()
+        templated = model.tokenizer.encode_chat(command.prompt)
+        pieces = model.tokenizer.pieces(templated.token_ids)
+    except ValueError as error:
+        raise Refused("invalid", str(error)) from error
+    seconds = time.monotonic() - started
+    room = min(engine.max_model_len, engine.config.num_blocks * engine.config.block_size)
+    if len(templated.token_ids) + command.params.max_tokens > room:
+        raise Refused(
+            "too_long",
+            f"the prompt is {len(templated.token_ids)} tokens long with its template; with max_tokens "
+            f"{command.params.max_tokens} that is over max_model_len {room}",
+        )
+    on_event(engine.snapshot(command.request_id))
+    try:
+        engine.add_request(
+            templated.token_ids,
+            command.params,
+            request_id=command.request_id,
+            cache_salt=command.cache_salt,
+            num_public_tokens=templated.num_public_tokens,
+            own=templated.own,
+            pieces=pieces,
+            tokenize_seconds=seconds,
+            probes=command.probes,
+        )
+    except ValueError as error:
+        raise Refused("invalid", str(error)) from error
+    return len(templated.token_ids)
+
+
+# ---- the wire ------------------------------------------------------------------------------------------------------
+
+
+class Link:
+    """The worker's end of the sockets: decodes commands, encodes replies, knows who is at the other end."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.sndhwm = self._socket.rcvhwm = 0
+        self._socket.linger = 2000
+        self._socket.bind(endpoint)
+        self._peer: bytes | None = None
+        self._backlog: deque[Command] = deque()
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+
+    @property
+    def connected(self) -> bool:
+        """Whether anybody has said anything yet, so that there is somebody to answer."""
+        return self._peer is not None
+
+    def say(self, reply: Reply) -> None:
+        """Send to whoever spoke last; nobody there, nothing said."""
+        if self._peer is not None:
+            self._socket.send_multipart([self._peer, self._encoder.encode(reply)])
+
+    def listen(self, milliseconds: int) -> None:
+        """Take in what has come, waiting at most that long for the first frame."""
+        try:
+            while self._socket.poll(milliseconds):
+                self._take(self._socket.recv_multipart())
+                milliseconds = 0
+        except zmq.Again:
+            return
+
+    def next_command(self) -> Command | None:
+        """The oldest command not yet handled."""
+        return self._backlog.popleft() if self._backlog else None
+
+    def close(self) -> None:
+        """Send what is unsent (for at most the linger time) and close."""
+        self._socket.close()
+        self._context.term()
+
+    def _take(self, frames: list[bytes]) -> None:
+        self._peer = frames[0]
+        try:
+            self._backlog.append(self._decoder.decode(frames[-1]))
+        except msgspec.MsgspecError as error:
+            logger.warning("a command that cannot be read: %s", error)
+            self.say(Rejected(request_id=_request_id_in(frames[-1]), reason="invalid", detail=str(error)))
+
+
+def _request_id_in(frame: bytes) -> str:
+    """The request id of a command that is otherwise wrong, or nothing."""
+    try:
+        fields: Any = msgspec.msgpack.decode(frame)
+    except msgspec.MsgspecError:
+        return ""
+    found = fields.get("request_id") if isinstance(fields, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+# ---- the worker ----------------------------------------------------------------------------------------------------
+
+
+class Worker:
+    """One engine and the loop around it."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._parent = os.getppid()
+        self._stopping = False
+        self._looping = False
+        self._said: list[Event] = []
+        self._running: dict[str, None] = {}
+        self._link = Link(options.endpoint)
+
+    def run(self) -> int:
+        """Load, serve, and return the exit status."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        _die_with_parent()
+        self._link.listen(300)  # a first Hello, if it comes soon, lets the loading be told
+        try:
+            return self._load_and_serve()
+        finally:
+            self._link.close()
+
+    def _load_and_serve(self) -> int:
+        try:
+            model, hardware = self._load()
+            engine = self._start_engine(model)
+        except Exception as error:
+            return self._fail(error)
+        ready = Ready(
+            model=model.card, hardware=hardware, engine=engine.card, software=software(), monotonic=time.monotonic()
+        )
+        self._link.say(ready)
+        self._looping = True
+        return self._serve(engine, model, ready)
+
+    # ---- loading
+
+    def _load(self) -> tuple[Model, Hardware]:
+        options = self._options
+        self._progress("importing torch", None)
+        import torch
+
+        from inference.models import cache_dir, load_model
+        from inference.roofline import measure
+
+        torch.set_num_threads(options.num_threads or _num_cpus())
+        model = load_model(
+            options.model,
+            dtype=options.dtype,
+            device=options.device,
+            data_dir=options.data_dir,
+            on_progress=self._progress,
+        )
+        self._progress("measuring the machine", None)
+        return model, measure(model.dtype, model.device, cache_dir(options.data_dir))
+
+    def _start_engine(self, model: Model) -> Engine:
+        """The engine, after another that is thrown away has made a small real pass: the first pass of a process
+        builds kernels and buffers, and no reader's run should pay for that or find its traces in the pool."""
+        from inference.engine import Engine, EngineConfig
+        from inference.sequence import SamplingParams
+
+        options = self._options
+        config = EngineConfig(
+            block_size=options.block_size,
+            num_blocks=options.num_blocks,
+            max_num_seqs=options.max_num_seqs,
+            max_num_batched_tokens=options.max_num_batched_tokens,
+            max_model_len=options.max_model_len,
+            drafter=options.drafter,
+        )
+        self._progress("warming up", None)
+        self._warm_up(Engine(model, _small(config), on_event=lambda event: None), SamplingParams(max_tokens=4))
+        engine = Engine(model, config, on_event=self._hear)
+        gc.collect()
+        gc.freeze()  # what is loaded stays: the collector need not look at it in the middle of a step
+        return engine
+
+    @staticmethod
+    def _warm_up(engine: Engine, params: Any) -> None:  # noqa: ANN401
+        vocabulary = engine.model.card.vocab_size
+        length = min(64, engine.max_model_len - params.max_tokens)
+        for count in (length, 1):
+            engine.generate([[(7 * i + 11) % vocabulary for i in range(count)]], params)
+
+    def _progress(self, stage: str, fraction: float | None) -> None:
+        self._link.listen(0)
+        self._link.say(Loading(stage=stage, fraction=fraction))
+        logger.info("%s%s", stage, "" if fraction is None else f" ({fraction:.0%})")
+
+    def _fail(self, error: Exception) -> int:
+        from inference.models import ModelNotFound
+
+        if isinstance(error, ModelNotFound):
+            logger.error("%s", error)
+            failed = Failed(reason="no_model", detail=str(error))
+        else:
+            logger.exception("the engine could not be started", exc_info=error)
+            failed = Failed(reason="error", detail=f"{type(error).__name__}: {error}")
+        if not self._link.connected:
+            self._link.listen(5000)
+        self._link.say(failed)
+        return EXIT_FAILED
+
+    # ---- serving
+
+    def _serve(self, engine: Engine, model: Model, ready: Ready) -> int:
+        while not self._stopping:
+            if os.getppid() != self._parent:
+                logger.warning("the parent process is gone")
+                return 0
+            self._link.listen(0 if engine.has_unfinished_requests() else IDLE_MS)
+            for _ in range(COMMANDS_PER_STEP):
+                command = self._link.next_command()
+                if command is None:
+                    break
+                self._handle(command, engine, model, ready)
+            if not engine.has_unfinished_requests():
+                continue
+            try:
+                engine.step()
+            except Exception as error:
+                logger.exception("the engine raised in a step", exc_info=error)
+                self._end_all(f"the engine failed: {type(error).__name__}: {error}")
+                return EXIT_ENGINE_RAISED
+            self._flush()
+        return 0
+
+    def _handle(self, command: Command, engine: Engine, model: Model, ready: Ready) -> None:
+        if isinstance(command, Hello):
+            self._link.say(msgspec.structs.replace(ready, monotonic=time.monotonic()))
+        elif isinstance(command, Abort):
+            engine.abort(command.request_id)
+        elif isinstance(command, Shutdown):
+            self._stopping = True
+        else:
+            self._generate(command, engine, model)
+        self._flush()
+
+    def _generate(self, command: Generate, engine: Engine, model: Model) -> None:
+        mark = len(self._said)
+        try:
+            num_tokens = submit(engine, model, command, self._hear)
+        except Refused as refused:
+            del self._said[mark:]
+            self._link.say(Rejected(request_id=command.request_id, reason=refused.reason, detail=str(refused)))
+        except Exception as error:
+            del self._said[mark:]
+            logger.exception("a request that could not be added", exc_info=error)
+            detail = f"{type(error).__name__}: {error}"
+            self._link.say(Rejected(request_id=command.request_id, reason="invalid", detail=detail))
+        else:
+            self._running[command.request_id] = None
+            self._link.say(Accepted(request_id=command.request_id, num_prompt_tokens=num_tokens))
+
+    def _hear(self, event: Event) -> None:
+        self._said.append(event)
+
+    def _flush(self) -> None:
+        """All that was said since the last time, as one message."""
+        if not self._said:
+            return
+        said, self._said = self._said, []
+        for event in said:
+            if isinstance(event, RequestFinished):
+                self._running.pop(event.request_id, None)
+        self._link.say(Events(events=cast(list[AnyEvent], said)))
+
+    def _end_all(self, detail: str) -> None:
+        """After the engine raised: what it still said, then an end for every request it had."""
+        self._flush()
+        for request_id in self._running:
+            self._said.append(
+                RequestFinished(t=time.monotonic(), request_id=request_id, slot=None, reason="error", detail=detail)
+            )
+        self._flush()
+
+    def _stop(self, signum: int, frame: object) -> None:
+        if not self._looping:
+            raise SystemExit(0)
+        self._stopping = True
+
+
+def _small(config: EngineConfig) -> EngineConfig:
+    """The same engine with a pool that is just enough to warm up in."""
+    needed = -(-128 // config.block_size) + 1
+    return msgspec.structs.replace(config, num_blocks=min(config.num_blocks, needed))
+
+
+def _num_cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _die_with_parent() -> None:
+    """Ask Linux for a SIGTERM when the parent dies. Elsewhere the loop looks for itself."""
+    if sys.platform == "linux":
+        try:
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        except (OSError, AttributeError):
+            logger.debug("no prctl here")
+
+
+def software() -> Software:
+    """Versions of what runs."""
+
+    def of(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return ""
+
+    return Software(
+        openkitchen=of("openkitchen") or "0+checkout",
+        commit=os.environ.get("OPENKITCHEN_COMMIT") or _commit(),
+        torch=of("torch"),
+        transformers=of("transformers"),
+        python=platform.python_version(),
+    )
+
+
+def _commit() -> str:
+    """The commit of the checkout that this file is in, if it is in one."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return ""
+    try:
+        shown = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return shown.stdout.strip() if shown.returncode == 0 else ""
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m inference.worker", description="The engine in its own process.")
+    parser.add_argument("--endpoint", required=True, help="ZeroMQ address to bind, e.g. ipc:///tmp/kitchen.sock")
+    parser.add_argument("--model", default="smollm2-135m", help="a name, a directory, a .gguf file or a hub id")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    parser.add_argument("--block-size", type=int, default=16, help="tokens in a block")
+    parser.add_argument("--num-blocks", type=int, default=1024, help="blocks in the pool")
+    parser.add_argument("--max-num-seqs", type=int, default=8, help="slots")
+    parser.add_argument("--max-num-batched-tokens", type=int, default=512, help="tokens in a step")
+    parser.add_argument("--max-model-len", type=int, default=4096, help="tokens in a request, prompt and answer")
+    parser.add_argument("--drafter", default=None, help="the drafter's name, if any")
+    parser.add_argument("--num-threads", type=int, default=0, help="0: as many as there are processors")
+    parser.add_argument("--data-dir", default=None, help="where converted models and measurements are kept")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a worker until it ends; returns its exit status."""
+    logging.basicConfig(
+        level=os.environ.get("OPENKITCHEN_LOG_LEVEL", "INFO").upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    return Worker(parse(arguments)).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
