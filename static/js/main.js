@@ -89,6 +89,8 @@ const notice = new Notice(optional("#notice"), () => session.start());
 const caption = optional("#stage-caption");
 const stopButtons = document.querySelectorAll("[data-action=stop]");
 const table = new TableView(topbar, () => stage.scene?.table(player().state) ?? null);
+const hear = seldom(200, () => live.update(player().state, player().moving));
+const answerChapter = required("#answer").closest(".chapter")?.id;
 const describe = seldom(500, () => {
   if (caption && stage.scene) say(caption, stage.scene.describe(player().state, stage.view));
 });
@@ -141,13 +143,14 @@ stage.listen((frame) => {
   const { state, changed: what } = frame;
   transport.update(frame);
   if (what.playhead || what.run) {
-    const added = answer.update(state);
     ribbon.update(state);
-    numbers.update(state);
-    live.update(state, player().moving);
-    if (added && state.request.firstTokenAt !== null) markFirstToken();
+    hear();
+  }
+  if ((what.playhead || what.run || what.scene) && frame.view.chapter === answerChapter) {
+    if (answer.update(state) && state.request.firstTokenAt !== null) markFirstToken();
   }
   if (what.playhead || what.run || what.scene || what.view) {
+    numbers.update(state, frame.view.chapter);
     describe();
     table.update();
   }

@@ -227,9 +227,14 @@ function product(a, b) {
   return a === undefined || b === undefined ? null : a * b;
 }
 
+/** @type {Map<number, string>} */
+const days = new Map();
+
 /** @param {number} unixSeconds */
 function day(unixSeconds) {
-  return new Date(unixSeconds * 1000).toISOString().slice(0, 10);
+  const known = days.get(unixSeconds) ?? new Date(unixSeconds * 1000).toISOString().slice(0, 10);
+  days.set(unixSeconds, known);
+  return known;
 }
 
 const rules = new Map(Object.entries(RULES));

@@ -2,15 +2,30 @@
 
 const GAP = "\u202f";
 
+/** @type {Map<number, Intl.NumberFormat>} by most decimals; making one costs more than a hundred uses */
+const formats = new Map();
+
+/**
+ * @param {number} value
+ * @param {number} decimals at most
+ */
+function plain(value, decimals) {
+  let format = formats.get(decimals);
+  if (!format) {
+    format = new Intl.NumberFormat("en", { maximumFractionDigits: decimals });
+    formats.set(decimals, format);
+  }
+  return format.format(value);
+}
+
 /**
  * Three significant digits, never an exponent, thousands apart.
  * @param {number} value
  */
 export function significant(value) {
   const size = Math.abs(value);
-  const digits =
-    size === 0 || size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : Math.min(6, 2 - Math.floor(Math.log10(size)));
-  return value.toLocaleString("en", { minimumFractionDigits: 0, maximumFractionDigits: digits });
+  if (size === 0 || size >= 100) return plain(value, 0);
+  return plain(value, Math.min(6, 2 - Math.floor(Math.log10(size))));
 }
 
 /**
@@ -33,7 +48,7 @@ export function si(value, unit, prefixes = ["", "k", "M", "G", "T", "P"]) {
 export const bytes = (value) => si(value, "B");
 
 /** @param {number} value */
-export const count = (value) => Math.round(value).toLocaleString("en");
+export const count = (value) => plain(value, 0);
 
 /** @param {number} value in [0, 1] */
 export function percent(value) {

@@ -8,7 +8,7 @@
 const LOW = 0.02;
 const HIGH = 0.98;
 
-/** @type {WeakMap<Norms, Map<string, Percentiles>>} beside the state, since it follows from it */
+/** @type {WeakMap<object, Map<string, Percentiles>>} by log, so that a replay measures nothing twice */
 const caches = new WeakMap();
 
 /** @returns {Norms} */
@@ -19,6 +19,7 @@ export function createNorms() {
     length: 0,
     capacity: 0,
     revision: 0,
+    log: null,
     keys: new Float32Array(0),
     values: new Float32Array(0),
   };
@@ -60,10 +61,7 @@ export function writeNorms(norms, start, stop, keys, values) {
       norms.values[target + i] = values[row * width + i];
     }
   }
-  if (start < norms.length) {
-    norms.revision += 1;
-    caches.delete(norms);
-  }
+  if (start < norms.length) norms.revision += 1;
   norms.length = Math.max(norms.length, stop);
 }
 
@@ -98,12 +96,13 @@ export function quantile(sorted, q) {
  * @returns {Percentiles}
  */
 export function percentiles(norms, which, length = norms.length) {
-  let cache = caches.get(norms);
+  const log = norms.log ?? norms;
+  let cache = caches.get(log);
   if (!cache) {
     cache = new Map();
-    caches.set(norms, cache);
+    caches.set(log, cache);
   }
-  const key = `${which}:${length}`;
+  const key = `${which}:${length}:${norms.revision}`;
   let found = cache.get(key);
   if (!found) {
     found = measure(norms, which, length);

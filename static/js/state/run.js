@@ -10,6 +10,7 @@ export function onOpened(state, event) {
   const { norms } = state.cache;
   norms.layers = event.model?.num_layers ?? 0;
   norms.heads = event.model?.num_kv_heads ?? 0;
+  norms.log = event;
 }
 
 /** @param {State} state @param {import("../types/events.d.ts").Snapshot} event */

@@ -79,6 +79,8 @@ export interface Norms {
   capacity: number;
   /** Counts writes over places that already stood (after a preemption): a cached picture must start again. */
   revision: number;
+  /** The log that these come from: what was worked out of them holds for every replay of it. */
+  log: LogOpened | null;
   keys: Float32Array;
   values: Float32Array;
 }

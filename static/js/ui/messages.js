@@ -14,5 +14,6 @@ export function setMessages(messages) {
  */
 export function t(text, values = {}) {
   const found = Object.hasOwn(catalogue, text) && catalogue[text] ? catalogue[text] : text;
+  if (!found.includes("{")) return found;
   return found.replace(/\{(\w+)\}/g, (whole, name) => (Object.hasOwn(values, name) ? String(values[name]) : whole));
 }

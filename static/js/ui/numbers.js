@@ -16,30 +16,35 @@ export class Numbers {
     this.refresh();
   }
 
-  /** @type {HTMLElement[]} */
-  #elements = [];
-  /** @type {State | null} */
-  #state = null;
+  /** @type {{ element: HTMLElement, key: string, chapter: string | undefined }[]} */
+  #numbers = [];
+  /** @type {{ state: State, chapter: string } | null} */
+  #last = null;
 
   /** The page has other numbers now (a fragment came). */
   refresh() {
-    this.#elements = /** @type {HTMLElement[]} */ ([...this.root.querySelectorAll("[data-value]")]);
-    if (this.#state) this.#fill(this.#state);
+    const elements = /** @type {NodeListOf<HTMLElement>} */ (this.root.querySelectorAll("[data-value]"));
+    this.#numbers = [...elements].map((element) => ({
+      element,
+      key: element.dataset.value ?? "",
+      chapter: element.closest(".chapter")?.id,
+    }));
+    if (this.#last) this.#fill(this.#last.state, this.#last.chapter);
   }
 
-  update = seldom(120, (/** @type {State} */ state) => {
-    this.#state = state;
-    this.#fill(state);
+  /** Numbers of other chapters wait until theirs is read. */
+  update = seldom(120, (/** @type {State} */ state, /** @type {string} */ chapter) => {
+    this.#last = { state, chapter };
+    this.#fill(state, chapter);
   });
 
-  /** @param {State} state */
-  #fill(state) {
-    /** @type {Map<string, import("../state/facts.js").Fact | null>} */
-    const known = new Map();
-    for (const element of this.#elements) {
-      const key = element.dataset.value ?? "";
-      if (!known.has(key)) known.set(key, facts(state, key));
-      show(element, known.get(key) ?? null);
+  /**
+   * @param {State} state
+   * @param {string} chapter on stage
+   */
+  #fill(state, chapter) {
+    for (const number of this.#numbers) {
+      if (number.chapter === undefined || number.chapter === chapter) show(number.element, facts(state, number.key));
     }
   }
 }

@@ -126,8 +126,8 @@ export class Timeline {
     context.beginPath();
     for (const bar of this.#bars) {
       if (bar.color !== color || bar.x <= head !== past) continue;
-      const gap = bar.width > 3 ? 1 : 0;
-      context.rect(bar.x, inset + room * (1 - bar.height), Math.max(0.6, bar.width - gap), room * bar.height);
+      const gap = Math.min(1, bar.width / 4);
+      context.rect(bar.x, inset + room * (1 - bar.height), bar.width - gap, room * bar.height);
     }
     context.fill();
   }
