@@ -17,6 +17,7 @@ from app.pages.static import asset_version
 from app.pages.templates import NO_STORE, environment
 from app.problems import Problem
 from app.runs import Run
+from app.settings import Settings
 from app.version import VERSION
 
 RECORDING = "static/recordings/tomato-soup.jsonl.gz"
@@ -65,6 +66,7 @@ async def render_article(
         "run": run.summary if run else None,
         "refresh": run is not None and run.is_live,
         "notice": notice,
+        "kept": kept_words(site.settings),
         "problem": problem,
         "values": form_values(values or {}),
         "status": engine,
@@ -75,6 +77,15 @@ async def render_article(
     html = environment().get_template("article.html").render(**context)
     code = problem.status if problem else status
     return HTMLResponse(html, status_code=code, headers={**NO_STORE, **(problem.headers if problem else {})})
+
+
+def kept_words(settings: Settings) -> str:
+    """One line by the box: what is kept, and for how long."""
+    words = translations().gettext(
+        "Your prompt and its answer are kept on this server for %(days)s days at most, "
+        "under an address that cannot be guessed."
+    )
+    return words % {"days": f"{settings.keep_days:g}"}
 
 
 def form_values(refused: Mapping[str, Any]) -> dict[str, Any]:
