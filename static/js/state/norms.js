@@ -121,12 +121,15 @@ function measure(norms, which, length) {
   const rows = norms.layers * norms.heads;
   const low = new Float32Array(rows);
   const high = new Float32Array(rows);
+  const source = norms[which];
+  const scratch = new Float32Array(length);
   for (let row = 0; row < rows; row++) {
     const from = row * norms.capacity;
-    const sorted = norms[which]
-      .subarray(from, from + length)
-      .filter((value) => !Number.isNaN(value))
-      .sort();
+    let count = 0;
+    for (let i = from; i < from + length; i++) {
+      if (!Number.isNaN(source[i])) scratch[count++] = source[i];
+    }
+    const sorted = scratch.subarray(0, count).sort();
     low[row] = quantile(sorted, LOW);
     high[row] = quantile(sorted, HIGH);
   }
@@ -134,12 +137,12 @@ function measure(norms, which, length) {
 }
 
 /**
- * A length to scale a growing picture by: it changes seldom (each 1/8 of a doubling, never under 16 places apart), so
+ * A length to scale a growing picture by: it changes seldom (each 1/4 of a doubling, never under 16 places apart), so
  * that a new place adds a column and does not recolour the rest, and it is a function of the length alone.
  * @param {number} length
  */
 export function scaleLength(length) {
   if (length <= 16) return length;
-  const stride = Math.max(16, 2 ** (Math.floor(Math.log2(length)) - 3));
+  const stride = Math.max(16, 2 ** (Math.floor(Math.log2(length)) - 2));
   return Math.floor(length / stride) * stride;
 }
