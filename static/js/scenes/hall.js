@@ -43,15 +43,15 @@ export function lengthAt(state, t) {
  * @param {Area} area
  * @param {number} length places, from `lengthAt`
  * @param {number} walk 0: at the newest place, 1: at the first one
- * @param {number} [room] places that stay in sight in front of the first one at the end of the walk
+ * @param {number} [before] places that stay in sight in front of the first one at the end of the walk
  * @returns {Camera}
  */
-export function cameraOf(area, length, walk, room = 7) {
-  const half = 0.485 * area.width;
+export function cameraOf(area, length, walk, before = 16) {
+  const half = area.reach * area.width;
   const rise = Math.max(0.76 * half, 0.46 * area.height);
   const perspective = 1.44 * Math.max(half, 0.55 * rise);
   const cell = (DEPTH * perspective) / Math.max(FULL, length);
-  const walked = lerp(length, Math.min(length, room), clamp(walk));
+  const walked = lerp(length, Math.min(length, before), clamp(walk));
   return {
     x: area.left + area.width / 2,
     y: area.top + 0.465 * area.height,

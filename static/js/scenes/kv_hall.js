@@ -1,22 +1,25 @@
 // 05 kv-hall: the reader walks the hall. Keys on the left wall, values on the right, one texel a cell.
 
-import { bytes } from "../state/format.js";
+import { bytes, significant } from "../state/format.js";
 import { t } from "../ui/messages.js";
 import { cameraOf, cellAt, lengthAt, scaleAt, seats } from "./hall.js";
-import { placeTable, wordOf, wordsAt } from "./hall_words.js";
+import { firstAgainstRow, placeTable, wordOf, wordsAt } from "./hall_words.js";
 import { clamp, room } from "./room.js";
 import { Walls } from "./walls.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../stage/types.d.ts").View} View */
 /** @typedef {import("./hall.js").Camera} Camera */
-/** @typedef {{ walls: Walls, legend: HTMLElement, meter: HTMLElement, formula: HTMLElement, sign: HTMLElement, floors: HTMLElement[] }} Surfaces */
+/** @typedef {{ walls: Walls, legend: HTMLElement, meter: HTMLElement, formula: HTMLElement, sign: HTMLElement, floors: HTMLElement[], firsts: HTMLElement[] }} Surfaces */
 
 /** The playhead of the frame being drawn: `places` and `hit` must use the camera that `draw` used. */
 let playhead = 0;
 
 /** Signs along the near edge of the left wall. */
 const NUM_FLOOR_SIGNS = 4;
+
+/** Places in sight in front of the first one, at the end of the walk. */
+const BEFORE_FIRST = 16;
 
 /**
  * @param {HTMLElement} parent
@@ -39,7 +42,7 @@ function write(element, text) {
 const walkOf = (view) => clamp((view.data.walk ?? 0) * Number(view.controls.walk ?? 1));
 
 /** @param {State} state @param {View} view */
-const camera = (state, view) => cameraOf(room(view), lengthAt(state, playhead), walkOf(view));
+const camera = (state, view) => cameraOf(room(view), lengthAt(state, playhead), walkOf(view), BEFORE_FIRST);
 
 /**
  * The layer and head that are lit: the reader's choice, where the step lets them choose.
@@ -76,7 +79,8 @@ export default {
     const formula = add(reading, "p", "hall-note");
     const sign = add(layer, "p", "hall-sign");
     const floors = Array.from({ length: NUM_FLOOR_SIGNS }, () => add(layer, "p", "hall-floor-sign"));
-    return { walls, legend, meter, formula, sign, floors };
+    const firsts = ["keys", "values"].map((which) => add(layer, "p", `hall-first hall-first-${which}`));
+    return { walls, legend, meter, formula, sign, floors, firsts };
   },
 
   places(state, view) {
@@ -98,6 +102,7 @@ export default {
     );
     drawSign(surfaces.sign, state, at, walkOf(view));
     drawFloors(surfaces.floors, state, view, at, look.focus.layer);
+    drawFirst(surfaces.firsts, state, at, walkOf(view));
   },
 
   hit: (x, y, state, view) => wordsAt(cellAt(camera(state, view), x, y), state),
@@ -155,5 +160,26 @@ function drawFloors(signs, state, view, at, chosen) {
     if (hidden) return;
     write(sign, t("layer {layer}", { layer: layer + 1 }));
     sign.style.transform = `translate(${area.left + 14}px, ${y}px) translateY(-50%)`;
+  });
+}
+
+/**
+ * What is odd about the first place, on both walls, once the reader stands before it.
+ * @param {HTMLElement[]} signs keys, values
+ * @param {State} state
+ * @param {Camera} at
+ * @param {number} walk
+ */
+function drawFirst(signs, state, at, walk) {
+  /** @type {const} */ (["keys", "values"]).forEach((which, wall) => {
+    const sign = signs[wall];
+    const ratio = walk > 0.9 && state.cache.numTokens > 1 ? firstAgainstRow(state, which) : Number.NaN;
+    sign.hidden = Number.isNaN(ratio);
+    if (sign.hidden) return;
+    const values = { ratio: significant(ratio) };
+    write(sign, which === "keys" ? t("keys {ratio}×", values) : t("values {ratio}×", values));
+    // Beside the far edge of the wall, where the first place is.
+    const x = at.x + (wall ? 1 : -1) * at.half * scaleAt(at, 0.5);
+    sign.style.transform = `translate(${x}px, ${at.y - 30}px) translate(${wall ? "calc(-100% - 10px)" : "10px"}, -50%)`;
   });
 }

@@ -4,9 +4,9 @@
 import { quantile } from "../state/norms.js";
 import { count, seconds, si } from "../state/format.js";
 import { toCss } from "../stage/palette.js";
-import { label } from "../stage/text.js";
+import { font, label, visible } from "../stage/text.js";
 import { t } from "../ui/messages.js";
-import { clamp, room, smooth } from "./room.js";
+import { clamp, lerp, room, smooth } from "./room.js";
 import { chartOf, drawGroup, drawRoofs, pointOf } from "./roofline.js";
 import { estimate, measure, rectangles, thicknessOf, tokensOf, windowOf } from "./step_shapes.js";
 
@@ -27,7 +27,7 @@ function mixOf({ data }) {
 /** @param {View} view @returns {Plot} */
 function plotOf(view) {
   const area = room(view);
-  if (area.narrow) return { left: 20, top: 62, width: area.width - 40, height: area.height - 118 };
+  if (area.narrow) return { left: 20, top: 96, width: area.width - 40, height: area.height - 142 };
   const side = Math.min(96, 0.08 * area.width);
   return { left: area.left + side, top: 120, width: area.width - 2 * side, height: area.height - 120 - 92 };
 }
@@ -76,7 +76,7 @@ export default {
     const picture = pictureOf(state, view);
     const { mix } = picture;
     const stream = clamp(1 - mix.cost - mix.gaps - mix.roof);
-    drawSteps(context, picture, view, (1 - smooth(0, 0.7, mix.roof)) * (1 - smooth(0, 0.6, mix.guess)));
+    drawSteps(context, picture, state, view, (1 - smooth(0, 0.7, mix.roof)) * (1 - smooth(0, 0.6, mix.guess)));
     if (stream > 0.02) drawStream(context, picture, view, stream ** 2);
     if (mix.cost > 0.02) drawCost(context, picture, view, mix.cost ** 2 * (1 - smooth(0, 0.5, mix.guess)));
     if (mix.gaps > 0.02) drawGaps(context, picture, state, view, mix.gaps ** 2);
@@ -100,6 +100,7 @@ export default {
   describe(state) {
     const { prefill, decode, steps } = measure(state);
     if (!steps.length) return t("Nothing has been computed yet.");
+    if (!decode.tokens) return t("Prefill read {read} tokens in one sweep, {reading}.", { read: count(prefill.tokens), reading: seconds(prefill.seconds) });
     const values = {
       read: count(prefill.tokens),
       reading: seconds(prefill.seconds),
@@ -146,7 +147,7 @@ function seatsIn({ rects, mix, all, plot }, i, tokens) {
   const turned = clamp(mix.cost + mix.gaps);
   return (k) => {
     const u = (k + 0.5) / tokens;
-    const [ax, ay] = [x + width / 2, y + u * height];
+    const [ax, ay] = [x + width - Math.min(10, width / 2), y + u * height];
     const [bx, by] = [x + (mix.gaps > 0.5 ? 0.5 : u) * width, y - 5];
     const r = tokens > 1 ? stack : Math.min(5, Math.max(1.4, 0.42 * width));
     const flat = Math.min(3.4, Math.max(1.1, (0.42 * width) / tokens));
@@ -181,20 +182,51 @@ function waiting(out, { all, plot, mix }, state) {
   }
 }
 
-/** @param {CanvasRenderingContext2D} context @param {Picture} picture @param {View} view @param {number} alpha */
-function drawSteps(context, { all, rects, plot, mix }, { palette }, alpha) {
+/** @param {CanvasRenderingContext2D} context @param {Picture} picture @param {State} state @param {View} view @param {number} alpha */
+function drawSteps(context, { all, rects, plot, mix }, state, { palette }, alpha) {
   if (alpha <= 0) return;
   const right = plot.left + plot.width + 1;
+  const stream = 1 - smooth(0, 0.25, mix.cost + mix.gaps + mix.roof);
   all.steps.forEach((step, i) => {
     const [x, y, width, height] = rects.subarray(4 * i, 4 * i + 4);
     if (x > right) return;
     const prefill = step.ownPhase === "prefill";
     const gap = width > 3 ? 1 : width > 1.6 ? 0.5 : 0;
-    const shade = (mix.cost + mix.gaps > 0.5 ? 0.86 : 0.9) * (prefill ? 0.72 : 0.82);
-    context.globalAlpha = alpha * shade;
+    context.globalAlpha = alpha * lerp(prefill ? 0.66 : 0.74, 1, stream);
     context.fillStyle = palette.css[prefill ? "prefill" : "decode"];
     context.fillRect(x, y, Math.max(0.6, Math.min(width, right - x) - gap), height);
+    if (stream > 0 && width > 20) drawLanes(context, { x, y, width: Math.min(width, right - x), height }, step, state, palette, alpha * stream);
   });
+  context.globalAlpha = 1;
+}
+
+/**
+ * The tokens of a step as lanes of the stream, each with its word where there is room for one.
+ * @param {CanvasRenderingContext2D} context
+ * @param {import("./step_shapes.js").Rect} rect
+ * @param {import("../state/types.d.ts").Step} step
+ * @param {State} state
+ * @param {import("../stage/types.d.ts").Palette} palette
+ * @param {number} alpha
+ */
+function drawLanes(context, { x, y, width, height }, step, state, { css }, alpha) {
+  const tokens = tokensOf(step);
+  const lane = height / tokens;
+  if (lane < 3) return;
+  context.globalAlpha = alpha;
+  context.fillStyle = css.ground;
+  for (let k = 1; k < tokens; k++) context.fillRect(x, y + k * lane - 0.5, width, 1);
+  if (lane < 11.5) return;
+  // Any letter spacing turns the ligatures of the face off: a token is shown as it is spelt.
+  context.letterSpacing = "0.01px";
+  for (let k = 0; k < tokens; k++) {
+    const token = state.tokens[(step.ownStart ?? 0) + k];
+    if (!token) continue;
+    const own = token.own || token.kind === "generated";
+    const size = Math.min(13, Math.max(11, lane - 3));
+    label(context, visible(token.text), x + 7, y + (k + 0.5) * lane + 0.5, { size, weight: own ? 700 : 450, face: "mono", baseline: "middle", color: css.ground, width: width - 26 });
+  }
+  context.letterSpacing = "0px";
   context.globalAlpha = 1;
 }
 
@@ -284,7 +316,14 @@ function drawGaps(context, { all, plot, rects }, state, { palette: { css } }, al
       context.lineWidth = 1.5;
       context.stroke();
       context.setLineDash([]);
-      label(context, `${name}  ${seconds(value)}`, plot.left + plot.width, name === "p99" ? y - 8 : y + 18, { size: 13, weight: 600, face: "mono", align: "right", color: name === "p99" ? css.ink : css.ground });
+      const text = `${name} ${seconds(value)}`;
+      const style = { size: 13, weight: 600, face: /** @type {const} */ ("mono"), color: css.ink };
+      context.font = font(style);
+      const width = context.measureText(text).width + 14;
+      const top = name === "p99" ? y - 24 : y + 4;
+      context.fillStyle = css.ground;
+      context.fillRect(plot.left + plot.width - width, top, width, 20);
+      label(context, text, plot.left + plot.width - 7, top + 15, { ...style, align: "right" });
     }
   }
   context.globalAlpha = 1;

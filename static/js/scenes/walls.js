@@ -16,6 +16,11 @@ import { clamp, smooth } from "./room.js";
 
 const LEVELS = 48;
 const FLOOR_WIDTH = 28;
+/** CSS pixels of a cell before perspective: enlarged there without smoothing, so that cells keep their edges. */
+const CELL_WIDTH = 12;
+const CELL_HEIGHT = 9;
+/** No wall is rastered wider than this; a very long hall gets narrower cells instead. */
+const MOST_WIDTH = 6144;
 const RAW_STAGES = 10;
 /** Seconds for which places that were just written stay lit up. */
 const FLASH = 0.5;
@@ -76,6 +81,7 @@ export class Walls {
   #flashes;
   #fog;
   #lit = 0;
+  #cell = CELL_WIDTH;
   #fogKey = "";
   #rampKey = "";
   /** @type {Record<string, Uint32Array>} */
@@ -104,6 +110,7 @@ export class Walls {
     const raw = Math.round(look.raw * RAW_STAGES) / RAW_STAGES;
     const scaled = scaleLength(norms.length);
     this.#mix(view);
+    this.#size(columns, Math.max(1, rows));
     const key = [view.theme, rows, norms.heads, norms.revision, scaled, raw, look.focus.layer, look.focus.head].join();
     const whole = `${key}|${state.opened?.run_id ?? ""}|${state.request.numPromptTokens}`;
     const before = this.#lit;
@@ -132,6 +139,18 @@ export class Walls {
       const ramps = column < state.request.numPromptTokens ? this.#ramps.floorPrefill : this.#ramps.floorDecode;
       return ramps[(clamp(fall) * (LEVELS - 1)) | 0];
     });
+  }
+
+  /**
+   * @param {number} columns
+   * @param {number} rows
+   */
+  #size(columns, rows) {
+    if (this.#walls[0].grid.columns === columns && this.#walls[0].grid.rows === rows) return;
+    this.#cell = Math.min(CELL_WIDTH, MOST_WIDTH / columns);
+    for (const { canvas } of [...this.#walls, this.#floor]) canvas.style.width = `${columns * this.#cell}px`;
+    for (const { canvas } of this.#walls) canvas.style.height = `${rows * CELL_HEIGHT}px`;
+    this.#floor.canvas.style.height = `${FLOOR_WIDTH}px`;
   }
 
   /**
@@ -175,11 +194,11 @@ export class Walls {
     const tall = (2 * rise) / Math.max(1, this.#walls[0].grid.rows);
     this.#walls.forEach(({ canvas }, wall) => {
       const x = wall ? half : -half;
-      canvas.style.transform = `translate3d(${x}px, ${-rise}px, 0) rotateY(-90deg) scale(${cell}, ${tall})`;
+      canvas.style.transform = `translate3d(${x}px, ${-rise}px, 0) rotateY(-90deg) scale(${cell / this.#cell}, ${tall / CELL_HEIGHT})`;
     });
     // On the floor canvas y becomes the hall's width: local axes x, y, z go to world z, x, y.
     const wide = (2 * half) / FLOOR_WIDTH;
-    this.#floor.canvas.style.transform = `matrix3d(0,0,${cell},0,${wide},0,0,0,0,1,0,0,${-half},${rise},0,1)`;
+    this.#floor.canvas.style.transform = `matrix3d(0,0,${cell / this.#cell},0,${wide},0,0,0,0,1,0,0,${-half},${rise},0,1)`;
   }
 
   /**
@@ -197,7 +216,7 @@ export class Walls {
     const [start, stop] = [done?.ownStart ?? 0, done?.ownStop ?? 0];
     const hue = view.palette.css[start < state.request.numPromptTokens ? "prefill" : "decode"];
     this.#flashes.forEach((flash, wall) => {
-      flash.style.opacity = String(0.55 * alpha);
+      flash.style.opacity = String(0.4 * alpha);
       if (alpha === 0) return;
       const x = (wall ? 1 : -1) * (camera.half - 0.5);
       const { cell, rise } = camera;
