@@ -47,15 +47,15 @@ def translations(language: str = "en") -> gettext.NullTranslations:
 def script_messages(language: str = "en") -> dict[str, str]:
     """``{msgid: msgstr}`` of what the scripts say."""
     found = translations(language)
-    return {message: found.gettext(message) for message, _, _ in sorted(set(script_strings()))}
+    return {message: found.gettext(message) for message, _ in sorted(set(script_strings()))}
 
 
-def script_strings() -> Iterator[tuple[str, str, int]]:
-    """``(msgid, file, line)`` of every ``t("...")`` in the scripts."""
+def script_strings() -> Iterator[tuple[str, str]]:
+    """``(msgid, file)`` of every ``t("...")`` in the scripts."""
     for path in sorted((ROOT / "static" / "js").rglob("*.js")):
         source = path.read_text("utf-8")
         for match in _SCRIPT_CALL.finditer(source):
-            yield _literal(match[1]), path.relative_to(ROOT).as_posix(), source.count("\n", 0, match.start()) + 1
+            yield _literal(match[1]), path.relative_to(ROOT).as_posix()
 
 
 def _literal(text: str) -> str:
@@ -70,8 +70,12 @@ def _literal(text: str) -> str:
     return value
 
 
-def python_and_template_strings() -> Iterator[tuple[str, str, int]]:
-    """``(msgid, file, line)`` of every ``_()``, ``gettext()`` and ``{% trans %}`` in the app and the templates."""
+Message = str | tuple[str, str]
+"""A msgid, or one and its plural."""
+
+
+def python_and_template_strings() -> Iterator[tuple[Message, str]]:
+    """``(message, file)`` of every ``_()``, ``gettext()``, ``ngettext()`` and ``{% trans %}`` in app and templates."""
     sources = [(path, "python") for path in sorted((ROOT / "app").rglob("*.py"))]
     sources += [(path, "jinja2.ext:babel_extract") for path in sorted((ROOT / "templates").rglob("*.html"))]
     for path, method in sources:
@@ -82,17 +86,20 @@ def python_and_template_strings() -> Iterator[tuple[str, str, int]]:
                 "trimmed": "true",
                 "silent": "false",
             }
-            for line, message, _, _ in extract(method, file, options=options):
-                for text in (message,) if isinstance(message, str) else message:
-                    if text:
-                        yield text, path.relative_to(ROOT).as_posix(), line
+            for _line, found, _comments, _context in extract(method, file, options=options):
+                name = path.relative_to(ROOT).as_posix()
+                if isinstance(found, str):
+                    yield found, name
+                else:
+                    singular, plural = (text for text in found if text)
+                    yield (singular, plural), name
 
 
 def extracted() -> Catalog:
     """Everything that the site says, found in its sources."""
     catalog = Catalog(locale="en", domain=DOMAIN, project="openkitchen", version="1", fuzzy=False)
     catalog.header_comment = "# The words of Open Kitchen. An empty msgstr means: as in the msgid."
-    for message, path, _ in [*python_and_template_strings(), *script_strings()]:
+    for message, path in [*python_and_template_strings(), *script_strings()]:
         catalog.add(message, locations=[(path, 0)])
     return catalog
 
@@ -106,7 +113,7 @@ def write_catalogue(language: str = "en") -> Path:
             known = read_po(file, locale=language, domain=DOMAIN)
         for message in catalog:
             old = known.get(message.id) if message.id else None
-            if old is not None and old.string:
+            if old is not None and old.string and any(old.string):
                 message.string = old.string
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:

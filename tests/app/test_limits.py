@@ -1,0 +1,80 @@
+"""Limits by the clock, and settings by variable and option."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.limits import MAX_ADDRESSES, RateLimit, ReaderLimit
+from app.problems import Problem
+from app.settings import Settings
+
+
+def test_a_bucket_empties_and_fills_again() -> None:
+    now = [0.0]
+    limit = RateLimit(per_minute=60, burst=3, clock=lambda: now[0])
+    for _ in range(3):
+        limit.take("a")
+    with pytest.raises(Problem) as refused:
+        limit.take("a")
+    assert refused.value.status == 429
+    assert refused.value.headers["Retry-After"] == "1"
+    limit.take("b")
+    now[0] = 1.0
+    limit.take("a")
+    with pytest.raises(Problem):
+        limit.take("a")
+
+
+def test_a_bucket_forgets_no_debt_but_is_bounded() -> None:
+    limit = RateLimit(per_minute=60, burst=1, clock=lambda: 0.0)
+    for number in range(MAX_ADDRESSES + 50):
+        limit.take(str(number))
+    assert len(limit._buckets) == MAX_ADDRESSES
+    with pytest.raises(Problem):
+        limit.take(str(MAX_ADDRESSES + 49))
+
+
+def test_places_of_readers_are_given_back() -> None:
+    limit = ReaderLimit(per_run=1, in_all=5)
+    with limit.reading("a"), pytest.raises(Problem), limit.reading("a"):
+        pass
+    assert limit.total == 0
+    with limit.reading("a"):
+        assert limit.total == 1
+
+
+def test_settings_come_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENKITCHEN_PORT", "8123")
+    monkeypatch.setenv("OPENKITCHEN_ROOT_PATH", "kitchen/")
+    monkeypatch.setenv("OPENKITCHEN_TRUSTED_PROXIES", "10.0.0.1, 10.0.0.2")
+    settings = Settings()
+    assert (settings.port, settings.root_path) == (8123, "/kitchen")
+    assert settings.trusted_proxies == ("10.0.0.1", "10.0.0.2")
+
+
+def openkitchen(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "app.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_taken_port_is_said_in_words(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = openkitchen("serve", "--port", str(port), "--data-dir", str(tmp_path))
+    assert ended.returncode == 1
+    assert f"Port {port} on 127.0.0.1 is in use" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_wrong_option_is_said_in_words(tmp_path: Path) -> None:
+    ended = openkitchen("serve", "--port", "70000", "--data-dir", str(tmp_path))
+    assert ended.returncode == 2
+    assert "port" in ended.stderr
+    assert "Traceback" not in ended.stderr
