@@ -133,7 +133,7 @@ function beforeFrame() {
 
 /** @param {"log" | "status"} what */
 function changed(what) {
-  notice.show(noticeOf(session.log.closed, session.status));
+  notice.show(noticeOf(session.log.closed, session.status, session.source.kind === "recording"));
   for (const button of stopButtons) /** @type {HTMLElement} */ (button).hidden = !session.player.growing;
   transport.words();
   if (what === "log") stage.invalidate("log");

@@ -90,6 +90,16 @@ test("the clock runs by log time and speed", () => {
   assert.equal(player.speed, 4, "not one of the speeds");
 });
 
+test("time out of sight is no time of the clock", () => {
+  const { player } = playerOf({ mode: "recording", count: null, at: 0 });
+  player.play();
+  player.tick(0);
+  player.tick(10);
+  player.wake();
+  player.tick(60_000);
+  assert.ok(Math.abs(player.t - 0.01) < 1e-9);
+});
+
 test("the clock at the end: a growing log goes on at the edge, a complete one stands, a loading one waits", () => {
   const growing = playerOf({ drive: "clock" }).player;
   growing.tick(0);

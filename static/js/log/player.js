@@ -128,6 +128,11 @@ export class Player {
     this.#moveTo(this.log.seq, this.log.t);
   }
 
+  /** The page was out of sight: the time away is no time of the clock. */
+  wake() {
+    this.#lastTick = null;
+  }
+
   /**
    * Let the clock run to `now`.
    * @param {number} now milliseconds of any steady clock

@@ -69,7 +69,10 @@ export class Stage {
       this.invalidate();
     });
     new ResizeObserver(([entry]) => this.#resize(entry.contentRect.width, entry.contentRect.height)).observe(root);
-    document.addEventListener("visibilitychange", () => this.invalidate());
+    document.addEventListener("visibilitychange", () => {
+      host.player().wake();
+      this.invalidate();
+    });
   }
 
   /** @type {Map<string, Room>} */

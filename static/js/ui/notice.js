@@ -20,9 +20,10 @@ const CLOSED = {
  * One sentence on how a log or its connection stands; null where all is well.
  * @param {LogClosed | null} closed
  * @param {Status} status
+ * @param {boolean} recorded of a recording that belongs to the page
  * @returns {{ text: string, kind: "error" | "info", retry: boolean } | null}
  */
-export function noticeOf(closed, status) {
+export function noticeOf(closed, status, recorded = false) {
   if (closed) {
     const text = CLOSED[closed.reason];
     if (!text) return null;
@@ -33,8 +34,10 @@ export function noticeOf(closed, status) {
     case "reconnecting":
       return { text: t("The connection was cut. Reconnecting; nothing is lost."), kind: "info", retry: false };
     case "lost":
+      if (recorded) return { text: t("The recorded run could not be loaded."), kind: "error", retry: true };
       return { text: t("The connection is lost."), kind: "error", retry: true };
     case "not-found":
+      if (recorded) return { text: t("The recorded run is missing on this server."), kind: "error", retry: true };
       return { text: t("Nobody knows this run here. This is a recorded one."), kind: "error", retry: false };
     case "ended":
       return status.detail === "truncated"
@@ -64,9 +67,8 @@ export class Notice {
   /** @param {ReturnType<typeof noticeOf>} notice */
   show(notice) {
     this.root.hidden = notice === null;
-    if (!notice) return;
-    this.root.dataset.kind = notice.kind;
-    say(this.text, notice.text);
-    this.button.hidden = !notice.retry;
+    this.root.dataset.kind = notice?.kind ?? "";
+    say(this.text, notice?.text ?? "");
+    this.button.hidden = !notice?.retry;
   }
 }

@@ -1,6 +1,6 @@
 // Night and day: the system's choice until the reader makes one, kept on this device.
 
-import { remember, remembered, say } from "./dom.js";
+import { remember, remembered } from "./dom.js";
 
 const KEY = "openkitchen:theme";
 const query = matchMedia("(prefers-color-scheme: light)");
@@ -12,13 +12,12 @@ function theme() {
   return query.matches ? "light" : "dark";
 }
 
-/** @param {HTMLElement | null} button `data-to-light`, `data-to-dark`: what it says it will do */
+/** @param {HTMLElement | null} button `aria-pressed`: day */
 export function bindTheme(button) {
   /** @param {"dark" | "light"} now */
   const show = (now) => {
     document.documentElement.dataset.theme = now;
-    const words = now === "light" ? button?.dataset.toDark : button?.dataset.toLight;
-    if (button && words) say(button, words);
+    button?.setAttribute("aria-pressed", String(now === "light"));
   };
   button?.addEventListener("click", () => {
     const next = document.documentElement.dataset.theme === "light" ? "dark" : "light";

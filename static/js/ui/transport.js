@@ -28,7 +28,7 @@ export function statusWord(player, status) {
   if (player.mode === "recording")
     return player.moving && !player.atEnd ? "recorded" : player.atEnd ? "recorded, ended" : "paused";
   if (player.log.closed && player.atEnd) return "finished";
-  if (player.drive === "edge") return "live";
+  if (player.drive === "edge") return player.state.request.status === "queued" ? "queued" : "live";
   return player.drive === "clock" ? "replaying" : "paused";
 }
 
@@ -173,7 +173,7 @@ export class Transport {
     say(this.status, t(word));
     this.root.dataset.status = word;
     say(this.time, `${player.t < 9.9995 ? player.t.toFixed(2) : player.t.toFixed(1)}\u202fs`);
-    say(this.edge, player.mode === "live" ? t("live") : t("end"));
+    say(this.edge, player.mode === "live" && !log.complete ? t("go live") : t("to the end"));
     this.edge.setAttribute("aria-pressed", String(player.drive === "edge"));
     const total = log.index.tokens.length;
     const now = Math.max(0, state.tokens.length - state.request.numPromptTokens);
