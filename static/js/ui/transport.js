@@ -27,7 +27,7 @@ export function statusWord(player, status) {
   if (player.log.seq === 0) return "loading";
   if (player.mode === "recording")
     return player.moving && !player.atEnd ? "recorded" : player.atEnd ? "recorded, ended" : "paused";
-  if (player.log.closed && player.atEnd) return "finished";
+  if (player.log.closed && player.atEnd) return player.log.closed.reason;
   if (player.drive === "edge") return player.state.request.status === "queued" ? "queued" : "live";
   return player.drive === "clock" ? "replaying" : "paused";
 }

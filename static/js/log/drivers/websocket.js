@@ -38,12 +38,14 @@ export function websocket(src, hooks, options = {}) {
     if (stopped) return;
     const current = new Socket(withAfter(src, hooks.after()), ["trace.v1"]);
     socket = current;
+    current.onopen = () => {
+      if (current === socket) hooks.status({ state: "open" });
+    };
     current.onmessage = (message) => {
       if (current !== socket) return;
       const frame = parse(message.data);
       if (frame === null) return current.close(4000, "not a trace.v1 frame");
       failures = 0;
-      hooks.status({ state: "open" });
       if (hooks.dispatch(frame.events)?.gap) current.close(4000, "gap");
     };
     current.onclose = (event) => {
