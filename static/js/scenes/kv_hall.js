@@ -4,13 +4,13 @@ import { bytes, significant } from "../state/format.js";
 import { t } from "../ui/messages.js";
 import { cameraOf, cellAt, lengthAt, scaleAt, seats } from "./hall.js";
 import { firstAgainstRow, placeTable, wordOf, wordsAt } from "./hall_words.js";
-import { clamp, room } from "./room.js";
+import { clamp, room, smooth } from "./room.js";
 import { Walls } from "./walls.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../stage/types.d.ts").View} View */
 /** @typedef {import("./hall.js").Camera} Camera */
-/** @typedef {{ walls: Walls, legend: HTMLElement, meter: HTMLElement, formula: HTMLElement, sign: HTMLElement, floors: HTMLElement[], firsts: HTMLElement[] }} Surfaces */
+/** @typedef {{ walls: Walls, legend: HTMLElement, scale: HTMLElement, cached: HTMLElement, meter: HTMLElement, formula: HTMLElement, sign: HTMLElement, floors: HTMLElement[], firsts: HTMLElement[] }} Surfaces */
 
 /** The playhead of the frame being drawn: `places` and `hit` must use the camera that `draw` used. */
 let playhead = 0;
@@ -19,7 +19,7 @@ let playhead = 0;
 const NUM_FLOOR_SIGNS = 4;
 
 /** Places in sight in front of the first one, at the end of the walk. */
-const BEFORE_FIRST = 16;
+const BEFORE_FIRST = 11;
 
 /**
  * @param {HTMLElement} parent
@@ -57,7 +57,8 @@ function lookOf(state, view) {
   return {
     focus: { layer: pick(view.controls.layer, layers), head: pick(view.controls.head, heads) },
     raw: view.controls.raw ? clamp(view.data.walk ?? 0) : 0,
-    fog: 0.94,
+    fog: 0.84,
+    frame: smooth(0.85, 1, walkOf(view)),
   };
 }
 
@@ -72,7 +73,7 @@ export default {
     const values = add(legend, "p", "hall-side");
     add(values, "b", "").textContent = t("Values");
     values.append(` ${t("right wall")}`);
-    write(add(legend, "p", "hall-note"), t("brightness: length of the vector, each row on its own scale"));
+    const scale = add(legend, "p", "hall-note");
     const reading = add(layer, "div", "hall-meter");
     write(add(reading, "p", "hall-note"), t("the hall weighs"));
     const meter = add(reading, "p", "hall-bytes");
@@ -80,7 +81,8 @@ export default {
     const sign = add(layer, "p", "hall-sign");
     const floors = Array.from({ length: NUM_FLOOR_SIGNS }, () => add(layer, "p", "hall-floor-sign"));
     const firsts = ["keys", "values"].map((which) => add(layer, "p", `hall-first hall-first-${which}`));
-    return { walls, legend, meter, formula, sign, floors, firsts };
+    const cached = add(legend, "p", "hall-note hall-cached");
+    return { walls, legend, scale, cached, meter, formula, sign, floors, firsts };
   },
 
   places(state, view) {
@@ -94,6 +96,15 @@ export default {
     surfaces.walls.draw(state, view, at, look, time);
     const { left } = room(view);
     surfaces.legend.style.left = `${left}px`;
+    const shared = t("brightness: length of the vector, one scale for all rows");
+    write(surfaces.scale, look.raw > 0.5 ? shared : t("brightness: length of the vector, each row on its own scale"));
+    const { cachedTokens } = state.request;
+    surfaces.cached.hidden = cachedTokens === 0;
+    if (cachedTokens)
+      write(
+        surfaces.cached,
+        t("plain places: {count} found in the cache, computed before this run", { count: cachedTokens }),
+      );
     const { layers, heads } = state.cache.norms;
     write(surfaces.meter, bytes(state.cache.bytes));
     write(

@@ -1,22 +1,24 @@
 // 04 phases: the steps of the run, a slab and a thread; then what each token cost, how long the reader waited, and how
 // far the machine was from its own roofs.
 
-import { quantile } from "../state/norms.js";
+import { label, visible } from "../stage/text.js";
 import { count, seconds, si } from "../state/format.js";
-import { toCss } from "../stage/palette.js";
-import { font, label, visible } from "../stage/text.js";
+import { quantile } from "../state/norms.js";
 import { t } from "../ui/messages.js";
-import { clamp, lerp, room, smooth } from "./room.js";
 import { chartOf, drawGroup, drawRoofs, pointOf } from "./roofline.js";
-import { estimate, measure, rectangles, thicknessOf, tokensOf, windowOf } from "./step_shapes.js";
+import { clamp, lerp, room, smooth } from "./room.js";
+import { drawCost, drawGaps, drawGuess, drawStream } from "./step_labels.js";
+import { measure, rectangles, thicknessOf, tokensOf } from "./step_shapes.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../stage/types.d.ts").View} View */
-/** @typedef {import("./step_shapes.js").Measures} Measures */
 /** @typedef {import("./step_shapes.js").Plot} Plot */
 /** @typedef {import("./step_shapes.js").Mix} Mix */
 /** @typedef {{ canvas: HTMLCanvasElement, context: CanvasRenderingContext2D }} Surfaces */
-/** @typedef {{ all: Measures, plot: Plot, mix: Mix, rects: Float32Array }} Picture */
+/** @typedef {import("./step_shapes.js").Picture} Picture */
+
+/** Spread of the dots of one step on the roofline, in pixels. */
+const PILE = 4.2;
 
 /** @param {View} view @returns {Mix} */
 function mixOf({ data }) {
@@ -59,7 +61,10 @@ export default {
       const point = chart ? pointOf(step) : null;
       for (let place = step.ownStart ?? 0; place < (step.ownStop ?? 0); place++) {
         const [x, y, r] = seat(place - (step.ownStart ?? 0));
-        const at = point && chart ? pile(chart.x(point.intensity), chart.y(point.rate), place - (step.ownStart ?? 0)) : [x, y, r];
+        const at =
+          point && chart
+            ? pile(chart.x(point.intensity), chart.y(point.rate), place - (step.ownStart ?? 0))
+            : [x, y, r];
         const w = smooth(0, 1, picture.mix.roof);
         out.set([x + (at[0] - x) * w, y + (at[1] - y) * w, (r + (at[2] - r) * w) * (1 - picture.mix.guess)], 3 * place);
       }
@@ -83,31 +88,51 @@ export default {
     if (mix.guess > 0.02) drawGuess(context, picture, view, mix.guess);
     const chart = mix.roof > 0.02 ? chartFor(state, picture) : null;
     if (chart) drawRoofline(context, chart, picture, view, mix.roof ** 2);
-    else if (mix.roof > 0.5 && !state.opened?.hardware) label(context, t("This source does not say what its machine can do."), picture.plot.left, picture.plot.top, { size: 14, color: view.palette.css.muted });
+    else if (mix.roof > 0.5 && !state.opened?.hardware)
+      label(context, t("This source does not say what its machine can do."), picture.plot.left, picture.plot.top, {
+        size: 14,
+        color: view.palette.css.muted,
+      });
   },
 
   hit(x, y, state, view) {
     const { all, rects, mix } = pictureOf(state, view);
     if (mix.roof > 0.5 || mix.guess > 0.5) return null;
-    const i = all.steps.findIndex((_, k) => x >= rects[4 * k] && x < rects[4 * k] + Math.max(3, rects[4 * k + 2]) && y >= rects[4 * k + 1] - 8 && y <= rects[4 * k + 1] + rects[4 * k + 3] + 8);
+    const i = all.steps.findIndex(
+      (_, k) =>
+        x >= rects[4 * k] &&
+        x < rects[4 * k] + Math.max(3, rects[4 * k + 2]) &&
+        y >= rects[4 * k + 1] - 8 &&
+        y <= rects[4 * k + 1] + rects[4 * k + 3] + 8,
+    );
     const step = all.steps[i];
     if (!step) return null;
     const values = { step: count(step.step), tokens: count(tokensOf(step)), time: seconds(step.seconds ?? 0) };
-    const text = step.ownPhase === "prefill" ? t("Step {step}, prefill: {tokens} tokens in {time}.", values) : t("Step {step}, decode: {tokens} token in {time}.", values);
+    const text =
+      step.ownPhase === "prefill"
+        ? t("Step {step}, prefill: {tokens} tokens in {time}.", values)
+        : t("Step {step}, decode: {tokens} token in {time}.", values);
     return { text, seq: state.tokens[step.ownStop ?? 0]?.seq ?? null };
   },
 
   describe(state) {
     const { prefill, decode, steps } = measure(state);
     if (!steps.length) return t("Nothing has been computed yet.");
-    if (!decode.tokens) return t("Prefill read {read} tokens in one sweep, {reading}.", { read: count(prefill.tokens), reading: seconds(prefill.seconds) });
+    if (!decode.tokens)
+      return t("Prefill read {read} tokens in one sweep, {reading}.", {
+        read: count(prefill.tokens),
+        reading: seconds(prefill.seconds),
+      });
     const values = {
       read: count(prefill.tokens),
       reading: seconds(prefill.seconds),
       written: count(decode.tokens),
       writing: seconds(decode.seconds),
     };
-    return t("Prefill read {read} tokens in {reading}; decode then took {written} steps of one token, {writing} in all.", values);
+    return t(
+      "Prefill read {read} tokens in {reading}; decode then took {written} steps of one token, {writing} in all.",
+      values,
+    );
   },
 
   table(state) {
@@ -119,7 +144,15 @@ export default {
         const each = (step.seconds ?? 0) / Math.max(1, tokensOf(step));
         const bandwidth = point.intensity > 0 ? point.rate / point.intensity : 0;
         const phase = step.ownPhase === "prefill" ? t("prefill") : t("decode");
-        return [step.step, phase, tokensOf(step), seconds(step.seconds ?? 0), seconds(each), si(point.rate, "FLOP/s"), si(bandwidth, "B/s")];
+        return [
+          step.step,
+          phase,
+          tokensOf(step),
+          seconds(step.seconds ?? 0),
+          seconds(each),
+          si(point.rate, "FLOP/s"),
+          si(bandwidth, "B/s"),
+        ];
       }),
     };
   },
@@ -161,7 +194,7 @@ function seatsIn({ rects, mix, all, plot }, i, tokens) {
  */
 function pile(x, y, k) {
   const angle = 2.399963 * k;
-  const radius = 4.2 * Math.sqrt(k);
+  const radius = PILE * Math.sqrt(k);
   return [x + radius * Math.cos(angle), y + radius * Math.sin(angle), k ? 2.6 : 4];
 }
 
@@ -177,8 +210,17 @@ function waiting(out, { all, plot, mix }, state) {
   for (let place = computed; place < state.tokens.length; place++) {
     const k = place - computed;
     const many = state.tokens.length - computed;
-    if (last) out.set([last[0] + 8 * (1 - mix.roof), last[1], (mix.roof > 0 ? 0 : last[2]) * (1 - mix.guess)], 3 * place);
-    else out.set([plot.left - 14, plot.top + (plot.height * (k + 0.5)) / many, Math.min(5.5, (0.36 * plot.height) / Math.max(all.widest, many))], 3 * place);
+    if (last)
+      out.set([last[0] + 8 * (1 - mix.roof), last[1], (mix.roof > 0 ? 0 : last[2]) * (1 - mix.guess)], 3 * place);
+    else
+      out.set(
+        [
+          plot.left - 14,
+          plot.top + (plot.height * (k + 0.5)) / many,
+          Math.min(5.5, (0.36 * plot.height) / Math.max(all.widest, many)),
+        ],
+        3 * place,
+      );
   }
 }
 
@@ -195,7 +237,8 @@ function drawSteps(context, { all, rects, plot, mix }, state, { palette }, alpha
     context.globalAlpha = alpha * lerp(prefill ? 0.66 : 0.74, 1, stream);
     context.fillStyle = palette.css[prefill ? "prefill" : "decode"];
     context.fillRect(x, y, Math.max(0.6, Math.min(width, right - x) - gap), height);
-    if (stream > 0 && width > 20) drawLanes(context, { x, y, width: Math.min(width, right - x), height }, step, state, palette, alpha * stream);
+    if (stream > 0 && width > 20)
+      drawLanes(context, { x, y, width: Math.min(width, right - x), height }, step, state, palette, alpha * stream);
   });
   context.globalAlpha = 1;
 }
@@ -224,108 +267,16 @@ function drawLanes(context, { x, y, width, height }, step, state, { css }, alpha
     if (!token) continue;
     const own = token.own || token.kind === "generated";
     const size = Math.min(13, Math.max(11, lane - 3));
-    label(context, visible(token.text), x + 7, y + (k + 0.5) * lane + 0.5, { size, weight: own ? 700 : 450, face: "mono", baseline: "middle", color: css.ground, width: width - 26 });
+    label(context, visible(token.text), x + 7, y + (k + 0.5) * lane + 0.5, {
+      size,
+      weight: own ? 700 : 450,
+      face: "mono",
+      baseline: "middle",
+      color: css.ground,
+      width: width - 26,
+    });
   }
   context.letterSpacing = "0px";
-  context.globalAlpha = 1;
-}
-
-/** @param {number} span @param {number} most */
-function niceStep(span, most) {
-  const rough = span / most;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  return power * ([1, 2, 5, 10].find((m) => m * power >= rough) ?? 10);
-}
-
-/** @param {CanvasRenderingContext2D} context @param {Plot} plot @param {number} span @param {View} view */
-function drawTimeAxis(context, plot, span, { palette }) {
-  const y = plot.top + plot.height + 14;
-  context.fillStyle = palette.css.line;
-  context.fillRect(plot.left, y, plot.width, 1);
-  const step = niceStep(span, plot.width < 460 ? 3 : 6);
-  for (let k = 0; k * step <= span * 1.001; k++) {
-    const x = plot.left + (k * step * plot.width) / span;
-    context.fillStyle = palette.css.line;
-    context.fillRect(x, y, 1, 6);
-    label(context, k ? seconds(k * step) : "0", x, y + 20, { size: 11, face: "mono", align: k ? "center" : "left", color: palette.css.muted });
-  }
-}
-
-/** @param {CanvasRenderingContext2D} context @param {Picture} picture @param {View} view @param {number} alpha */
-function drawStream(context, { all, plot, mix, rects }, view, alpha) {
-  const { css } = view.palette;
-  context.globalAlpha = alpha;
-  drawTimeAxis(context, plot, windowOf(all, mix.zoom), view);
-  const prefills = all.steps.filter((step) => step.ownPhase === "prefill");
-  const [x, y, width] = rects;
-  const small = plot.width < 460;
-  if (prefills.length) {
-    label(context, t("{tokens} tokens at once", { tokens: count(all.prefill.tokens) }), x, y - 30, { size: small ? 13 : 17, weight: 650, color: css.prefill });
-    label(context, seconds(all.prefill.seconds), x, y - 11, { size: 12, face: "mono", color: css.muted });
-  }
-  const decode = all.steps.findIndex((step) => step.ownPhase !== "prefill");
-  if (decode > 0) {
-    const left = Math.max(x + width + 12, rects[4 * decode] + 4);
-    const top = plot.top + plot.height / 2;
-    label(context, t("one token a step"), left, top - 34, { size: small ? 13 : 17, weight: 650, color: css.decode });
-    label(context, t("{time} each", { time: seconds(all.decode.seconds / Math.max(1, all.decode.tokens)) }), left, top - 15, { size: 12, face: "mono", color: css.muted });
-  }
-  context.globalAlpha = 1;
-}
-
-/** @param {CanvasRenderingContext2D} context @param {Picture} picture @param {View} view @param {number} alpha */
-function drawCost(context, { all, plot }, { palette: { css } }, alpha) {
-  if (!all.steps.length || alpha <= 0) return;
-  const bottom = plot.top + plot.height;
-  const unit = plot.width / Math.max(1, all.tokens);
-  const split = plot.left + all.prefill.tokens * unit;
-  const small = plot.width < 460;
-  context.globalAlpha = alpha;
-  context.fillStyle = css.line;
-  context.fillRect(plot.left, bottom + 1, plot.width, 1);
-  label(context, t("{tokens} read", { tokens: count(all.prefill.tokens) }), plot.left, bottom + 22, { size: 12, face: "mono", color: css.prefill });
-  label(context, t("{tokens} written", { tokens: count(all.decode.tokens) }), plot.left + plot.width, bottom + 22, { size: 12, face: "mono", align: "right", color: css.decode });
-  const low = (plot.height * all.prefill.seconds) / Math.max(1, all.prefill.tokens) / all.tallest;
-  label(context, t("{time} a token", { time: seconds(all.prefill.seconds / Math.max(1, all.prefill.tokens)) }), plot.left, bottom - low - 20, { size: small ? 13 : 17, weight: 650, color: css.prefill, width: Math.max(130, split - plot.left + 60) });
-  if (all.decode.tokens) {
-    label(context, t("{time} a token", { time: seconds(all.decode.seconds / all.decode.tokens) }), plot.left + plot.width, plot.top - 20, { size: small ? 13 : 17, weight: 650, align: "right", color: css.decode });
-    label(context, t("area: {reading} reading, {writing} writing", { reading: seconds(all.prefill.seconds), writing: seconds(all.decode.seconds) }), plot.left, plot.top - 20, { size: 12, color: css.muted, width: plot.width - 150 });
-  }
-  context.globalAlpha = 1;
-}
-
-/** @param {CanvasRenderingContext2D} context @param {Picture} picture @param {State} state @param {View} view @param {number} alpha */
-function drawGaps(context, { all, plot, rects }, state, { palette: { css } }, alpha) {
-  if (!all.steps.length) return;
-  const bottom = plot.top + plot.height;
-  const left = plot.left + 0.12 * plot.width;
-  context.globalAlpha = alpha;
-  context.fillStyle = css.line;
-  context.fillRect(plot.left, bottom + 1, plot.width, 1);
-  label(context, t("first token"), plot.left, bottom + 22, { size: 12, color: css.prefill });
-  label(context, seconds(all.ttft), plot.left, rects[1] - 18, { size: 15, weight: 650, color: css.prefill });
-  if (state.interTokenSeconds.length > 1) {
-    label(context, t("the gap before each token after it"), plot.left + plot.width, bottom + 22, { size: 12, align: "right", color: css.decode });
-    for (const [name, value] of /** @type {[string, number][]} */ ([["p99", all.p99], ["p50", all.p50]])) {
-      const y = bottom - (plot.height * value) / all.longest;
-      context.beginPath();
-      context.setLineDash(name === "p50" ? [] : [5, 4]);
-      context.moveTo(left, y);
-      context.lineTo(plot.left + plot.width, y);
-      context.strokeStyle = css.ink;
-      context.lineWidth = 1.5;
-      context.stroke();
-      context.setLineDash([]);
-      const text = `${name} ${seconds(value)}`;
-      const style = { size: 13, weight: 600, face: /** @type {const} */ ("mono"), color: css.ink };
-      context.font = font(style);
-      const width = context.measureText(text).width + 14;
-      const top = name === "p99" ? y - 24 : y + 4;
-      context.fillStyle = css.ground;
-      context.fillRect(plot.left + plot.width - width, top, width, 20);
-      label(context, text, plot.left + plot.width - 7, top + 15, { ...style, align: "right" });
-    }
-  }
   context.globalAlpha = 1;
 }
 
@@ -336,41 +287,16 @@ function drawRoofline(context, chart, { all }, { palette }, alpha) {
     const points = all.steps.filter((step) => (step.ownPhase === "prefill") === (phase === "prefill")).map(pointOf);
     if (!points.length) continue;
     /** @param {(point: import("./roofline.js").Point) => number} of */
-    const middle = (of) => quantile(points.map(of).sort((a, b) => a - b), 0.5);
+    const middle = (of) =>
+      quantile(
+        points.map(of).sort((a, b) => a - b),
+        0.5,
+      );
     const point = { intensity: middle(({ intensity }) => intensity), rate: middle(({ rate }) => rate) };
-    drawGroup(context, chart, point, phase === "prefill" ? t("prefill") : t("decode"), palette.css[phase], palette, alpha);
+    const most = Math.max(
+      ...all.steps.filter((step) => (step.ownPhase === "prefill") === (phase === "prefill")).map(tokensOf),
+    );
+    const style = { color: palette.css[phase], clear: PILE * Math.sqrt(most) + 4 };
+    drawGroup(context, chart, point, phase === "prefill" ? t("prefill") : t("decode"), style, palette, alpha);
   }
-}
-
-/** @param {CanvasRenderingContext2D} context @param {Picture} picture @param {View} view @param {number} alpha */
-function drawGuess(context, { all, plot }, { palette, controls }, alpha) {
-  const prompt = Math.max(1, Number(controls.prompt_length ?? 500));
-  const output = Math.max(1, Number(controls.output_length ?? 200));
-  const guess = estimate(all, prompt, output);
-  if (!guess) return;
-  const { css, rgb } = palette;
-  const unit = plot.width / (prompt + output);
-  const bottom = plot.top + plot.height;
-  context.globalAlpha = alpha;
-  const shapes = [
-    { name: t("reading"), x: plot.left, width: prompt * unit, each: guess.read, time: guess.reading, color: css.prefill, fill: rgb.prefill, align: "left" },
-    { name: t("writing"), x: plot.left + prompt * unit, width: output * unit, each: guess.write, time: guess.writing, color: css.decode, fill: rgb.decode, align: "right" },
-  ];
-  for (const { name, x, width, each, time, color, fill, align } of shapes) {
-    const height = Math.min(plot.height, (plot.height * each) / all.tallest);
-    context.fillStyle = toCss(fill, 0.3);
-    context.fillRect(x, bottom - height, width, height);
-    context.setLineDash([5, 4]);
-    context.strokeStyle = color;
-    context.lineWidth = 1.5;
-    context.strokeRect(x, bottom - height, width, height);
-    context.setLineDash([]);
-    const at = align === "left" ? plot.left : plot.left + plot.width;
-    const y = align === "left" ? bottom - height - 34 : plot.top - 34;
-    const side = { align: /** @type {CanvasTextAlign} */ (align) };
-    label(context, t("{name} ≈ {time}", { name, time: seconds(time) }), at, y, { size: plot.width < 460 ? 14 : 20, weight: 650, color, ...side });
-    label(context, t("modelled"), at, y + 18, { size: 12, color: css.muted, ...side });
-  }
-  label(context, t("first token ≈ {first}, whole answer ≈ {total}", { first: seconds(guess.reading), total: seconds(guess.reading + guess.writing) }), plot.left, bottom + 24, { size: 13, color: css.ink, width: plot.width });
-  context.globalAlpha = 1;
 }

@@ -9,7 +9,7 @@ import { Walls } from "./walls.js";
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../stage/types.d.ts").View} View */
 
-const LOOK = { focus: { layer: -1, head: -1 }, raw: 0, fog: 1 };
+const LOOK = { focus: { layer: -1, head: -1 }, raw: 0, fog: 1, frame: 0 };
 
 /** The playhead of the frame being drawn: `places` and `hit` must use the camera that `draw` used. */
 let playhead = 0;

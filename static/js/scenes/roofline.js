@@ -1,9 +1,9 @@
 // The roofline of one machine: what a step reached (FLOP/s) against how much it computed for each byte it fetched.
 // Roofs and seconds are measured; FLOPs and bytes follow from the shapes.
 
-import { si } from "../state/format.js";
-import { label } from "../stage/text.js";
 import { toCss } from "../stage/palette.js";
+import { label } from "../stage/text.js";
+import { si } from "../state/format.js";
 import { t } from "../ui/messages.js";
 
 /** @typedef {import("../state/types.d.ts").Step} Step */
@@ -76,14 +76,35 @@ export function drawRoofs(context, chart, palette, alpha) {
   context.stroke();
   const narrow = plot.width < 460;
   const size = narrow ? 11 : 13;
-  label(context, t("arithmetic: {rate}", { rate: si(peak, "FLOP/s") }), x(high), flat - 10, { size, align: "right", color: palette.css.ink, weight: 600 });
+  label(context, t("arithmetic: {rate}", { rate: si(peak, "FLOP/s") }), x(high), flat - 10, {
+    size,
+    align: "right",
+    color: palette.css.ink,
+    weight: 600,
+  });
   context.save();
   context.translate(x(low), y(low * bandwidth));
   context.rotate(Math.atan2(flat - y(low * bandwidth), x(ridge) - x(low)));
-  label(context, t("memory: {rate}", { rate: si(bandwidth, "B/s") }), 12, -10, { size, color: palette.css.ink, weight: 600 });
+  label(context, t("memory: {rate}", { rate: si(bandwidth, "B/s") }), 12, -10, {
+    size,
+    color: palette.css.ink,
+    weight: 600,
+  });
   context.restore();
-  label(context, t("waits for memory"), (x(low) + x(ridge)) / 2, bottom - 12, { size, align: "center", color: palette.css.decode, weight: 600 });
-  if (x(high) - x(ridge) > 90) label(context, t("waits for arithmetic"), (x(high) + x(ridge)) / 2, bottom - 12, { size, align: "center", color: palette.css.prefill, weight: 600, width: x(high) - x(ridge) });
+  label(context, t("under memory's roof"), (x(low) + x(ridge)) / 2, bottom - 12, {
+    size,
+    align: "center",
+    color: palette.css.decode,
+    weight: 600,
+  });
+  if (x(high) - x(ridge) > 90)
+    label(context, t("under arithmetic's roof"), (x(high) + x(ridge)) / 2, bottom - 12, {
+      size,
+      align: "center",
+      color: palette.css.prefill,
+      weight: 600,
+      width: x(high) - x(ridge),
+    });
   context.globalAlpha = 1;
 }
 
@@ -99,9 +120,18 @@ function drawAxis(context, { x, plot, low, high }, palette) {
   for (let value = 10 ** Math.ceil(Math.log10(low)); value <= high; value *= 10) {
     context.fillStyle = palette.css.line;
     context.fillRect(x(value), bottom, 1, 6);
-    label(context, String(value), x(value), bottom + 20, { size: 11, face: "mono", align: "center", color: palette.css.muted });
+    label(context, String(value), x(value), bottom + 20, {
+      size: 11,
+      face: "mono",
+      align: "center",
+      color: palette.css.muted,
+    });
   }
-  label(context, t("FLOPs for each byte fetched"), plot.left + plot.width, bottom + 38, { size: 12, align: "right", color: palette.css.muted });
+  label(context, t("FLOPs for each byte fetched"), plot.left + plot.width, bottom + 38, {
+    size: 12,
+    align: "right",
+    color: palette.css.muted,
+  });
 }
 
 /**
@@ -110,18 +140,18 @@ function drawAxis(context, { x, plot, low, high }, palette) {
  * @param {Chart} chart
  * @param {Point} point
  * @param {string} name
- * @param {string} color
+ * @param {{ color: string, clear: number }} style `clear`: pixels that the group itself takes to each side
  * @param {import("../stage/types.d.ts").Palette} palette
  * @param {number} alpha
  */
-export function drawGroup(context, chart, point, name, color, palette, alpha) {
+export function drawGroup(context, chart, point, name, { color, clear }, palette, alpha) {
   if (!(point.rate > 0)) return;
   const roof = Math.min(chart.peak, chart.bandwidth * point.intensity);
   const [x, y, top] = [chart.x(point.intensity), chart.y(point.rate), chart.y(roof)];
   context.globalAlpha = alpha;
   context.setLineDash([2, 4]);
   context.beginPath();
-  context.moveTo(x, y - 14);
+  context.moveTo(x, y - clear - 4);
   context.lineTo(x, top + 3);
   context.lineWidth = 1.5;
   context.strokeStyle = color;
@@ -129,7 +159,7 @@ export function drawGroup(context, chart, point, name, color, palette, alpha) {
   context.setLineDash([]);
   const right = x > chart.plot.left + 0.62 * chart.plot.width;
   const side = { align: /** @type {CanvasTextAlign} */ (right ? "right" : "left") };
-  const from = right ? x - 26 : x + 26;
+  const from = right ? x - clear - 12 : x + clear + 12;
   label(context, name, from, y + 2, { size: 15, weight: 650, color, ...side });
   label(context, si(point.rate, "FLOP/s"), from, y + 21, { size: 12, face: "mono", color: palette.css.muted, ...side });
   context.globalAlpha = 1;

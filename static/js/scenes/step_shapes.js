@@ -77,6 +77,7 @@ export function measure(state) {
 }
 
 /** @typedef {ReturnType<typeof measure>} Measures */
+/** @typedef {{ all: Measures, plot: Plot, mix: Mix, rects: Float32Array }} Picture the rectangles and what they follow from */
 
 /**
  * Seconds across the stream's width.
@@ -86,7 +87,13 @@ export function measure(state) {
 export function windowOf(all, zoom) {
   const whole = Math.max(all.end - all.start, 1e-6);
   const close = Math.min(whole, Math.max(all.prefill.seconds, 1e-6) / CLOSE);
-  return Math.exp(lerp(Math.log(Math.max(whole, close)), Math.log(all.prefill.seconds > 0 ? Math.max(all.prefill.seconds, 1e-6) / CLOSE : whole), zoom));
+  return Math.exp(
+    lerp(
+      Math.log(Math.max(whole, close)),
+      Math.log(all.prefill.seconds > 0 ? Math.max(all.prefill.seconds, 1e-6) / CLOSE : whole),
+      zoom,
+    ),
+  );
 }
 
 /** Pixels for a token's thickness in the stream. @param {Measures} all @param {Plot} plot */
@@ -97,7 +104,12 @@ function inStream(step, all, plot, zoom) {
   const scale = plot.width / windowOf(all, zoom);
   const height = Math.max(2, tokensOf(step) * thicknessOf(all, plot));
   const width = (step.seconds ?? 0) * scale;
-  return { x: plot.left + (step.startedAt - all.start) * scale, y: plot.top + (plot.height - height) / 2, width, height };
+  return {
+    x: plot.left + (step.startedAt - all.start) * scale,
+    y: plot.top + (plot.height - height) / 2,
+    width,
+    height,
+  };
 }
 
 /** @param {Step} step @param {number} before tokens before it @param {Measures} all @param {Plot} plot @returns {Rect} */
@@ -108,8 +120,8 @@ function inCost(step, before, all, plot) {
   return { x: plot.left + before * unit, y: plot.top + plot.height - height, width: tokensOf(step) * unit, height };
 }
 
-/** @param {Step} step @param {number} index @param {State} state @param {Measures} all @param {Plot} plot @returns {Rect} */
-function inGaps(step, index, state, all, plot) {
+/** @param {Step} step @param {State} state @param {Measures} all @param {Plot} plot @returns {Rect} */
+function inGaps(step, state, all, plot) {
   const first = 0.12 * plot.width;
   const count = Math.max(1, state.interTokenSeconds.length);
   const at = (step.ownStop ?? 0) - state.request.numPromptTokens - 1;
@@ -150,7 +162,7 @@ export function rectangles(state, all, plot, mix) {
     };
     if (stream > 0) take(inStream(step, all, plot, mix.zoom), stream);
     if (cost > 0) take(inCost(step, before, all, plot), cost);
-    if (gaps > 0) take(inGaps(step, i, state, all, plot), gaps);
+    if (gaps > 0) take(inGaps(step, state, all, plot), gaps);
     out.set([x, y, width, height], 4 * i);
     before += tokensOf(step);
   });

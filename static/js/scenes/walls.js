@@ -12,7 +12,7 @@ import { clamp, smooth } from "./room.js";
 /** @typedef {import("../stage/types.d.ts").Palette} Palette */
 /** @typedef {import("./hall.js").Camera} Camera */
 /** @typedef {{ layer: number, head: number }} Focus -1: all of them */
-/** @typedef {{ focus: Focus, raw: number, fog: number }} Look `raw` 0: each row by its own 2nd and 98th percentile, 1: one scale for the whole wall */
+/** @typedef {{ focus: Focus, raw: number, fog: number, frame: number }} Look `raw` 0: each row by its own 2nd and 98th percentile, 1: one scale for the whole wall; `frame`: how plainly the first place is framed */
 
 const LEVELS = 48;
 const FLOOR_WIDTH = 28;
@@ -72,6 +72,7 @@ export class Walls {
     this.#world.append(floor);
     this.#floor = { canvas: floor, grid: new CellGrid(floor) };
     this.#flashes = WHICH.map(() => add("hall-flash", this.#world));
+    this.#frames = WHICH.map(() => add("hall-frame", this.#world));
     this.#fog = add("hall-fog", this.root);
   }
 
@@ -79,6 +80,7 @@ export class Walls {
   #walls;
   #floor;
   #flashes;
+  #frames;
   #fog;
   #lit = 0;
   #cell = CELL_WIDTH;
@@ -98,6 +100,7 @@ export class Walls {
     this.#paint(state, view, look);
     this.#place(camera);
     this.#light(state, view, camera, t);
+    this.#frame(camera, look.frame);
     this.#mist(view, camera, look.fog);
   }
 
@@ -226,6 +229,21 @@ export class Walls {
   }
 
   /**
+   * Around the first place on both walls.
+   * @param {Camera} camera
+   * @param {number} alpha
+   */
+  #frame({ half, rise, cell }, alpha) {
+    this.#frames.forEach((frame, wall) => {
+      frame.style.opacity = String(alpha);
+      if (alpha === 0) return;
+      frame.style.width = `${cell}px`;
+      frame.style.height = `${2 * rise}px`;
+      frame.style.transform = `translate3d(${(wall ? 1 : -1) * (half - 1)}px, ${-rise}px, 0) rotateY(-90deg)`;
+    });
+  }
+
+  /**
    * @param {View} view
    * @param {Camera} camera
    * @param {number} strength
@@ -270,7 +288,7 @@ function repaintLit(grid, count, key, before, lit, color) {
  */
 function scaleOf(state, which, length, raw) {
   const { low, high } = percentiles(state.cache.norms, which, length);
-  const top = high.reduce((best, value) => (value > best ? value : best), 1e-9);
+  const top = Math.max(1e-9, ...high.filter(Number.isFinite));
   return (line, value) => {
     const span = high[line] - low[line];
     const own = span > 0 ? clamp((value - low[line]) / span) : 0.5;

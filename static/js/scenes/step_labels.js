@@ -1,0 +1,229 @@
+// What is written and drawn around the steps in each of their views: axes, percentiles, the price of a token, and what
+// a request of another shape would come to.
+
+import { toCss } from "../stage/palette.js";
+import { font, label } from "../stage/text.js";
+import { count, seconds } from "../state/format.js";
+import { t } from "../ui/messages.js";
+import { estimate, windowOf } from "./step_shapes.js";
+
+/** @typedef {import("../state/types.d.ts").State} State */
+/** @typedef {import("../stage/types.d.ts").View} View */
+/** @typedef {import("./step_shapes.js").Plot} Plot */
+/** @typedef {import("./step_shapes.js").Picture} Picture */
+
+/** @param {number} span @param {number} most */
+function niceStep(span, most) {
+  const rough = span / most;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  return power * ([1, 2, 5, 10].find((m) => m * power >= rough) ?? 10);
+}
+
+/** @param {CanvasRenderingContext2D} context @param {Plot} plot @param {number} span @param {View} view */
+function drawTimeAxis(context, plot, span, { palette }) {
+  const y = plot.top + plot.height + 14;
+  context.fillStyle = palette.css.line;
+  context.fillRect(plot.left, y, plot.width, 1);
+  const step = niceStep(span, plot.width < 460 ? 3 : 6);
+  for (let k = 0; k * step <= span * 1.001; k++) {
+    const x = plot.left + (k * step * plot.width) / span;
+    context.fillStyle = palette.css.line;
+    context.fillRect(x, y, 1, 6);
+    label(context, k ? seconds(k * step) : "0", x, y + 20, {
+      size: 11,
+      face: "mono",
+      align: k ? "center" : "left",
+      color: palette.css.muted,
+    });
+  }
+}
+
+/** @param {CanvasRenderingContext2D} context @param {Picture} picture @param {View} view @param {number} alpha */
+export function drawStream(context, { all, plot, mix, rects }, view, alpha) {
+  const { css } = view.palette;
+  context.globalAlpha = alpha;
+  drawTimeAxis(context, plot, windowOf(all, mix.zoom), view);
+  const prefills = all.steps.filter((step) => step.ownPhase === "prefill");
+  const [x, y, width] = rects;
+  const small = plot.width < 460;
+  if (prefills.length) {
+    label(context, t("{tokens} tokens at once", { tokens: count(all.prefill.tokens) }), x, y - 30, {
+      size: small ? 13 : 17,
+      weight: 650,
+      color: css.prefill,
+    });
+    label(context, seconds(all.prefill.seconds), x, y - 11, { size: 12, face: "mono", color: css.muted });
+  }
+  const decode = all.steps.findIndex((step) => step.ownPhase !== "prefill");
+  if (decode > 0) {
+    const left = Math.max(x + width + 12, rects[4 * decode] + 4);
+    const top = plot.top + plot.height / 2;
+    label(context, t("one token a step"), left, top - 34, { size: small ? 13 : 17, weight: 650, color: css.decode });
+    label(
+      context,
+      t("{time} each", { time: seconds(all.decode.seconds / Math.max(1, all.decode.tokens)) }),
+      left,
+      top - 15,
+      { size: 12, face: "mono", color: css.muted },
+    );
+  }
+  context.globalAlpha = 1;
+}
+
+/** @param {CanvasRenderingContext2D} context @param {Picture} picture @param {View} view @param {number} alpha */
+export function drawCost(context, { all, plot }, { palette: { css } }, alpha) {
+  if (!all.steps.length || alpha <= 0) return;
+  const bottom = plot.top + plot.height;
+  const unit = plot.width / Math.max(1, all.tokens);
+  const split = plot.left + all.prefill.tokens * unit;
+  const small = plot.width < 460;
+  context.globalAlpha = alpha;
+  context.fillStyle = css.line;
+  context.fillRect(plot.left, bottom + 1, plot.width, 1);
+  label(context, t("{tokens} read", { tokens: count(all.prefill.tokens) }), plot.left, bottom + 22, {
+    size: 12,
+    face: "mono",
+    color: css.prefill,
+  });
+  label(context, t("{tokens} written", { tokens: count(all.decode.tokens) }), plot.left + plot.width, bottom + 22, {
+    size: 12,
+    face: "mono",
+    align: "right",
+    color: css.decode,
+  });
+  const low = (plot.height * all.prefill.seconds) / Math.max(1, all.prefill.tokens) / all.tallest;
+  label(
+    context,
+    t("{time} a token", { time: seconds(all.prefill.seconds / Math.max(1, all.prefill.tokens)) }),
+    plot.left,
+    bottom - low - 20,
+    { size: small ? 13 : 17, weight: 650, color: css.prefill, width: Math.max(130, split - plot.left + 60) },
+  );
+  if (all.decode.tokens) {
+    label(
+      context,
+      t("{time} a token", { time: seconds(all.decode.seconds / all.decode.tokens) }),
+      plot.left + plot.width,
+      plot.top - 20,
+      { size: small ? 13 : 17, weight: 650, align: "right", color: css.decode },
+    );
+    label(
+      context,
+      t("area: {reading} reading, {writing} writing", {
+        reading: seconds(all.prefill.seconds),
+        writing: seconds(all.decode.seconds),
+      }),
+      plot.left,
+      plot.top - 20,
+      { size: 12, color: css.muted, width: plot.width - 150 },
+    );
+  }
+  context.globalAlpha = 1;
+}
+
+/** @param {CanvasRenderingContext2D} context @param {Picture} picture @param {State} state @param {View} view @param {number} alpha */
+export function drawGaps(context, { all, plot, rects }, state, { palette: { css } }, alpha) {
+  if (!all.steps.length) return;
+  const bottom = plot.top + plot.height;
+  const left = plot.left + 0.12 * plot.width;
+  context.globalAlpha = alpha;
+  context.fillStyle = css.line;
+  context.fillRect(plot.left, bottom + 1, plot.width, 1);
+  label(context, t("first token"), plot.left, bottom + 22, { size: 12, color: css.prefill });
+  label(context, seconds(all.ttft), plot.left, rects[1] - 18, { size: 15, weight: 650, color: css.prefill });
+  if (state.interTokenSeconds.length > 1) {
+    label(context, t("the gap before each token after it"), plot.left + plot.width, bottom + 22, {
+      size: 12,
+      align: "right",
+      color: css.decode,
+    });
+    for (const [name, value] of /** @type {[string, number][]} */ ([
+      ["p99", all.p99],
+      ["p50", all.p50],
+    ])) {
+      const y = bottom - (plot.height * value) / all.longest;
+      context.beginPath();
+      context.setLineDash(name === "p50" ? [] : [5, 4]);
+      context.moveTo(left, y);
+      context.lineTo(plot.left + plot.width, y);
+      context.strokeStyle = css.ink;
+      context.lineWidth = 1.5;
+      context.stroke();
+      context.setLineDash([]);
+      const text = `${name} ${seconds(value)}`;
+      const style = { size: 13, weight: 600, face: /** @type {const} */ ("mono"), color: css.ink };
+      context.font = font(style);
+      const width = context.measureText(text).width + 14;
+      const top = name === "p99" ? y - 24 : y + 4;
+      context.fillStyle = css.ground;
+      context.fillRect(plot.left + plot.width - width, top, width, 20);
+      label(context, text, plot.left + plot.width - 7, top + 15, { ...style, align: "right" });
+    }
+  }
+  context.globalAlpha = 1;
+}
+
+/** @param {CanvasRenderingContext2D} context @param {Picture} picture @param {View} view @param {number} alpha */
+export function drawGuess(context, { all, plot }, { palette, controls }, alpha) {
+  const prompt = Math.max(1, Number(controls.prompt_length ?? 500));
+  const output = Math.max(1, Number(controls.output_length ?? 200));
+  const guess = estimate(all, prompt, output);
+  if (!guess) return;
+  const { css, rgb } = palette;
+  const unit = plot.width / (prompt + output);
+  const bottom = plot.top + plot.height;
+  context.globalAlpha = alpha;
+  const shapes = [
+    {
+      name: t("reading"),
+      x: plot.left,
+      width: prompt * unit,
+      each: guess.read,
+      time: guess.reading,
+      color: css.prefill,
+      fill: rgb.prefill,
+      align: "left",
+    },
+    {
+      name: t("writing"),
+      x: plot.left + prompt * unit,
+      width: output * unit,
+      each: guess.write,
+      time: guess.writing,
+      color: css.decode,
+      fill: rgb.decode,
+      align: "right",
+    },
+  ];
+  for (const { name, x, width, each, time, color, fill, align } of shapes) {
+    const height = Math.min(plot.height, (plot.height * each) / all.tallest);
+    context.fillStyle = toCss(fill, 0.3);
+    context.fillRect(x, bottom - height, width, height);
+    context.setLineDash([5, 4]);
+    context.strokeStyle = color;
+    context.lineWidth = 1.5;
+    context.strokeRect(x, bottom - height, width, height);
+    context.setLineDash([]);
+    const at = align === "left" ? plot.left : plot.left + plot.width;
+    const y = align === "left" ? bottom - height - 34 : plot.top - 34;
+    const side = { align: /** @type {CanvasTextAlign} */ (align) };
+    label(context, t("{name} ≈ {time}", { name, time: seconds(time) }), at, y, {
+      size: plot.width < 460 ? 14 : 20,
+      weight: 650,
+      color,
+      ...side,
+    });
+    label(context, t("modelled"), at, y + 18, { size: 12, color: css.muted, ...side });
+  }
+  label(
+    context,
+    t("first token ≈ {first}, whole answer ≈ {total}", {
+      first: seconds(guess.reading),
+      total: seconds(guess.reading + guess.writing),
+    }),
+    plot.left,
+    bottom + 24,
+    { size: 13, color: css.ink, width: plot.width },
+  );
+  context.globalAlpha = 1;
+}
