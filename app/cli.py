@@ -77,6 +77,64 @@ def serve(
         fail("The kitchen could not open; the lines above say why.")
 
 
+@app.command()
+def record(
+    prompt: Annotated[str, typer.Option(help="What to ask the model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, NAME.jsonl.gz.")],
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of the answer.")] = 200,
+    temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0 is greedy.")] = 0.6,
+    top_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.9,
+    repetition_penalty: Annotated[float, typer.Option(min=0.1, max=2.0)] = 1.1,
+    seed: Annotated[int, typer.Option(help="The same seed, model and machine draw the same tokens.")] = 0,
+    model: Model = None,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Run one prompt on the real engine and keep its log as NAME.jsonl.gz."""
+    if not output.parent.is_dir():
+        fail(f"There is no folder {output.parent}. Make it first, or name another file with -o.")
+    if not output.name.endswith(".jsonl.gz"):
+        fail(f"A recording is called NAME.jsonl.gz, not {output.name}.")
+    from app.record import CannotRecord
+    from app.record import record as make
+    from inference.models import ModelNotFound
+    from inference.sequence import SamplingParams
+
+    settings = settings_from(model=model, device=device, dtype=dtype)
+    params = SamplingParams(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+    )
+
+    def show(stage: str, fraction: float | None) -> None:
+        typer.echo(f"\r\033[K{stage}{'' if fraction is None else f' {fraction:.0%}'}", err=True, nl=False)
+
+    try:
+        answer = make(prompt, params, output, settings, show)
+    except (CannotRecord, ModelNotFound, ValueError, OSError) as error:
+        fail(f"\r\033[KNothing was recorded: {error}")
+    typer.echo("\r\033[K", err=True, nl=False)
+    typer.echo(answer)
+    typer.echo(f"{output}: {output.stat().st_size / 1000:.0f} kB", err=True)
+
+
+@app.command()
+def bench(
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there too.")] = None,
+    only: Annotated[str | None, typer.Option(help="engine, sockets or page; all when not given.")] = None,
+) -> None:
+    """Measure the engine and the page on this machine. Exits with 1 when a bound is not met."""
+    from benchmarks import suite
+
+    if only is not None and only not in suite.PARTS:
+        fail(f"There is no part {only!r}; there are {', '.join(suite.PARTS)}.")
+    if not suite.run([only] if only else suite.PARTS, json_file=json_file):
+        raise typer.Exit(1)
+
+
 def settings_from(**given: object) -> Settings:
     """Settings with what the command line gave; exits with the reason where a value is no good."""
     from pydantic import ValidationError

@@ -22,6 +22,7 @@ from inference.events import (
     LogClosed,
     LogOpened,
     RequestFinished,
+    Source,
     decode,
     encode,
 )
@@ -59,8 +60,17 @@ class RunLog:
     comes first (once the engine is known, or when it is known that it never will be) and ``log.closed`` last.
     """
 
-    def __init__(self, run_id: str, file: LogFile, params: dict[str, Any], probes: Iterable[str]) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        file: LogFile,
+        params: dict[str, Any],
+        probes: Iterable[str],
+        *,
+        source: Source = "live",
+    ) -> None:
         self.run_id = run_id
+        self._source: Source = source
         self.broadcast = Broadcast()
         self.summary = Summary(run_id)
         self.opened_at = time.time()
@@ -88,7 +98,7 @@ class RunLog:
             return
         event = LogOpened(
             run_id=self.run_id,
-            source="live",
+            source=self._source,
             opened_at=self.opened_at,
             model=ready.model if ready else None,
             hardware=ready.hardware if ready else None,

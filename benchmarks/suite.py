@@ -24,11 +24,13 @@ def run(parts: Iterable[str] = PARTS, *, json_file: Path | None = None) -> bool:
             print(figure.line(), flush=True)
             figures.append(figure)
     if json_file is not None:
+        import torch
+
         from inference.roofline import processor_name
 
         report = {
             "measured_at": time.time(),
-            "machine": processor_name(),
+            "machine": processor_name(torch.device("cpu")),
             "figures": [figure.as_dict() for figure in figures],
         }
         json_file.write_text(json.dumps(report, indent=2) + "\n")
