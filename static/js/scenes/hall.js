@@ -48,13 +48,14 @@ export function lengthAt(state, t) {
  */
 export function cameraOf(area, length, walk, before = 16) {
   const half = area.reach * area.width;
-  const rise = Math.max(0.76 * half, 0.46 * area.height);
+  const y = area.top + 0.465 * area.height;
+  const rise = Math.min(area.floor - y, Math.max(0.76 * half, 0.46 * area.height));
   const perspective = 1.44 * Math.max(half, 0.55 * rise);
   const cell = (DEPTH * perspective) / Math.max(FULL, length);
   const walked = lerp(length, Math.min(length, before), clamp(walk));
   return {
     x: area.left + area.width / 2,
-    y: area.top + 0.465 * area.height,
+    y,
     perspective,
     half,
     rise,

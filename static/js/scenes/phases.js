@@ -174,15 +174,16 @@ function chartFor(state, { all, plot, mix }) {
  */
 function seatsIn({ rects, mix, all, plot }, i, tokens) {
   const [x, y, width, height] = rects.subarray(4 * i, 4 * i + 4);
-  const stack = Math.min(5.5, 0.36 * thicknessOf(all, plot));
+  const stack = Math.min(6.5, 0.46 * thicknessOf(all, plot));
   const shown = x < plot.left + plot.width ? 1 : 0;
   // In the stream tokens are stacked across the flow; turned to face the bill they stand side by side on its edge.
   const turned = clamp(mix.cost + mix.gaps);
   return (k) => {
     const u = (k + 0.5) / tokens;
-    const [ax, ay] = [x + width - Math.min(10, width / 2), y + u * height];
+    // At the front of their lanes.
+    const [ax, ay] = [x + width, y + u * height];
     const [bx, by] = [x + (mix.gaps > 0.5 ? 0.5 : u) * width, y - 5];
-    const r = tokens > 1 ? stack : Math.min(5, Math.max(1.4, 0.42 * width));
+    const r = tokens > 1 ? stack : Math.min(stack + 1.5, Math.max(1.4, 0.42 * width));
     const flat = Math.min(3.4, Math.max(1.1, (0.42 * width) / tokens));
     return [ax + (bx - ax) * turned, ay + (by - ay) * turned, (r + (flat - r) * turned) * shown];
   };
