@@ -116,6 +116,9 @@ class Kitchen:
         self._process: asyncio.subprocess.Process | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._last_heard = 0.0
+        self._began = 0.0
+        self._warm_seconds = 10.0
+        """How long the last warm-up took: what a caller is told to wait for the next."""
         self._clock_offset = 0.0
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
@@ -182,11 +185,18 @@ class Kitchen:
         elif isinstance(reply, Rejected):
             listener.engine_rejected(reply)
         elif isinstance(reply, Loading):
-            self.status = EngineStatus("loading", "The engine is warming up.", reply.stage, reply.fraction)
+            self.status = self._loading(reply)
         elif isinstance(reply, Ready):
             self._hear_ready(reply, listener)
         elif isinstance(reply, Failed):
             raise EngineLost(reply.detail, final=reply.reason == "no_model")
+
+    def _loading(self, reply: Loading) -> EngineStatus:
+        """At the first warm-up prompts are welcome and wait; after a crash they are not taken until it is over."""
+        if self.num_restarts == 0:
+            return EngineStatus("loading", "The engine is warming up.", reply.stage, reply.fraction)
+        left = max(1.0, self._warm_seconds - (time.monotonic() - self._began))
+        return EngineStatus("restarting", "The engine is being started again.", reply.stage, reply.fraction, left)
 
     def _hear_ready(self, reply: Ready, listener: Listener) -> None:
         # One machine has one monotonic clock. An engine elsewhere has its own: the least delayed answer tells best.
@@ -199,6 +209,7 @@ class Kitchen:
         self.ready = reply
         self.status = EngineStatus("ready", "The engine is ready.")
         if first:
+            self._warm_seconds = time.monotonic() - self._began
             logger.info("engine.ready", model=reply.model.name, device=reply.hardware.device, dtype=reply.model.dtype)
             listener.engine_ready(reply)
 
@@ -220,11 +231,11 @@ class Kitchen:
     async def _supervise(self) -> None:
         failures = 0
         while True:
-            began = time.monotonic()
+            self._began = time.monotonic()
             try:
                 await self._run_once()
             except EngineLost as lost:
-                ready_for = time.monotonic() - began if self.ready is not None else 0.0
+                ready_for = time.monotonic() - self._began if self.ready is not None else 0.0
                 failures = 1 if ready_for > STABLE_SECONDS else failures + 1
                 delay = self._lose(lost, failures)
                 if lost.final:

@@ -14,13 +14,13 @@ router = APIRouter()
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
-@router.get("/healthz")
+@router.api_route("/healthz", methods=["GET", "HEAD"])
 async def alive(request: Request) -> Response:
     """The site answers."""
     return JSONResponse({"status": "alive"}, headers=_NO_STORE)
 
 
-@router.get("/readyz")
+@router.api_route("/readyz", methods=["GET", "HEAD"])
 async def ready(request: Request) -> Response:
     """The engine takes prompts, or 503 and why not."""
     kitchen = site_of(request).kitchen

@@ -25,7 +25,7 @@ RECORDING = "static/recordings/tomato-soup.jsonl.gz"
 router = APIRouter()
 
 
-@router.get("/")
+@router.api_route("/", methods=["GET", "HEAD"])
 async def show_article(request: Request, run: str | None = None) -> Response:
     """``?run=ID`` binds the page to a run. With an unknown one the page is whole, says so, and plays its recording."""
     if not run:

@@ -7,7 +7,6 @@ import os
 import re
 from functools import cache
 
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -33,9 +32,9 @@ class Static(StaticFiles):
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if immutable else "public, no-cache"
         # Embedded pages in sandboxed frames have the origin "null" and may read all of this: it is public.
         response.headers["Access-Control-Allow-Origin"] = "*"
-        if response.status_code == 304:
-            # A 304 for the compressed form must carry its validator and Vary.
-            response.headers.setdefault("ETag", Headers(scope=scope).get("if-none-match", ""))
+        # Weak, since the same file leaves here compressed or not.
+        etag = response.headers["ETag"]
+        response.headers["ETag"] = etag if etag.startswith("W/") else f"W/{etag}"
         suffix = os.path.splitext(path)[1]
         if suffix in _TYPES and response.status_code == 200:
             response.headers["Content-Type"] = _TYPES[suffix]

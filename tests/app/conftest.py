@@ -30,7 +30,7 @@ set_up_logging("info", as_json=True)
 class ServedSite:
     """The site while it is served. Not a mock of anything: uvicorn, sockets, files and a second process."""
 
-    def __init__(self, data_dir: Path, worker: tuple[str, ...] = WORKER, **settings: Any) -> None:
+    def __init__(self, data_dir: Path, worker: tuple[str, ...] | None = WORKER, **settings: Any) -> None:
         defaults: dict[str, Any] = {"posts_per_minute": 1e6, "posts_burst": 100_000, "max_runs_per_visitor": 100}
         defaults |= {"max_runs_per_address": 100, "max_waiting_runs": 100, "engine_restart_seconds": 0.1}
         self.settings = Settings(host="127.0.0.1", port=0, data_dir=data_dir, **(defaults | settings))
@@ -43,11 +43,11 @@ class ServedSite:
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]}, daemon=True)
         self.client = httpx.Client(base_url=self.url, timeout=20)
 
-    def start(self, *, ready: bool = True) -> None:
+    def start(self, *, ready: bool = True, seconds: float = 15.0) -> None:
         self.thread.start()
         self.wait(lambda: self.server.started)
         if ready:
-            self.wait(lambda: self.client.get("readyz").status_code == 200)
+            self.wait(lambda: self.client.get("readyz").status_code == 200, seconds)
 
     def stop(self) -> None:
         self.client.close()

@@ -120,8 +120,35 @@ def test_killed_from_outside(tmp_path: Path) -> None:
         assert "SIGKILL" in site.events(run_id)[-1]["detail"]
         response = site.post("too soon")
         assert response.status_code == 503
+        assert response.json()["code"] == "engine_restarting"
         assert int(response.headers["retry-after"]) >= 1
         assert site.client.get("").status_code == 200
+
+
+def test_the_second_warm_up_takes_no_prompts(tmp_path: Path) -> None:
+    with serving(tmp_path, worker=WARMING, ready=False) as site:
+        site.wait(lambda: site.client.get("readyz").status_code == 200)
+        os.kill(site.site.kitchen.pid, signal.SIGKILL)
+        site.wait(lambda: site.site.kitchen.status.stage == "pretending")
+        response = site.post("too soon")
+        assert response.status_code == 503
+        assert int(response.headers["retry-after"]) >= 1
+        site.wait(lambda: site.client.get("readyz").status_code == 200)
+        assert site.post("now").status_code == 201
+
+
+def test_the_line_and_each_visitors_share_are_bounded(tmp_path: Path) -> None:
+    limits = {"max_waiting_runs": 5, "max_runs_per_visitor": 3}
+    with serving(tmp_path, worker=(*WORKER, "--load-seconds", "2"), ready=False, **limits) as site:
+        mine = [site.post("mine") for _ in range(4)]
+        assert [response.status_code for response in mine] == [201, 201, 201, 429]
+        assert mine[-1].json()["code"] == "too_many_runs"
+        with httpx.Client() as other:
+            theirs = [other.post(f"{site.url}api/runs", json={"prompt": "theirs"}) for _ in range(3)]
+        assert [response.status_code for response in theirs] == [201, 201, 429]
+        assert theirs[-1].json()["code"] == "line_full"
+        for response in (*mine[:3], *theirs[:2]):
+            assert site.events(response.json()["run_id"])[-1]["reason"] == "finished"
 
 
 def test_an_engine_that_hangs_is_replaced(tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+"""The site with its real engine and model behind it: what the scripted one cannot show."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.app.conftest import ServedSite, assert_whole
+
+READY_SECONDS = 240
+LONG = "Tell me a long story about a lighthouse keeper and the sea."
+
+
+@pytest.fixture(scope="module")
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
+    served = ServedSite(tmp_path_factory.mktemp("data"), worker=None)
+    served.start(seconds=READY_SECONDS)
+    yield served
+    served.stop()
+
+
+def finished(events: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(
+        event for event in events if event["type"] == "request.finished" and not event["request_id"].startswith("guest")
+    )
+
+
+def test_a_prompt_is_answered(kitchen: ServedSite) -> None:
+    run_id = kitchen.run("Name three colours.", max_tokens=24, temperature=0)
+    events = kitchen.events(run_id)
+    assert_whole(events, run_id)
+    sampled = [event for event in events if event["type"] == "token.sampled"]
+    assert 0 < len(sampled) <= 24
+    summary = kitchen.client.get(f"api/runs/{run_id}").json()
+    assert summary["text"] == finished(events)["text"]
+    assert summary["totals"]["completion_tokens"] == len(sampled) == summary["totals"]["num_steps"]
+    tokenized = next(event for event in events if event["type"] == "request.tokenized")
+    assert "".join("".join(tokenized["pieces"][a:b]) for a, b in tokenized["own"]) == "Name three colours."
+
+
+def test_too_long_in_tokens_names_both_numbers(kitchen: ServedSite) -> None:
+    response = kitchen.post("word " * 3000, max_tokens=2000)
+    assert response.status_code == 413
+    detail = response.json()["detail"]
+    assert "2000" in detail
+    assert "4096" in detail
+
+
+def test_neighbours_see_seats_and_blocks_only(kitchen: ServedSite) -> None:
+    first = kitchen.run("Say the word zanzibar.", max_tokens=40, seed=1)
+    second = kitchen.run("Say the word quokka.", max_tokens=40, seed=2)
+    logs = {run_id: kitchen.client.get(f"api/runs/{run_id}/events").text for run_id in (first, second)}
+    assert second not in logs[first]
+    assert first not in logs[second]
+    own_ids = {run_id: [e for e in kitchen.events(run_id) if e["type"] == "request.tokenized"] for run_id in logs}
+    assert all(len(found) == 1 for found in own_ids.values())
+    for run_id in logs:
+        assert_whole(kitchen.events(run_id), run_id)
+
+
+def test_a_cache_hit_tells_nothing_about_a_stranger(kitchen: ServedSite) -> None:
+    prompt = (
+        "Please summarise the following private letter in one line. " + "Dear Anna, the meeting is on Tuesday. " * 6
+    )
+
+    def cached(client: httpx.Client) -> int:
+        created = client.post(f"{kitchen.url}api/runs", json={"prompt": prompt, "max_tokens": 2}).json()
+        return int(finished(kitchen.events(created["run_id"]))["usage"]["cached_tokens"])
+
+    with httpx.Client() as anna, httpx.Client() as stranger:
+        first, again = cached(anna), cached(anna)
+        assert again > first, "one's own prompt is found again"
+        assert cached(stranger) == first, "another's is not: only the public prefix is shared"
+
+
+def test_stopping_ends_the_work(kitchen: ServedSite) -> None:
+    run_id = kitchen.run(LONG, max_tokens=1000)
+    with kitchen.socket(run_id) as socket:
+        for _ in range(3):
+            socket.recv()
+    assert kitchen.client.delete(f"api/runs/{run_id}").status_code == 202
+    events = kitchen.events(run_id)
+    assert events[-1]["reason"] == "stopped"
+    assert events[-1]["totals"]["completion_tokens"] < 1000
+    assert any(event["type"] == "block.released" for event in events)
+
+
+def test_killed_in_the_middle_and_back_again(kitchen: ServedSite) -> None:
+    run_id = kitchen.run(LONG, max_tokens=1000)
+    with kitchen.socket(run_id) as socket:
+        for _ in range(3):
+            socket.recv()
+    os.kill(kitchen.site.kitchen.pid, signal.SIGKILL)
+    events = kitchen.events(run_id)
+    assert_whole(events, run_id)
+    assert events[-1]["reason"] == "crashed"
+    assert kitchen.post("too soon").status_code == 503
+    kitchen.wait(lambda: kitchen.client.get("readyz").status_code == 200, READY_SECONDS)
+    assert kitchen.events(kitchen.run("Say hello.", max_tokens=8))[-1]["reason"] == "finished"
