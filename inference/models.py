@@ -234,7 +234,10 @@ def _convert(gguf: Path, source_sha256: str, target: Path, progress: Progress) -
     with tempfile.TemporaryDirectory(prefix=f".converting-{os.getpid()}-", dir=target.parent) as temporary:
         made = Path(temporary) / "model"
         made.mkdir()
-        facts = _write_directory(gguf, made, progress)
+        try:
+            facts = _write_directory(gguf, made, progress)
+        except (KeyError, ValueError, NotImplementedError) as error:
+            raise ModelNotFound(f"{gguf} is not a model that transformers can convert: {error!r}") from error
         manifest = Manifest(
             format=FORMAT,
             source=gguf.name,

@@ -43,6 +43,8 @@ class Tokenizer:
         self._backend = self.hf.backend_tokenizer
         self._special = {i for i, token in self._backend.get_added_tokens_decoder().items() if token.special}
         self._decoder_type = _decoder_type(self._backend)
+        first = self.hf("x")["input_ids"][0]
+        self._added_bos: int | None = first if first == self.hf.bos_token_id else None
         self._bytes_of: list[bytes | None] = [None] * self.vocab_size
 
     # ---- facts
@@ -76,8 +78,8 @@ class Tokenizer:
         Raises ``ValueError`` for text with lone surrogates, which is not Unicode.
         """
         ids: list[int] = self.hf(check_text(text))["input_ids"]
-        bos = self.hf.bos_token_id
-        return ids[1:] if len(ids) > 1 and bos is not None and ids[0] == ids[1] == bos else ids
+        doubled = self._added_bos is not None and ids[:2] == [self._added_bos] * 2
+        return ids[1:] if doubled else ids
 
     def encode_chat(self, prompt: str) -> Templated:
         """``prompt`` as the one user message in the chat template (plain where there is none), ready for an answer.
