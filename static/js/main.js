@@ -242,6 +242,8 @@ Object.defineProperty(globalThis, "__kitchen", {
   },
 });
 
+const idle = globalThis.requestIdleCallback ?? ((/** @type {() => void} */ run) => setTimeout(run, 500));
+idle(() => stage.prepare());
 const asked = new URL(location.href).searchParams.get("run");
 void openPage(config.run_id ?? null).then(() => {
   if (asked !== null && config.run_id === null) notice.show(noticeOf(null, { state: "not-found" }));

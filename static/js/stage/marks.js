@@ -39,6 +39,16 @@ export function grown(born, t, speed) {
 }
 
 /**
+ * @param {Float32Array} a
+ * @param {Float32Array} b
+ */
+function same(a, b) {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+/**
  * @param {State["tokens"][number]} token
  * @returns {ColorName}
  */
@@ -61,6 +71,8 @@ export class Marks {
   /** @type {Map<string, HTMLCanvasElement>} */
   #glows = new Map();
   #buffer = new Float32Array(0);
+  #drawn = new Float32Array(0);
+  #key = "";
 
   /** The room changes: dots set out from where they are now. */
   depart() {
@@ -70,6 +82,7 @@ export class Marks {
   /** Another run: nothing to travel from. */
   reset() {
     this.#from = null;
+    this.#key = "";
     this.places = new Float32Array(0);
   }
 
@@ -82,11 +95,13 @@ export class Marks {
     this.canvas.width = Math.max(1, Math.round(width * dpr));
     this.canvas.height = Math.max(1, Math.round(height * dpr));
     this.#from = null;
+    this.#key = "";
   }
 
   /** The theme changed. */
   recolor() {
     this.#glows.clear();
+    this.#key = "";
   }
 
   /**
@@ -104,10 +119,16 @@ export class Marks {
     if (travelled >= 1) this.#from = null;
     this.places = places;
 
+    const newest = state.request.status === "admitted" ? count - 1 : -1;
+    const growing = moving && count > 0 && grown(state.tokens[count - 1].t, t, speed) < 1;
+    const key = [count, newest, view.hover, view.width, view.height, view.dpr, view.theme, growing ? t : ""].join();
+    if (key === this.#key && same(places, this.#drawn)) return;
+    this.#key = key;
+    this.#drawn = places.slice();
+
     const context = this.#context;
     context.setTransform(view.dpr, 0, 0, view.dpr, 0, 0);
     context.clearRect(0, 0, view.width, view.height);
-    const newest = state.request.status === "admitted" ? count - 1 : -1;
     let at = 0;
     while (at < count) at = this.#run(at, count, state, view, moving ? t : Number.POSITIVE_INFINITY, speed);
     if (newest >= 0 && state.tokens[newest].kind === "generated")

@@ -27,6 +27,15 @@ export function crossfade(elapsed, reduced) {
 }
 
 /**
+ * @param {Record<string, unknown>} a
+ * @param {Record<string, unknown>} b
+ */
+function sameData(a, b) {
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key]);
+}
+
+/**
  * @typedef {object} Room
  * @property {Scene} scene
  * @property {HTMLElement} layer
@@ -114,8 +123,15 @@ export class Stage {
     const { view } = this;
     if (place.chapter !== view.chapter) this.#change(place.chapter);
     const { chapter, progress, step, stepProgress, data } = place;
-    this.view = { ...this.view, chapter, progress, step, stepProgress, data };
-    this.#dirty.view = true;
+    // Most of a scroll moves words past a picture that stands: then nothing is drawn.
+    const stands = place.chapter === view.chapter && sameData(data, view.data);
+    this.view = { ...this.view, chapter, progress, step, stepProgress, data: stands ? view.data : data };
+    if (!stands) this.#dirty.view = true;
+  }
+
+  /** Build the rooms that nobody has entered yet, so that entering one costs no frame. */
+  prepare() {
+    for (const slug of Object.keys(this.scenes)) this.#roomOf(slug);
   }
 
   /** @param {Partial<View>} part */
@@ -190,6 +206,7 @@ export class Stage {
     this.layers.append(layer);
     const room = { scene, layer, surfaces: scene.mount(layer) };
     this.#rooms.set(slug, room);
+    this.#show(room, 0);
     return room;
   }
 

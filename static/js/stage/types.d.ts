@@ -36,9 +36,10 @@ export interface View {
   palette: Palette;
   /** Slug of the chapter on stage. */
   chapter: string;
-  /** How far through the chapter the reader is, 0 to 1. */
+  /** How far through the chapter the reader is, 0 to 1. It brings no frame by itself: a picture that moves with the
+   * scroll takes its numbers from `data`. */
   progress: number;
-  /** Index of the active step, and how far towards the next one, 0 to 1. */
+  /** Index of the active step, and how far towards the next one, 0 to 1. No frames by themselves either. */
   step: number;
   stepProgress: number;
   /** Numbers of the steps' `data-view`, interpolated from step to step; other values are those of the active step. */
