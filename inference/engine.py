@@ -249,7 +249,7 @@ class Engine:
             self._mark_computed(item)
         sampling = time.perf_counter()
         samplers = [item.sequence for item in items if item.samples]
-        drawn = [] if logits is None else self._sampler.sample(logits, samplers, describe=self._says)
+        drawn = self._sampler.sample(logits, samplers, describe=self._says) if samplers else []
         reasons = [self._accept(sequence, sampled) for sequence, sampled in zip(samplers, drawn, strict=True)]
         sampled_at = time.perf_counter()
         if self._says:

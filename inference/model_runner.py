@@ -32,9 +32,9 @@ class ModelRunner:
         )
 
     @torch.inference_mode()
-    def execute(self, items: list[ScheduledItem]) -> torch.Tensor | None:
+    def execute(self, items: list[ScheduledItem]) -> torch.Tensor:
         """Compute the items' tokens into the cache. Returns float32 logits ``[n, vocab]`` of the last token of each
-        item that samples, in the items' order; None where none does."""
+        item that samples, in the items' order (the head is skipped where none does)."""
         singles = [item for item in items if item.stop - item.start == 1]
         spans = [item for item in items if item.stop - item.start > 1]
         singles.sort(key=lambda item: item.stop)
@@ -53,10 +53,10 @@ class ModelRunner:
             input_ids=self._tensor(tokens).unsqueeze(0),
             position_ids=self._tensor(positions).unsqueeze(0),
             use_cache=False,
-            logits_to_keep=self._tensor(wanted or [row]),
+            logits_to_keep=self._tensor(wanted),
             kv=context,
         ).logits[0]
-        return logits.float() if wanted else None
+        return logits.float()
 
     @torch.inference_mode()
     def norms(self, item: ScheduledItem) -> torch.Tensor:

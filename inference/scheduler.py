@@ -26,11 +26,8 @@ class ScheduledItem:
     start: int
     stop: int
     phase: Phase
-
-    @property
-    def samples(self) -> bool:
-        """Whether its last logits are wanted: only when everything the sequence holds is then computed."""
-        return self.stop == self.sequence.num_tokens
+    samples: bool
+    """Whether its last logits are wanted: only when everything the sequence holds is then computed."""
 
     def describe(self) -> StepItem:
         slot = self.sequence.slot
@@ -142,7 +139,7 @@ class ContinuousScheduler:
         start = sequence.num_computed_tokens
         stop = min(sequence.num_tokens, start + budget)
         decodes = start >= sequence.num_prompt_tokens and start == sequence.num_tokens - 1
-        return ScheduledItem(sequence, start, stop, "decode" if decodes else "prefill")
+        return ScheduledItem(sequence, start, stop, "decode" if decodes else "prefill", stop == sequence.num_tokens)
 
     # ---- slots -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,215 @@
+"""What the engine says must be what it did: the stream is replayed and compared with the engine itself."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from inference import Engine, EngineConfig, Model, SamplingParams
+from inference.events import (
+    BlockAllocated,
+    BlockEvicted,
+    BlockReleased,
+    BlockShared,
+    Event,
+    KVWritten,
+    ProbeKV,
+    RequestAdmitted,
+    RequestFinished,
+    RequestPreempted,
+    RequestQueued,
+    RequestTokenized,
+    Snapshot,
+    StepFinished,
+    StepStarted,
+    TokenSampled,
+    decode,
+    encode,
+)
+from inference.sequence import RequestOutput
+
+
+def of(events: Iterable[Event], kind: type[Event], request_id: str | None = None) -> list[Event]:
+    return [e for e in events if isinstance(e, kind) and request_id in (None, getattr(e, "request_id", None))]
+
+
+class Replay:
+    """Block tables, counts and the cache as a reader of the events knows them."""
+
+    def __init__(self, num_blocks: int) -> None:
+        self.tables: dict[str, list[int]] = {}
+        self.counts = [0] * num_blocks
+        self.cached: list[int] = []
+
+    def apply(self, event: Event) -> None:
+        if isinstance(event, BlockAllocated):
+            for block_id in event.block_ids:
+                assert self.counts[block_id] == 0
+                assert block_id not in self.cached
+                self.counts[block_id] = 1
+            self._extend(event)
+        elif isinstance(event, BlockShared):
+            for block_id, count in zip(event.block_ids, event.ref_counts, strict=True):
+                self.counts[block_id] += 1
+                assert self.counts[block_id] == count
+                if block_id in self.cached:
+                    self.cached.remove(block_id)
+            self._extend(event)
+        elif isinstance(event, BlockReleased):
+            assert self.tables.pop(event.request_id)[::-1] == event.block_ids
+            for block_id, count, cached in zip(event.block_ids, event.ref_counts, event.cached, strict=True):
+                self.counts[block_id] -= 1
+                assert self.counts[block_id] == count
+                if count == 0 and cached:
+                    self.cached.append(block_id)
+        elif isinstance(event, BlockEvicted):
+            assert self.cached.pop(0) == event.block_id
+
+    def _extend(self, event: BlockAllocated | BlockShared) -> None:
+        table = self.tables.setdefault(event.request_id, [])
+        assert event.start == len(table)
+        table.extend(event.block_ids)
+
+
+@pytest.fixture
+def crowded(tiny: Model) -> tuple[list[Event], list[RequestOutput], Engine]:
+    """Twelve requests through a small pool: chunks, hits, evictions and preemptions. The books are compared as it runs."""
+    events: list[Event] = []
+    config = EngineConfig(block_size=4, num_blocks=24, max_num_seqs=4, max_num_batched_tokens=16)
+    engine = Engine(tiny, config, events.append)
+    outputs: list[RequestOutput] = []
+    for i in range(12):
+        prompt = list(range(100, 100 + 5 + 3 * (i % 4)))
+        engine.add_request(prompt, SamplingParams(temperature=1.0, seed=i, max_tokens=20 + i), request_id=f"r{i}")
+    replay, told = Replay(24), 0
+    while engine.has_unfinished_requests():
+        outputs += engine.step()
+        engine.check_integrity()
+        for event in events[told:]:
+            replay.apply(event)
+        told = len(events)
+        tables = engine._blocks.tables
+        assert replay.tables == {name: table.block_ids for name, table in tables.items()}
+        assert replay.cached == list(engine._blocks.pool.cached)
+        assert replay.counts == engine._blocks.pool.ref_counts
+    return events, outputs, engine
+
+
+def test_the_crowd_meets_everything(crowded: tuple[list[Event], list[RequestOutput], Engine]) -> None:
+    events, _, _ = crowded
+    for kind in (RequestPreempted, BlockShared, BlockEvicted, BlockReleased):
+        assert of(events, kind), kind
+
+
+def test_every_token_is_said_once_and_is_the_outputs(crowded: tuple[list[Event], list[RequestOutput], Engine]) -> None:
+    events, outputs, _ = crowded
+    for last in [output for output in outputs if output.finished]:
+        said = of(events, TokenSampled, last.request_id)
+        (prompt,) = of(events, RequestTokenized, last.request_id)
+        assert [event.id for event in said] == last.token_ids
+        assert [event.position for event in said] == [len(prompt.token_ids) + i for i in range(len(said))]
+        assert "".join(event.text for event in said) == last.text
+        (end,) = of(events, RequestFinished, last.request_id)
+        assert (end.text, end.reason, end.usage) == (last.text, last.finish_reason, last.usage)
+        for event in said:
+            assert event.logprob <= 0
+            assert sum(c.probability for c in event.candidates) + event.rest == pytest.approx(1.0, abs=1e-4)
+            assert len(event.candidates) == 8
+
+
+def test_the_cache_is_written_without_gap_or_overlap(crowded: tuple[list[Event], list[RequestOutput], Engine]) -> None:
+    events, outputs, _ = crowded
+    for last in [output for output in outputs if output.finished]:
+        written = 0
+        for event in events:
+            if getattr(event, "request_id", None) != last.request_id:
+                continue
+            if isinstance(event, RequestPreempted):
+                assert event.num_computed_tokens == written
+                written = 0
+            elif isinstance(event, RequestAdmitted):
+                written = event.cached_tokens
+            elif isinstance(event, KVWritten):
+                assert event.start == written
+                written = event.stop
+        assert written == last.usage.prompt_tokens + last.usage.completion_tokens - 1, "the last is never computed"
+
+
+def test_steps_are_whole(crowded: tuple[list[Event], list[RequestOutput], Engine]) -> None:
+    events, _, _ = crowded
+    started, finished = of(events, StepStarted), of(events, StepFinished)
+    assert [e.step for e in started] == [e.step for e in finished] == list(range(1, len(started) + 1))
+    for begin, end in zip(started, finished, strict=True):
+        inside = events[events.index(begin) + 1 : events.index(end)]
+        assert all(isinstance(event, (KVWritten, ProbeKV, TokenSampled)) for event in inside)
+        assert [(e.request_id, e.start, e.stop) for e in inside if isinstance(e, KVWritten)] == [
+            (item.request_id, item.start, item.stop) for item in begin.requests
+        ]
+        assert begin.num_tokens == end.num_tokens == sum(item.stop - item.start for item in begin.requests) <= 16
+        assert begin.phase == ("prefill" if any(i.phase == "prefill" for i in begin.requests) else "decode")
+        assert len({item.slot for item in begin.requests}) == len(begin.requests)
+        assert end.seconds >= end.schedule_seconds + end.forward_seconds + end.sample_seconds > 0
+        assert end.flops > 0
+        assert end.kv_written_bytes > 0
+    assert all(a.t <= b.t for a, b in zip(events, events[1:], strict=False))
+    assert all(event.seq == 0 for event in events)
+
+
+def test_a_life_is_told_in_order(crowded: tuple[list[Event], list[RequestOutput], Engine]) -> None:
+    events, outputs, _ = crowded
+    for name in {output.request_id for output in outputs}:
+        kinds = [type(e) for e in events if getattr(e, "request_id", None) == name]
+        first = [kinds.index(k) for k in (RequestQueued, RequestTokenized, RequestAdmitted, KVWritten, TokenSampled)]
+        assert first == sorted(first)
+        assert kinds[-2:] == [RequestFinished, BlockReleased]
+        assert kinds.count(RequestFinished) == 1
+        assert kinds.count(RequestAdmitted) == kinds.count(RequestPreempted) + 1
+
+
+def test_every_event_survives_the_wire(crowded: tuple[list[Event], list[RequestOutput], Engine]) -> None:
+    events, _, _ = crowded
+    assert [decode(encode(event)) for event in events] == events
+
+
+def test_the_kv_probe_covers_what_was_written(tiny: Model) -> None:
+    events: list[Event] = []
+    engine = Engine(tiny, EngineConfig(block_size=4, max_num_batched_tokens=5), events.append)
+    engine.add_request(list(range(50, 62)), SamplingParams(max_tokens=3, seed=1), request_id="a", probes=["kv"])
+    engine.add_request(list(range(70, 75)), SamplingParams(max_tokens=3, seed=1), request_id="b")
+    while engine.has_unfinished_requests():
+        engine.step()
+    probes, written = of(events, ProbeKV), of(events, KVWritten, "a")
+    assert {event.request_id for event in probes} == {"a"}
+    assert [(p.start, p.stop) for p in probes] == [(w.start, w.stop) for w in written]
+    for probe in probes:
+        for array in (probe.keys, probe.values):
+            assert array.shape == [2, 2, probe.stop - probe.start]
+            norms = np.frombuffer(base64.b64decode(array.data), dtype="<f2")
+            assert norms.size == np.prod(array.shape)
+            assert (norms > 0).all()
+
+
+def test_the_snapshot_shows_the_others(tiny: Model) -> None:
+    engine = Engine(tiny, EngineConfig(block_size=4, num_blocks=16, max_num_seqs=1), lambda event: None)
+    engine.add_request(list(range(5)), SamplingParams(max_tokens=4), request_id="running")
+    engine.step()
+    engine.add_request(list(range(6)), SamplingParams(max_tokens=4), request_id="waiting")
+    snapshot = engine.snapshot("mine")
+    assert isinstance(snapshot, Snapshot)
+    assert [(r.request_id, r.slot, r.num_tokens, r.num_computed_tokens) for r in snapshot.requests] == [
+        ("running", 0, 6, 5),
+        ("waiting", None, 6, 0),
+    ]
+    assert snapshot.num_blocks == 16
+    assert snapshot.num_free_blocks == 14
+    assert [len(r.block_ids) for r in snapshot.requests] == [2, 0]
+
+
+def test_nobody_listening_changes_no_token(tiny: Model) -> None:
+    params = SamplingParams(temperature=1.0, seed=5, max_tokens=12)
+    heard = Engine(tiny, EngineConfig(), lambda event: None).generate("Listen", params)
+    unheard = Engine(tiny, EngineConfig()).generate("Listen", params)
+    assert heard[0].token_ids == unheard[0].token_ids
