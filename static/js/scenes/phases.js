@@ -263,18 +263,20 @@ function drawLanes(context, { x, y, width, height }, step, state, { css }, alpha
   if (lane < 11.5) return;
   // Any letter spacing turns the ligatures of the face off: a token is shown as it is spelt.
   context.letterSpacing = "0.01px";
+  // A single lane begins under the dot of the token before it.
+  const indent = tokens > 1 ? 7 : 7 + 0.6 * lane;
   for (let k = 0; k < tokens; k++) {
     const token = state.tokens[(step.ownStart ?? 0) + k];
     if (!token) continue;
     const own = token.own || token.kind === "generated";
     const size = Math.min(13, Math.max(11, lane - 3));
-    label(context, visible(token.text), x + 7, y + (k + 0.5) * lane + 0.5, {
+    label(context, visible(token.text), x + indent, y + (k + 0.5) * lane + 0.5, {
       size,
       weight: own ? 700 : 450,
       face: "mono",
       baseline: "middle",
       color: css.ground,
-      width: width - 26,
+      width: width - 19 - indent,
     });
   }
   context.letterSpacing = "0px";

@@ -91,21 +91,31 @@ export function drawRoofs(context, chart, palette, alpha) {
     weight: 600,
   });
   context.restore();
-  label(context, t("under memory's roof"), (x(low) + x(ridge)) / 2, bottom - 12, {
-    size,
-    align: "center",
-    color: palette.css.decode,
-    weight: 600,
-  });
-  if (x(high) - x(ridge) > 90)
-    label(context, t("under arithmetic's roof"), (x(high) + x(ridge)) / 2, bottom - 12, {
-      size,
-      align: "center",
-      color: palette.css.prefill,
-      weight: 600,
-      width: x(high) - x(ridge),
-    });
+  if (!narrow) nameRegions(context, chart, palette);
   context.globalAlpha = 1;
+}
+
+/**
+ * Which roof is above the points: said at the foot of each region.
+ * @param {CanvasRenderingContext2D} context
+ * @param {Chart} chart
+ * @param {import("../stage/types.d.ts").Palette} palette
+ */
+function nameRegions(context, { peak, bandwidth, x, plot, low, high }, { css }) {
+  const corner = x(peak / bandwidth);
+  const style = { size: 13, weight: 600, align: /** @type {const} */ ("center") };
+  const y = plot.top + plot.height - 12;
+  const [left, right] = [x(low), x(high)];
+  label(context, t("under memory's roof"), (left + corner) / 2, y, {
+    ...style,
+    color: css.decode,
+    width: corner - left,
+  });
+  label(context, t("under arithmetic's roof"), (corner + right) / 2, y, {
+    ...style,
+    color: css.prefill,
+    width: right - corner,
+  });
 }
 
 /**

@@ -29,7 +29,15 @@ export function smooth(low, high, x) {
 export function room({ width, height }) {
   if (width < NARROW) return { left: 0, top: 0, width, height, narrow: true, reach: 0.49, floor: height - 12 };
   const column = clamp(0.3 * width, 320, 440);
-  return { left: column, top: 0, width: width - column, height: height - FOOT, narrow: false, reach: 0.485, floor: height - FOOT - 46 };
+  return {
+    left: column,
+    top: 0,
+    width: width - column,
+    height: height - FOOT,
+    narrow: false,
+    reach: 0.485,
+    floor: height - FOOT - 46,
+  };
 }
 
 /**

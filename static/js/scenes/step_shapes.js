@@ -116,7 +116,7 @@ function inStream(step, all, plot, zoom) {
 function inCost(step, before, all, plot) {
   const unit = plot.width / Math.max(1, all.tokens);
   const each = (step.seconds ?? 0) / Math.max(1, tokensOf(step));
-  const height = plot.height * Math.min(1.04, each / all.tallest);
+  const height = plot.height * Math.min(0.99, each / all.tallest);
   return { x: plot.left + before * unit, y: plot.top + plot.height - height, width: tokensOf(step) * unit, height };
 }
 
