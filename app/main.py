@@ -34,9 +34,9 @@ SWEEP_SECONDS = 3600.0
 
 
 def engine_arguments(settings: Settings) -> list[str]:
-    """The engine process's command line."""
+    """The engine process's command line. Where converted models lie is not said here: the engine and ``record`` share
+    one place (``OPENKITCHEN_CACHE_DIR``, else the user's cache), whatever the data directory."""
     arguments = ["--model", settings.model, "--device", settings.device, "--dtype", settings.dtype]
-    arguments += ["--data-dir", str(settings.data_dir)]
     if settings.drafter:
         arguments += ["--drafter", settings.drafter]
     return [*arguments, *settings.engine_args]
