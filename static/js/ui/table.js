@@ -48,15 +48,20 @@ export class TableView {
       "aria-controls": "stage-table",
       text: t("Show as table"),
     });
+    this.close = element("button", { type: "button", class: "ghost stage-table-close", text: t("Close the table") });
+    this.close.addEventListener("click", () => this.#leave());
     bar.prepend(this.button);
     bar.after(this.panel);
     this.table = table;
     this.button.addEventListener("click", () => this.toggle());
     this.panel.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape") return;
-      this.toggle(false);
-      this.button.focus();
+      if (event.key === "Escape") this.#leave();
     });
+  }
+
+  #leave() {
+    this.toggle(false);
+    this.button.focus();
   }
 
   #shown = "";
@@ -79,6 +84,7 @@ export class TableView {
     if (key === this.#shown) return;
     this.#shown = key;
     this.panel.replaceChildren(
+      this.close,
       table ? render(table) : element("p", { text: t("There is no table for this picture.") }),
     );
   }
