@@ -84,6 +84,7 @@ export class Walls {
   #fog;
   #lit = 0;
   #cell = CELL_WIDTH;
+  #drawn = "";
   #fogKey = "";
   #rampKey = "";
   /** @type {Record<string, Uint32Array>} */
@@ -112,35 +113,40 @@ export class Walls {
     const columns = Math.max(64, 2 ** Math.ceil(Math.log2(Math.max(1, count))));
     const raw = Math.round(look.raw * RAW_STAGES) / RAW_STAGES;
     const scaled = scaleLength(norms.length);
+    const lit = Math.min(norms.length, state.cache.numTokens);
+    const prompt = state.request.numPromptTokens;
+    const { layer, head } = look.focus;
+    const run = state.opened?.run_id ?? "";
+    const key = [view.theme, rows, norms.heads, norms.revision, scaled, raw, layer, head, prompt, run].join();
+    const drawn = `${key}|${columns}|${count}|${lit}`;
+    if (drawn === this.#drawn) return;
+    this.#drawn = drawn;
     this.#mix(view);
     this.#size(columns, Math.max(1, rows));
-    const key = [view.theme, rows, norms.heads, norms.revision, scaled, raw, look.focus.layer, look.focus.head].join();
-    const whole = `${key}|${state.opened?.run_id ?? ""}|${state.request.numPromptTokens}`;
     const before = this.#lit;
-    this.#lit = Math.min(norms.length, Math.max(state.cache.numTokens, 0));
-    const brightness = WHICH.map((which) => scaleOf(state, which, scaled, raw));
+    this.#lit = lit;
+    const { unlit, shared, floor, floorPrefill, floorDecode, ...full } = this.#ramps;
+    const levels = WHICH.map((which) => levelsOf(norms, which, scaled, raw));
+    const on = Array.from({ length: rows }, (_, line) => isOn(line, norms.heads, look.focus));
     this.#walls.forEach(({ which, grid }, wall) => {
       grid.resize(columns, Math.max(1, rows));
-      /** @type {import("../stage/cell_grid.js").CellColor} */
-      const color = (column, row) => {
+      const levelOf = levels[wall];
+      const measured = norms[which];
+      repaintLit(grid, count, key, before, lit, (column, row) => {
+        if (column >= lit) return unlit[0];
         const line = rows - 1 - row;
-        const ramps = this.#rampsOf(line, norms.heads, look.focus);
-        if (column >= this.#lit) return this.#ramps.unlit[0];
-        const value = norms[which][line * norms.capacity + column];
-        if (Number.isNaN(value)) return this.#ramps.shared[(LEVELS * 0.45) | 0];
-        const level = (brightness[wall](line, value) * (LEVELS - 1)) | 0;
-        return (column < state.request.numPromptTokens ? ramps.prefill : ramps.decode)[level];
-      };
-      repaintLit(grid, count, whole, before, this.#lit, color);
+        const level = levelOf(line, measured[line * norms.capacity + column]);
+        if (level < 0) return shared[(LEVELS * 0.45) | 0];
+        if (column < prompt) return (on[line] ? full.prefill : full.dimPrefill)[level];
+        return (on[line] ? full.decode : full.dimDecode)[level];
+      });
     });
     this.#floor.grid.resize(columns, FLOOR_WIDTH);
-    const glow = glowOf(state, brightness);
-    repaintLit(this.#floor.grid, count, whole, before, this.#lit, (column, row) => {
-      if (column >= this.#lit) return this.#ramps.floor[0];
-      const across = (row + 0.5) / FLOOR_WIDTH;
-      const fall = Math.exp(-7 * across) * glow(0, column) + Math.exp(-7 * (1 - across)) * glow(1, column);
-      const ramps = column < state.request.numPromptTokens ? this.#ramps.floorPrefill : this.#ramps.floorDecode;
-      return ramps[(clamp(fall) * (LEVELS - 1)) | 0];
+    const glow = glowOf(norms, levels);
+    repaintLit(this.#floor.grid, count, key, before, lit, (column, row) => {
+      if (column >= lit) return floor[0];
+      const fall = FALL[row] * glow(0, column) + FALL[FLOOR_WIDTH - 1 - row] * glow(1, column);
+      return (column < prompt ? floorPrefill : floorDecode)[Math.min(LEVELS - 1, fall | 0)];
     });
   }
 
@@ -154,18 +160,6 @@ export class Walls {
     for (const { canvas } of [...this.#walls, this.#floor]) canvas.style.width = `${columns * this.#cell}px`;
     for (const { canvas } of this.#walls) canvas.style.height = `${rows * CELL_HEIGHT}px`;
     this.#floor.canvas.style.height = `${FLOOR_WIDTH}px`;
-  }
-
-  /**
-   * @param {number} line layer * heads + head
-   * @param {number} heads
-   * @param {Focus} focus
-   */
-  #rampsOf(line, heads, { layer, head }) {
-    const on = (layer < 0 || Math.floor(line / heads) === layer) && (head < 0 || line % heads === head);
-    return on
-      ? { prefill: this.#ramps.prefill, decode: this.#ramps.decode }
-      : { prefill: this.#ramps.dimPrefill, decode: this.#ramps.dimDecode };
   }
 
   /** @param {View} view */
@@ -278,44 +272,52 @@ function repaintLit(grid, count, key, before, lit, color) {
 }
 
 /**
- * Brightness of a norm, 0 to 1: its rank between its own row's percentiles, moving towards one scale for all as `raw`
- * goes to 1.
- * @param {State} state
+ * @param {number} line layer * heads + head
+ * @param {number} heads
+ * @param {Focus} focus
+ */
+const isOn = (line, heads, { layer, head }) =>
+  (layer < 0 || Math.floor(line / heads) === layer) && (head < 0 || line % heads === head);
+
+/**
+ * Brightness of a norm as a level of the ramps, -1 where nobody measured it: its place between its own row's
+ * percentiles, moving towards one scale for all rows as `raw` goes to 1.
+ * @param {import("../state/types.d.ts").Norms} norms
  * @param {"keys" | "values"} which
  * @param {number} length
  * @param {number} raw
  * @returns {(line: number, value: number) => number}
  */
-function scaleOf(state, which, length, raw) {
-  const { low, high } = percentiles(state.cache.norms, which, length);
-  const top = Math.max(1e-9, ...high.filter(Number.isFinite));
+function levelsOf(norms, which, length, raw) {
+  const { low, high } = percentiles(norms, which, length);
+  const whole = raw * (LEVELS - 1) * (1 / Math.max(1e-9, ...high.filter(Number.isFinite)));
+  const scale = Float64Array.from(high, (top, line) => (top > low[line] ? (LEVELS - 1) / (top - low[line]) : 0));
   return (line, value) => {
-    const span = high[line] - low[line];
-    const own = span > 0 ? clamp((value - low[line]) / span) : 0.5;
-    return raw === 0 ? own : (1 - raw) * own + raw * clamp(value / top);
+    if (Number.isNaN(value)) return -1;
+    const own = clamp((value - low[line]) * scale[line], 0, LEVELS - 1);
+    return raw === 0 ? own | 0 : ((1 - raw) * own + clamp(value * whole, 0, LEVELS - 1)) | 0;
   };
 }
 
+/** How the light of a wall falls off across the floor. */
+const FALL = Float64Array.from({ length: FLOOR_WIDTH }, (_, row) => Math.exp((-7 * (row + 0.5)) / FLOOR_WIDTH));
+
 /**
- * Mean brightness of a column: the light that it throws on the floor.
- * @param {State} state
- * @param {((line: number, value: number) => number)[]} brightness
+ * Mean level of a column: the light that it throws on the floor.
+ * @param {import("../state/types.d.ts").Norms} norms
+ * @param {((line: number, value: number) => number)[]} levels
  */
-function glowOf({ cache: { norms } }, brightness) {
+function glowOf(norms, levels) {
   const rows = norms.layers * norms.heads;
-  /** @type {Map<number, number>} */
-  const known = new Map();
+  const known = new Float64Array(2 * norms.length).fill(-1);
   return (/** @type {number} */ wall, /** @type {number} */ column) => {
     const key = 2 * column + wall;
-    const found = known.get(key);
-    if (found !== undefined) return found;
+    if (known[key] >= 0) return known[key];
+    const measured = norms[WHICH[wall]];
     let sum = 0;
-    for (let line = 0; line < rows; line++) {
-      const value = norms[WHICH[wall]][line * norms.capacity + column];
-      sum += Number.isNaN(value) ? 0.4 : brightness[wall](line, value);
-    }
-    const mean = sum / Math.max(1, rows);
-    known.set(key, mean);
-    return mean;
+    for (let line = 0; line < rows; line++)
+      sum += Math.max(0, levels[wall](line, measured[line * norms.capacity + column]));
+    known[key] = sum / Math.max(1, rows);
+    return known[key];
   };
 }
