@@ -51,6 +51,8 @@ const article = required("main");
 const tooltip = new Tooltip();
 let heldAt = scrollY;
 let layoutChanged = true;
+/** The address asks for a run that nobody knows; a recording plays in its place. */
+let unknownRun = false;
 
 let session = new Session({ kind: "recording", url: config.recording }, changed);
 const player = () => session.player;
@@ -133,7 +135,8 @@ function beforeFrame() {
 
 /** @param {"log" | "status"} what */
 function changed(what) {
-  notice.show(noticeOf(session.log.closed, session.status, session.source.kind === "recording"));
+  const unknown = unknownRun ? noticeOf(null, { state: "not-found" }) : null;
+  notice.show(noticeOf(session.log.closed, session.status, session.source.kind === "recording") ?? unknown);
   for (const button of stopButtons) /** @type {HTMLElement} */ (button).hidden = !session.player.growing;
   transport.words();
   if (what === "log") stage.invalidate("log");
@@ -191,6 +194,7 @@ const absolute = (path) => new URL(path, document.baseURI).href;
 
 /** @param {{ run_id: string, socket_url: string, events_url: string }} run just accepted */
 function open({ run_id: runId, socket_url: socket, events_url: events }) {
+  unknownRun = false;
   rememberRun(runId);
   bind({ kind: "run", runId, socketUrl: socketUrl(socket), eventsUrl: absolute(events), closed: false });
 }
@@ -220,8 +224,8 @@ async function openPage(runId) {
     bind({ kind: "run", runId, socketUrl: socket, eventsUrl: events, closed: summary.status === "closed" });
     return;
   }
+  unknownRun = new URL(location.href).searchParams.get("run") !== null;
   bind({ kind: "recording", url: absolute(config.recording) });
-  if (runId !== null) notice.show(noticeOf(null, { state: "not-found" }));
 }
 
 // For tests and tools: read, do not write.
@@ -244,7 +248,4 @@ Object.defineProperty(globalThis, "__kitchen", {
 
 const idle = globalThis.requestIdleCallback ?? ((/** @type {() => void} */ run) => setTimeout(run, 500));
 idle(() => stage.prepare());
-const asked = new URL(location.href).searchParams.get("run");
-void openPage(config.run_id ?? null).then(() => {
-  if (asked !== null && config.run_id === null) notice.show(noticeOf(null, { state: "not-found" }));
-});
+void openPage(config.run_id ?? null);
