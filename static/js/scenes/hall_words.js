@@ -57,14 +57,28 @@ function middle(state, which, place) {
   );
 }
 
+/** @type {WeakMap<import("../state/types.d.ts").Norms, Map<string, number>>} beside the state, since it follows from it */
+const ratios = new WeakMap();
+
 /**
  * How the first place compares with its row: the middle over all rows of (its norm / the row's middle norm).
  * @param {State} state
  * @param {"keys" | "values"} which
  */
-export function firstAgainstRow(state, which) {
-  const { norms } = state.cache;
-  const ratios = [];
+export function firstAgainstRow({ cache: { norms } }, which) {
+  const known = ratios.get(norms) ?? new Map();
+  ratios.set(norms, known);
+  const key = `${which}:${norms.length}:${norms.revision}`;
+  if (!known.has(key)) known.set(key, measureFirst(norms, which));
+  return known.get(key) ?? Number.NaN;
+}
+
+/**
+ * @param {import("../state/types.d.ts").Norms} norms
+ * @param {"keys" | "values"} which
+ */
+function measureFirst(norms, which) {
+  const found = [];
   for (let row = 0; row < norms.layers * norms.heads; row++) {
     const from = row * norms.capacity;
     const line = norms[which]
@@ -72,10 +86,10 @@ export function firstAgainstRow(state, which) {
       .filter((norm) => !Number.isNaN(norm))
       .sort();
     const ratio = normAt(norms, which, row, 0) / quantile(line, 0.5);
-    if (Number.isFinite(ratio)) ratios.push(ratio);
+    if (Number.isFinite(ratio)) found.push(ratio);
   }
   return quantile(
-    ratios.sort((a, b) => a - b),
+    found.sort((a, b) => a - b),
     0.5,
   );
 }
