@@ -24,7 +24,7 @@ Model = Annotated[str | None, typer.Option(help="Name, path, .gguf file or hub i
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or auto.", show_default="auto")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or auto.", show_default="auto")]
 Drafter = Annotated[str | None, typer.Option(help="A drafter for speculation.", show_default="none")]
-DataDir = Annotated[Path | None, typer.Option(help="Where runs and converted models are kept.", show_default="data")]
+DataDir = Annotated[Path | None, typer.Option(help="Where runs are kept.", show_default="data")]
 RootPath = Annotated[str | None, typer.Option(help="Prefix under which a proxy serves the site.", show_default="/")]
 
 
