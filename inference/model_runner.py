@@ -8,6 +8,7 @@ import torch
 
 from inference.attention.interface import NAME, KVCache, Singles, Span, StepContext
 from inference.block_manager import BlockManager
+from inference.linear import prepare
 from inference.models import Model
 from inference.scheduler import ScheduledItem
 
@@ -20,6 +21,7 @@ class ModelRunner:
         self._module = model.module
         self._module.set_attn_implementation(NAME)
         self._device = torch.device(model.device)
+        prepare(self._module, self._device)
         self._blocks = blocks
         self.cache = KVCache(
             card.num_layers,

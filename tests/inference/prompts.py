@@ -16,9 +16,9 @@ class Prompt(NamedTuple):
 _STORY = (
     "The kitchen opened at five, before the streets were swept. Marta lit the ovens, one after the other, and set the "
     "stock on the back burner, where it would stand until noon. She had learned from her grandmother that a soup is a "
-    "matter of patience: the onions first, slowly, until they are the colour of straw; then the carrots, the celery and "
-    "the bay; then the bones, and only then the water, cold. Nobody who hurries the onions, the old woman used to say, "
-    "deserves to eat. By six the baker had come with the bread, and by seven the first guests stood at the counter. "
+    "matter of patience: the onions first, slowly, until they are the colour of straw; then the carrots, the celery "
+    "and the bay; then the bones, and only then the water, cold. Nobody who hurries the onions, the old woman used to "
+    "say, deserves to eat. By six the baker had come with the bread, and by seven the first guests stood there. "
 )
 
 PROMPTS = [

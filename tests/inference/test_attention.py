@@ -1,4 +1,4 @@
-"""The paged attention: against plain attention over contiguous keys, and whole models of many kinds against generate."""
+"""The paged attention: against plain attention over contiguous keys, and whole models against generate."""
 
 from __future__ import annotations
 
@@ -100,19 +100,19 @@ def test_norms_are_of_what_stands_in_the_cache() -> None:
 
 # ---- models --------------------------------------------------------------------------------------------------------
 
-SHAPE = dict(
-    vocab_size=97,
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=3,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    max_position_embeddings=256,
-    initializer_range=0.4,
-    bos_token_id=None,
-    eos_token_id=None,
-    pad_token_id=0,
-)
+SHAPE = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.4,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": 0,
+}
 WINDOWED = ["sliding_attention", "full_attention", "sliding_attention"]
 
 

@@ -88,7 +88,7 @@ def test_free_before_cached_and_tails_before_prefixes() -> None:
     compute(manager, "b", [100 + i for i in range(16)])
     assert manager.tables["b"].block_ids == [4, 5, first[3], first[2]]
     assert list(manager.pool.cached) == [first[1], first[0]]
-    assert manager.admit("c", tokens[:8] + [7]) is None, "two hits, and no block for the ninth token"
+    assert manager.admit("c", [*tokens[:8], 7]) is None, "two hits, and no block for the ninth token"
     manager.release("b")
     assert manager.admit("d", tokens) == 8
     manager.check_integrity()
@@ -124,7 +124,7 @@ def test_nothing_changes_when_it_does_not_fit() -> None:
     compute(manager, "a", list(range(12)))
     before = (list(manager.pool.free), list(manager.pool.ref_counts), len(events))
     assert manager.admit("b", [90 + i for i in range(8)]) is None
-    assert manager.admit("c", list(range(16)) + [1, 2, 3, 4]) is None
+    assert manager.admit("c", [*list(range(16)), 1, 2, 3, 4]) is None
     assert (list(manager.pool.free), list(manager.pool.ref_counts), len(events)) == before
     assert manager.grow("a", 16)
     assert not manager.grow("a", 17)

@@ -31,7 +31,7 @@ class Puppet(Engine):
         words = iter(token_ids)
         draw = self._sampler.sample
 
-        def sample(logits, sequences, **kwargs):  # noqa: ANN202
+        def sample(logits, sequences, **kwargs):
             drawn = draw(logits, sequences, **kwargs)
             for one in drawn:
                 one.id = next(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -76,7 +77,7 @@ class Replay:
 
 @pytest.fixture
 def crowded(tiny: Model) -> tuple[list[Event], list[RequestOutput], Engine]:
-    """Twelve requests through a small pool: chunks, hits, evictions and preemptions. The books are compared as it runs."""
+    """Twelve requests through a small pool: chunks, hits, evictions and preemptions. Books are compared on the way."""
     events: list[Event] = []
     config = EngineConfig(block_size=4, num_blocks=24, max_num_seqs=4, max_num_batched_tokens=16)
     engine = Engine(tiny, config, events.append)
@@ -154,7 +155,7 @@ def test_steps_are_whole(crowded: tuple[list[Event], list[RequestOutput], Engine
         assert end.seconds >= end.schedule_seconds + end.forward_seconds + end.sample_seconds > 0
         assert end.flops > 0
         assert end.kv_written_bytes > 0
-    assert all(a.t <= b.t for a, b in zip(events, events[1:], strict=False))
+    assert all(a.t <= b.t for a, b in itertools.pairwise(events))
     assert all(event.seq == 0 for event in events)
 
 
