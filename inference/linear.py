@@ -29,21 +29,21 @@ class FusedLinear(nn.Module):
 
     def __init__(self, layers: list[nn.Linear], *, vector: bool) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.cat([layer.weight for layer in layers]), requires_grad=False)
-        biases = [layer.bias for layer in layers]
+        self.weight = nn.Parameter(torch.cat(tuple(layer.weight for layer in layers)), requires_grad=False)
+        biases = tuple(layer.bias for layer in layers)
         self.bias = nn.Parameter(torch.cat(biases), requires_grad=False) if biases[0] is not None else None
         self._sizes = [layer.out_features for layer in layers]
         self._vector = vector
         self._input: torch.Tensor | None = None
         self._outputs: tuple[torch.Tensor, ...] = ()
-        weights = self.weight.split(self._sizes)
+        weights = torch.split(self.weight, self._sizes)
         self.shares = [Share(self, index, weight) for index, weight in enumerate(weights)]
 
     def output(self, input: torch.Tensor, index: int) -> torch.Tensor:
         """Share ``index`` of the product with ``input``."""
         if input is not self._input:
             product = multiply(input, self.weight, self.bias, vector=self._vector)
-            self._input, self._outputs = input, product.split(self._sizes, dim=-1)
+            self._input, self._outputs = input, torch.split(product, self._sizes, dim=-1)
         output = self._outputs[index]
         if index == len(self._sizes) - 1:
             self._input, self._outputs = None, ()

@@ -128,11 +128,11 @@ def paged_attention(
     kv.cache.values[layer].index_copy_(0, kv.slots, value[0].transpose(0, 1))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     blocks = kv.cache.blocks[layer]
-    if len(kv.singles) + len(kv.spans) == 1:
-        part = (kv.singles or kv.spans)[0]
-        return _attend_part(part, query, blocks, scaling, sliding_window, softcap, s_aux), None
+    parts: list[Singles | Span] = [*kv.singles, *kv.spans]
+    if len(parts) == 1:
+        return _attend_part(parts[0], query, blocks, scaling, sliding_window, softcap, s_aux), None
     output = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
-    for part in (*kv.singles, *kv.spans):
+    for part in parts:
         rows = query[:, :, part.first : part.last]
         output[:, part.first : part.last] = _attend_part(part, rows, blocks, scaling, sliding_window, softcap, s_aux)
     return output, None
@@ -153,18 +153,17 @@ def _attend_part(
     gathered = blocks.index_select(0, part.blocks).view(batch, -1, 2, *blocks.shape[3:])[:, : part.length]
     key, value = gathered.permute(2, 0, 3, 1, 4).unbind(0)
     mask = part.mask(sliding_window)
+    plain = softcap is None and sinks is None
     if isinstance(part, Singles):
-        query = (
-            query.transpose(0, 2).transpose(1, 2) if softcap is None and sinks is None else query.permute(2, 1, 0, 3)
-        )
-        if softcap is None and sinks is None:
+        query = query.permute(2, 1, 0, 3)
+        if plain:
             # The heads that share a key head are its queries: nothing needs repeating, and their masks are the same.
             query = query.reshape(rows, key.shape[1], heads // key.shape[1], dim)
             attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
         else:
             attended = attend(query, key, value, mask, scaling, softcap=softcap, sinks=sinks)
         return attended.reshape(1, rows, heads, dim)
-    if softcap is None and sinks is None:
+    if plain:
         attended = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=heads != key.shape[1]
         )
