@@ -245,8 +245,7 @@ class Engine:
         scheduled = time.perf_counter()
         logits = self._runner.execute(items)
         computed = time.perf_counter()
-        for item in items:
-            self._mark_computed(item)
+        self._mark_computed(items)
         sampling = time.perf_counter()
         samplers = [item.sequence for item in items if item.samples]
         drawn = self._sampler.sample(logits, samplers, describe=self._says) if samplers else []
@@ -285,18 +284,16 @@ class Engine:
                     finished[output.request_id] = output
         return [finished[request_id] for request_id in request_ids]
 
-    def _mark_computed(self, item: ScheduledItem) -> None:
-        sequence = item.sequence
-        sequence.num_computed_tokens = item.stop
-        self._blocks.mark_computed(sequence.request_id, sequence.token_ids, item.stop)
+    def _mark_computed(self, items: list[ScheduledItem]) -> None:
+        """The items' keys and values stand in the cache now."""
+        for item in items:
+            sequence = item.sequence
+            sequence.num_computed_tokens = item.stop
+            self._blocks.mark_computed(sequence.request_id, sequence.token_ids, item.stop)
         if self._says:
-            self._emit(KVWritten(request_id=sequence.request_id, start=item.start, stop=item.stop))
-            if "kv" in sequence.probes:
-                norms = self._runner.norms(item).half()
-                keys, values = (Array.pack(part.numpy().tobytes(), "float16", list(part.shape)) for part in norms)
-                self._emit(
-                    ProbeKV(request_id=sequence.request_id, start=item.start, stop=item.stop, keys=keys, values=values)
-                )
+            for item in items:
+                self._emit(KVWritten(request_id=item.sequence.request_id, start=item.start, stop=item.stop))
+            self._say_norms([item for item in items if "kv" in item.sequence.probes])
 
     def _accept(self, sequence: Sequence, sampled: Sampled) -> FinishReason | None:
         """Append a drawn token, say it, and tell whether it ends the sequence."""
@@ -365,6 +362,13 @@ class Engine:
         assert self._on_event is not None
         event.t = time.monotonic()
         self._on_event(event)
+
+    def _say_norms(self, items: list[ScheduledItem]) -> None:
+        for item, norms in zip(items, self._runner.norms(items), strict=True):
+            keys, values = (Array.pack(part.numpy().tobytes(), "float16", list(part.shape)) for part in norms)
+            self._emit(
+                ProbeKV(request_id=item.sequence.request_id, start=item.start, stop=item.stop, keys=keys, values=values)
+            )
 
     def _say_started(self, items: list[ScheduledItem]) -> None:
         phase = "prefill" if any(item.phase == "prefill" for item in items) else items[0].phase

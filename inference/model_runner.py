@@ -61,9 +61,13 @@ class ModelRunner:
         return logits.float()
 
     @torch.inference_mode()
-    def norms(self, item: ScheduledItem) -> torch.Tensor:
-        """Norms of the keys and values that ``item`` wrote: [2, layers, kv_heads, stop - start], float32 on the CPU."""
-        return self.cache.norms(self._tensor(self.slots([item]))).cpu()
+    def norms(self, items: list[ScheduledItem]) -> list[torch.Tensor]:
+        """Norms of the keys and values that each of ``items`` wrote: [2, layers, kv_heads, stop - start], float16 on
+        the CPU."""
+        if not items:
+            return []
+        norms = self.cache.norms(self._tensor(self.slots(items))).half().cpu()
+        return list(torch.split(norms, [item.stop - item.start for item in items], dim=-1))
 
     def slots(self, items: list[ScheduledItem]) -> list[int]:
         """Where in the flat cache each token of ``items`` lives."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 from inference.sequence import Sequence
 
 NUM_CANDIDATES = 8
-_PREFIX = 256
-"""Most nuclei fit into this many tokens; only the others pay for sorting the whole vocabulary."""
+_BLOCK = 128
+"""The vocabulary is searched by the maxima of blocks of this size: several times faster than ``topk`` on a CPU."""
+_NUCLEI = (64, 2048)
+"""Most nuclei fit into so many tokens; only the others pay for sorting the whole vocabulary."""
 
 
 @dataclass(slots=True)
@@ -42,16 +45,15 @@ class Sampler:
     def sample(self, logits: torch.Tensor, sequences: list[Sequence], *, describe: bool = True) -> list[Sampled]:
         """One token for each row of ``logits`` [n, vocab] float32. Without ``describe`` the model's own opinion is
         not worked out (logprob 0, no candidates)."""
-        greedy = logits.argmax(dim=-1).tolist()
         ids = [
-            token if _is_plain(sequence) else self._draw(row, sequence)
-            for token, row, sequence in zip(greedy, logits, sequences, strict=True)
+            best(row) if _is_plain(sequence) else self._draw(row, sequence)
+            for row, sequence in zip(logits, sequences, strict=True)
         ]
         if not describe:
             return [Sampled(token, 0.0, [], 0.0) for token in ids]
         log_sum = logits.logsumexp(dim=-1)
         chosen = logits.gather(1, torch.tensor(ids, device=self._device).unsqueeze(1)).squeeze(1) - log_sum
-        top_logits, top_ids = logits.topk(self._num_candidates, dim=-1)
+        top_logits, top_ids = top(logits, self._num_candidates)
         probabilities = (top_logits - log_sum.unsqueeze(1)).exp()
         rest = (1.0 - probabilities.sum(dim=-1)).clamp(min=0.0)
         rows = zip(
@@ -70,7 +72,7 @@ class Sampler:
         if params.repetition_penalty != 1.0:
             row = penalize(row, sequence.token_ids, params.repetition_penalty)
         if params.temperature == 0.0:
-            return int(row.argmax())
+            return best(row)
         scores, ids = cut(row / params.temperature, params.top_k, params.top_p, params.min_p)
         cumulative = scores.double().softmax(dim=-1).cumsum(dim=-1)
         generator = self._generator(sequence)
@@ -108,7 +110,7 @@ def cut(row: torch.Tensor, top_k: int, top_p: float, min_p: float) -> tuple[torc
     (None: all of them, in the vocabulary's order)."""
     ids: torch.Tensor | None = None
     if 0 < top_k < len(row):
-        kth = row.topk(top_k).values[-1]
+        kth = top(row.unsqueeze(0), top_k)[0][0, -1]
         ids = (row >= kth).nonzero().squeeze(1)
         row = row[ids]
     if top_p < 1.0:
@@ -124,12 +126,43 @@ def cut(row: torch.Tensor, top_k: int, top_p: float, min_p: float) -> tuple[torc
 def _nucleus(row: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The fewest most likely scores that together hold at least ``top_p`` of the mass, and their places."""
     log_sum = row.logsumexp(dim=-1)
-    size = min(_PREFIX, len(row))
-    while True:
-        scores, order = row.topk(size) if size < len(row) else row.sort(descending=True, stable=True)
+    for size in (*_NUCLEI, len(row)):
+        if size >= len(row):
+            scores, order = row.sort(descending=True, stable=True)
+        else:
+            scores, order = (part[0] for part in top(row.unsqueeze(0), size))
         mass = (scores - log_sum).exp().double().cumsum(dim=-1)
-        if size == len(row) or mass[-1] >= top_p:
+        if size >= len(row) or mass[-1] >= top_p:
             break
-        size = len(row)
     keep = int((mass < top_p).sum()) + 1
     return scores[:keep], order[:keep]
+
+
+def best(row: torch.Tensor) -> int:
+    """Place of the largest score, the first of equals: ``row.argmax()``."""
+    blocks = _blocks(row.unsqueeze(0))[0]
+    block = int(blocks.amax(dim=-1).argmax())
+    return block * _BLOCK + int(blocks[block].argmax())
+
+
+def top(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ``k`` largest scores of each row and their places, largest first: ``rows.topk(k)``.
+
+    They lie in the ``k`` blocks whose maxima are largest, so only those are looked into.
+    """
+    if k * _BLOCK >= rows.shape[1]:
+        scores, places = rows.topk(k, dim=-1)
+        return scores, places
+    blocks = _blocks(rows)
+    chosen = blocks.amax(dim=-1).topk(k, dim=-1).indices
+    inside = blocks.gather(1, chosen.unsqueeze(-1).expand(-1, -1, _BLOCK)).flatten(1)
+    scores, places = inside.topk(k, dim=-1)
+    return scores, chosen.gather(1, places // _BLOCK) * _BLOCK + places % _BLOCK
+
+
+def _blocks(rows: torch.Tensor) -> torch.Tensor:
+    """``rows`` [n, vocab] as [n, blocks, _BLOCK]; a last block that is short is filled with -inf."""
+    missing = -rows.shape[1] % _BLOCK
+    if missing:
+        rows = functional.pad(rows, (0, missing), value=float("-inf"))
+    return rows.view(rows.shape[0], -1, _BLOCK)

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from inference import SamplingParams
-from inference.sampler import Sampler, cut, penalize
+from inference.sampler import Sampler, best, cut, penalize, top
 from inference.sequence import Sequence
 
 VOCAB = 1000
@@ -70,6 +70,22 @@ def test_repetition_penalty_is_that_of_transformers(penalty: float) -> None:
     row, seen = logits(3), [5, 5, 17, 999, 0]
     expected = RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor([seen]), row.clone())[0]
     torch.testing.assert_close(penalize(row[0], seen, penalty), expected)
+
+
+@pytest.mark.parametrize("vocab", [5, 128, 1000, 4096, 50257])
+@pytest.mark.parametrize("k", [1, 5, 64])
+def test_the_search_by_blocks_finds_what_topk_finds(vocab: int, k: int) -> None:
+    rows = torch.randn(3, vocab, generator=torch.Generator().manual_seed(vocab))
+    scores, places = top(rows, min(k, vocab))
+    expected = rows.topk(min(k, vocab))
+    assert torch.equal(scores, expected.values)
+    assert torch.equal(places, expected.indices)
+    assert [best(row) for row in rows] == rows.argmax(-1).tolist()
+
+
+def test_of_equals_the_first_is_best_as_in_argmax() -> None:
+    row = torch.zeros(1000).index_fill(0, torch.tensor([999, 300, 301]), 2.0)
+    assert best(row) == int(row.argmax()) == 300
 
 
 def test_greedy_takes_the_best_and_the_penalty_may_change_it() -> None:
