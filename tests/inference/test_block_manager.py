@@ -323,7 +323,7 @@ def test_ten_thousand_random_steps_keep_the_books() -> None:
             steps += 1
             super().check_integrity()
 
-    drive(Counting, steps=100, examples=110)
+    drive(Counting, steps=100, examples=150)
     assert steps >= 10_000
 
 

@@ -52,7 +52,7 @@ def test_in_chunks_of_seven(model: Model, references: list[Reference]) -> None:
 def test_with_prefix_hits(model: Model, references: list[Reference]) -> None:
     events: list[Event] = []
     engine = Engine(model, EngineConfig(), events.append)
-    run(engine, references, "cold cache")
+    engine.generate([reference.prompt_ids for reference in references], SamplingParams(temperature=0.0, max_tokens=1))
     events.clear()
     run(engine, references, "warm cache")
     cached = {event.num_tokens: event.cached_tokens for event in events if isinstance(event, RequestAdmitted)}
@@ -83,7 +83,7 @@ def test_with_preemption(model: Model, references: list[Reference]) -> None:
 
 
 def test_repetition_penalty(model: Model, reference_module: PreTrainedModel, references: list[Reference]) -> None:
-    chosen = [reference for reference in references if len(reference.prompt_ids) < 100][::3]
+    chosen = [reference for reference in references if len(reference.prompt_ids) < 100][::5]
     engine = Engine(model)
     params = SamplingParams(temperature=0.0, max_tokens=NEW_TOKENS, repetition_penalty=1.1)
     outputs = engine.generate([reference.prompt_ids for reference in chosen], params)
