@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,18 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def until(page: Page, condition: str, argument: object = None, *, seconds: float = 30) -> None:
+    """Wait until the script ``condition`` (an expression, or a function of ``argument``) is true.
+
+    Playwright's own wait_for_function evaluates inside the page, which the page's policy forbids; the debugger may.
+    """
+    deadline = time.monotonic() + seconds
+    while not page.evaluate(condition, argument):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:g} s: {condition}")
+        page.wait_for_timeout(20)
 
 
 class FrameWork:

@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, CDPSession, Page, Response
 
-from benchmarks.browser import FrameWork, chromium
+from benchmarks.browser import FrameWork, chromium, until
 from benchmarks.figures import Figure, median, percentile, under
 from benchmarks.served import Served
 
@@ -55,8 +55,8 @@ def _ask(page: Page, prompt: str) -> str:
     page.fill("#prompt-form textarea", prompt)
     page.evaluate("window.__watchReset()")
     page.press("#prompt-form textarea", "Enter")
-    page.wait_for_function("new URL(location.href).searchParams.has('run')", timeout=30_000)
-    page.wait_for_function("window.__kitchen.state().closed !== null", timeout=120_000)
+    until(page, "new URL(location.href).searchParams.has('run')", seconds=30)
+    until(page, "window.__kitchen.state().closed !== null", seconds=120)
     page.wait_for_timeout(200)  # the last frame's message
     run_id: str = page.evaluate("new URL(location.href).searchParams.get('run')")
     return run_id
@@ -72,7 +72,7 @@ def _latency(browser: Browser, served: Served) -> list[Figure]:
         page = context.new_page()
         page.add_init_script(WATCH)
         page.goto(served.url)
-        page.wait_for_function("window.__kitchen?.state().opened")
+        until(page, "window.__kitchen?.state().opened")
         run_id = _ask(page, PROMPT.format(first=first))
         events = served.events(run_id)
         watch: dict[str, Any] = page.evaluate("window.__watch")
@@ -114,7 +114,7 @@ def _weight(browser: Browser, served: Served) -> list[Figure]:
     page = browser.new_page()
     page.on("response", keep)
     page.goto(served.url, wait_until="networkidle")
-    page.wait_for_function("window.__kitchen?.state().opened")
+    until(page, "window.__kitchen?.state().opened")
     page.wait_for_timeout(500)
     page.close()
     code = sum(len(gzip.compress(body, 6)) for kind, body in bodies.values() if kind in ("script", "stylesheet"))
@@ -146,7 +146,7 @@ def _frames(browser: Browser, served: Served, throttle: int) -> list[Figure]:
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.add_init_script(WATCH)
     page.goto(served.url)
-    page.wait_for_function("window.__kitchen?.state().opened")
+    until(page, "window.__kitchen?.state().opened")
     _throttle(page, throttle)
     with FrameWork(page) as streaming:
         _ask(page, PROMPT.format(first="Throttled" if throttle > 1 else "Plain"))

@@ -55,7 +55,9 @@ class Array(msgspec.Struct, kw_only=True, frozen=True):
     scale: float = 1.0
 
     @classmethod
-    def pack(cls, raw: bytes, dtype: Literal["uint8", "float16", "float32"], shape: list[int], scale: float = 1.0) -> Array:
+    def pack(
+        cls, raw: bytes, dtype: Literal["uint8", "float16", "float32"], shape: list[int], scale: float = 1.0
+    ) -> Array:
         """Wrap little-endian ``raw`` bytes of ``dtype`` and ``shape``."""
         return cls(dtype=dtype, shape=shape, data=base64.b64encode(raw).decode("ascii"), scale=scale)
 

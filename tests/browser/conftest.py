@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from benchmarks.browser import chromium
+from benchmarks.browser import chromium, until
 from benchmarks.served import Served
 
 DESKTOP = {"width": 1440, "height": 900}
@@ -56,7 +56,7 @@ def open_page(browser: Browser, served: Served) -> Iterator[OpenPage]:
         before(page)
         page.goto(url + path)
         if options.get("java_script_enabled", True):
-            page.wait_for_function("window.__kitchen?.state().opened", timeout=20_000)
+            until(page, "window.__kitchen?.state().opened", seconds=20)
         return page
 
     yield open_one
@@ -70,14 +70,14 @@ def ask(page: Page, prompt: str = SHORT) -> str:
     """Type the prompt, press Enter, and return the run's id once the page is bound to it."""
     page.fill("#prompt-form textarea", prompt)
     page.press("#prompt-form textarea", "Enter")
-    page.wait_for_function("new URL(location.href).searchParams.has('run')")
-    page.wait_for_function("window.__kitchen.state().request.status !== 'none'", timeout=30_000)
+    until(page, "new URL(location.href).searchParams.has('run')")
+    until(page, "window.__kitchen.state().request.status !== 'none'", seconds=30)
     run_id: str = page.evaluate("new URL(location.href).searchParams.get('run')")
     return run_id
 
 
 def wait_closed(page: Page) -> None:
-    page.wait_for_function("window.__kitchen.state().closed !== null", timeout=120_000)
+    until(page, "window.__kitchen.state().closed !== null", seconds=120)
 
 
 def to_centre(page: Page, chapter: str, step: int) -> None:

@@ -18,7 +18,7 @@ def violations(page: Page) -> list[str]:
     page.evaluate(AXE.read_text())
     found: dict[str, Any] = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
     return [
-        f"{violation['id']}: {violation['help']}: {[node['html'][:160] for node in violation['nodes']][:3]}"
+        f"{violation['id']}: {[(node['html'][:160], node['failureSummary']) for node in violation['nodes']][:3]}"
         for violation in found["violations"]
     ]
 
@@ -39,6 +39,6 @@ def test_axe_finds_nothing(open_page: OpenPage, theme: str, viewport: dict[str, 
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_the_theme_follows_the_reader(open_page: OpenPage, theme: str) -> None:
     page = open_page(color_scheme=theme)
-    ground: str = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    ground: str = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     light = sum(int(part) for part in ground.strip("rgba()").split(",")[:3]) > 380
     assert light == (theme == "light")

@@ -7,6 +7,7 @@ import signal
 
 from playwright.sync_api import expect
 
+from benchmarks.browser import until
 from benchmarks.served import Served
 from tests.browser.conftest import OpenPage, ask, wait_closed
 
@@ -16,14 +17,14 @@ LONG = "Write a very long story about a lighthouse, the sea and a cat."
 def test_engine_killed_mid_run(open_page: OpenPage, served: Served) -> None:
     page = open_page()
     run_id = ask(page, LONG)
-    page.wait_for_function("window.__kitchen.state().tokens.filter(t => t.kind === 'generated').length > 3")
+    until(page, "window.__kitchen.state().tokens.filter(t => t.kind === 'generated').length > 3")
     os.kill(served.engine_pid(), signal.SIGKILL)
     wait_closed(page)
     closed = served.events(run_id)[-1]
     assert (closed["type"], closed["reason"]) == ("log.closed", "crashed")
     expect(page.locator("#notice:visible, [role=alert]:visible").first).to_contain_text("engine", ignore_case=True)
     assert page.evaluate("window.__kitchen.state().answer.length") > 0, "what was written stays"
-    page.wait_for_function("fetch('readyz').then(r => r.ok)", timeout=120_000, polling=1000)
+    until(page, "fetch('readyz').then(r => r.ok)", seconds=120)
     page.wait_for_timeout(200)
 
 
@@ -44,14 +45,14 @@ def test_a_cut_socket_resumes_where_it_was(open_page: OpenPage, served: Served) 
     run_id = ask(page, LONG)
     for cuts in (1, 2):
         seen = page.evaluate("window.__kitchen.log.seq")
-        page.wait_for_function("seen => window.__kitchen.log.seq > seen + 40", arg=seen)
+        until(page, "seen => window.__kitchen.log.seq > seen + 40", seen)
         page.evaluate("window.__sockets.at(-1).close()")
-        page.wait_for_function("cuts => window.__sockets.length > cuts", arg=cuts, timeout=20_000)
+        until(page, "cuts => window.__sockets.length > cuts", cuts, seconds=20)
     wait_closed(page)
     live: str = page.evaluate("window.__kitchen.hash()")
     events = served.events(run_id)
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     assert page.evaluate("window.__kitchen.log.seq") == len(events)
     page.reload()
-    page.wait_for_function("window.__kitchen?.state().closed")
+    until(page, "window.__kitchen?.state().closed")
     assert page.evaluate("window.__kitchen.hash()") == live

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import websockets
@@ -51,7 +52,8 @@ def state_hashes(paths: list[Path]) -> list[str]:
 def test_every_reader_ends_with_the_same_state(served: Served, tmp_path: Path) -> None:
     created = served.start_run("Write a long story about the sea.", max_tokens=200, temperature=0, probes=["kv"])
     url = f"{served.url.replace('http', 'ws', 1)}api/runs/{created['run_id']}/socket"
-    logs = asyncio.run(read_all(url))
+    with ThreadPoolExecutor(1) as thread:  # this one may have Playwright's loop in it
+        logs = thread.submit(asyncio.run, read_all(url)).result()
     log = served.events(created["run_id"])
     assert [event["seq"] for event in log] == list(range(1, len(log) + 1))
     assert log[-1]["type"] == "log.closed"
