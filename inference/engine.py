@@ -10,7 +10,7 @@ import itertools
 import time
 from collections.abc import Callable, Collection
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import torch
@@ -364,8 +364,11 @@ class Engine:
         self._on_event(event)
 
     def _say_norms(self, items: list[ScheduledItem]) -> None:
+        """The norms of what was written, and before a request's first of what it found in the prefix cache."""
+        items = [replace(item, start=min(item.start, item.sequence.num_probed_tokens)) for item in items]
         for item, norms in zip(items, self._runner.norms(items), strict=True):
             keys, values = (Array.pack(part.numpy().tobytes(), "float16", list(part.shape)) for part in norms)
+            item.sequence.num_probed_tokens = item.stop
             self._emit(
                 ProbeKV(request_id=item.sequence.request_id, start=item.start, stop=item.stop, keys=keys, values=values)
             )

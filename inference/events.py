@@ -299,7 +299,8 @@ class StepFinished(Event, kw_only=True, tag="step.finished"):
 
     step: int
     seconds: float
-    """From ``step.started`` to here: the sum of the three below and a rest."""
+    """From before scheduling (whose ``block.*`` and ``request.admitted`` come before ``step.started``) to the last
+    drawn token: the sum of the three below and a rest."""
     schedule_seconds: float
     forward_seconds: float
     sample_seconds: float
@@ -391,7 +392,8 @@ class TokenSampled(RequestEvent, kw_only=True, tag="token.sampled"):
 
 
 class ProbeKV(RequestEvent, kw_only=True, tag="probe.kv"):
-    """Euclidean norms of the keys (after rotary embedding) and values as they stand in the cache.
+    """Euclidean norms of the keys (after rotary embedding) and values as they stand in the cache:
+    of what a step wrote, and with a request's first step also of what it found there (the prefix cache).
     ``shape`` of both: [num_layers, num_kv_heads, stop - start]."""
 
     start: int

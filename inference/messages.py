@@ -43,7 +43,7 @@ Command = Hello | Generate | Abort | Shutdown
 
 
 class Loading(msgspec.Struct, kw_only=True, tag_field="kind", tag="loading"):
-    """Worker to app: not ready yet; ``stage`` is for people ("converting the model"), ``fraction`` in [0, 1] if known."""
+    """Worker to app: not ready yet. ``stage`` is for people ("converting the model"), ``fraction`` in [0, 1]."""
 
     stage: str
     fraction: float | None = None

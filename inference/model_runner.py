@@ -62,7 +62,7 @@ class ModelRunner:
 
     @torch.inference_mode()
     def norms(self, items: list[ScheduledItem]) -> list[torch.Tensor]:
-        """Norms of the keys and values that each of ``items`` wrote: [2, layers, kv_heads, stop - start], float16 on
+        """Norms of the keys and values of each of ``items``' tokens: [2, layers, kv_heads, stop - start], float16 on
         the CPU."""
         if not items:
             return []

@@ -96,6 +96,8 @@ class Sequence:
     num_cached_tokens: int = 0
     """Prompt tokens that its first admission found in the prefix cache."""
     num_preemptions: int = 0
+    num_probed_tokens: int = 0
+    """Positions before this have had their K/V norms said."""
     position: int | None = None
     """Place in the waiting line as last told."""
     admitted: bool = field(default=False)

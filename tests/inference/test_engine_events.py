@@ -193,6 +193,24 @@ def test_the_kv_probe_covers_what_was_written(tiny: Model) -> None:
             assert (norms > 0).all()
 
 
+def test_the_kv_probe_covers_what_the_prefix_cache_held(tiny: Model) -> None:
+    events: list[Event] = []
+    engine = Engine(tiny, EngineConfig(block_size=4), events.append)
+    prompt, params = list(range(50, 62)), SamplingParams(max_tokens=2, temperature=0.0)
+    for request_id in ("cold", "warm"):
+        engine.add_request(prompt, params, request_id=request_id, probes=["kv"])
+        while engine.has_unfinished_requests():
+            engine.step()
+    assert of(events, RequestAdmitted, "warm")[0].cached_tokens == 8
+    cold, warm = of(events, ProbeKV, "cold")[0], of(events, ProbeKV, "warm")[0]
+    assert (cold.start, cold.stop) == (warm.start, warm.stop) == (0, 12)
+    for name in ("keys", "values"):
+        ours, theirs = (
+            np.frombuffer(base64.b64decode(getattr(event, name).data), dtype="<f2") for event in (warm, cold)
+        )
+        np.testing.assert_allclose(ours, theirs, rtol=2e-3)
+
+
 def test_the_snapshot_shows_the_others(tiny: Model) -> None:
     engine = Engine(tiny, EngineConfig(block_size=4, num_blocks=16, max_num_seqs=1), lambda event: None)
     engine.add_request(list(range(5)), SamplingParams(max_tokens=4), request_id="running")

@@ -103,7 +103,7 @@ export default {
     if (cachedTokens)
       write(
         surfaces.cached,
-        t("plain places: {count} found in the cache, computed before this run", { count: cachedTokens }),
+        t("teal: {count} places found in the cache, computed before this run", { count: cachedTokens }),
       );
     const { layers, heads } = state.cache.norms;
     write(surfaces.meter, bytes(state.cache.bytes));

@@ -115,9 +115,10 @@ export class Walls {
     const scaled = scaleLength(norms.length);
     const lit = Math.min(norms.length, state.cache.numTokens);
     const prompt = state.request.numPromptTokens;
+    const cached = state.request.cachedTokens;
     const { layer, head } = look.focus;
     const run = state.opened?.run_id ?? "";
-    const key = [view.theme, rows, norms.heads, norms.revision, scaled, raw, layer, head, prompt, run].join();
+    const key = [view.theme, rows, norms.heads, norms.revision, scaled, raw, layer, head, prompt, cached, run].join();
     const drawn = `${key}|${columns}|${count}|${lit}`;
     if (drawn === this.#drawn) return;
     this.#drawn = drawn;
@@ -125,7 +126,8 @@ export class Walls {
     this.#size(columns, Math.max(1, rows));
     const before = this.#lit;
     this.#lit = lit;
-    const { unlit, shared, floor, floorPrefill, floorDecode, ...full } = this.#ramps;
+    const { unlit, floor, floorPrefill, floorDecode, floorShared, ...full } = this.#ramps;
+    const { shared } = full;
     const levels = WHICH.map((which) => levelsOf(norms, which, scaled, raw));
     const on = Array.from({ length: rows }, (_, line) => isOn(line, norms.heads, look.focus));
     this.#walls.forEach(({ which, grid }, wall) => {
@@ -137,6 +139,7 @@ export class Walls {
         const line = rows - 1 - row;
         const level = levelOf(line, measured[line * norms.capacity + column]);
         if (level < 0) return shared[(LEVELS * 0.45) | 0];
+        if (column < cached) return (on[line] ? full.shared : full.dimShared)[level];
         if (column < prompt) return (on[line] ? full.prefill : full.dimPrefill)[level];
         return (on[line] ? full.decode : full.dimDecode)[level];
       });
@@ -146,7 +149,8 @@ export class Walls {
     repaintLit(this.#floor.grid, count, key, before, lit, (column, row) => {
       if (column >= lit) return floor[0];
       const fall = FALL[row] * glow(0, column) + FALL[FLOOR_WIDTH - 1 - row] * glow(1, column);
-      return (column < prompt ? floorPrefill : floorDecode)[Math.min(LEVELS - 1, fall | 0)];
+      const hue = column < cached ? floorShared : column < prompt ? floorPrefill : floorDecode;
+      return hue[Math.min(LEVELS - 1, fall | 0)];
     });
   }
 
@@ -174,6 +178,8 @@ export class Walls {
       shared: ramp(shared, view, 1),
       dimPrefill: ramp(prefill, view, 0.2),
       dimDecode: ramp(decode, view, 0.2),
+      dimShared: ramp(shared, view, 0.2),
+      floorShared: ramp(shared, view, 0.42),
       floorPrefill: ramp(prefill, view, 0.42),
       floorDecode: ramp(decode, view, 0.42),
       unlit: Uint32Array.of(pack(roundRgb(mix(ground, idle, 0.3)))),

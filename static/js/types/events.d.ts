@@ -327,7 +327,8 @@ export interface Candidate {
 }
 
 /**
- * Euclidean norms of the keys (after rotary embedding) and values as they stand in the cache.
+ * Euclidean norms of the keys (after rotary embedding) and values as they stand in the cache:
+ * of what a step wrote, and with a request's first step also of what it found there (the prefix cache).
  * `shape` of both: [num_layers, num_kv_heads, stop - start].
  */
 export interface ProbeKV {

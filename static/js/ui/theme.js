@@ -3,25 +3,32 @@
 import { remember, remembered } from "./dom.js";
 
 const KEY = "openkitchen:theme";
-const query = matchMedia("(prefers-color-scheme: light)");
+/** As in the template, so that not one frame is drawn in the colours that the system does not want. */
+const AS_THE_SYSTEM = "(prefers-color-scheme: light)";
+const query = matchMedia(AS_THE_SYSTEM);
+
+/** @returns {"dark" | "light"} */
+const system = () => (query.matches ? "light" : "dark");
 
 /** @returns {"dark" | "light"} */
 function theme() {
   const chosen = remembered(KEY);
   if (chosen === "dark" || chosen === "light") return chosen;
-  return query.matches ? "light" : "dark";
+  return system();
 }
 
 /** @param {HTMLElement | null} button `aria-pressed`: day */
 export function bindTheme(button) {
+  const day = /** @type {HTMLLinkElement | null} */ (document.querySelector("link#day"));
   /** @param {"dark" | "light"} now */
   const show = (now) => {
+    if (day) day.media = now === system() ? AS_THE_SYSTEM : now === "light" ? "all" : "not all";
     document.documentElement.dataset.theme = now;
     button?.setAttribute("aria-pressed", String(now === "light"));
   };
   button?.addEventListener("click", () => {
     const next = document.documentElement.dataset.theme === "light" ? "dark" : "light";
-    remember(KEY, next === (query.matches ? "light" : "dark") ? null : next);
+    remember(KEY, next === system() ? null : next);
     show(next);
   });
   query.addEventListener("change", () => show(theme()));
