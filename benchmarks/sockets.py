@@ -13,7 +13,7 @@ import websockets
 from benchmarks.figures import Figure, median, under
 from benchmarks.served import Served
 
-PAIRS = 8
+PAIRS = 6
 PROMPT = "Tell me a long story about a lighthouse keeper and the sea, number {number}."
 
 
@@ -31,7 +31,7 @@ def _period(events: list[dict[str, Any]]) -> float:
 
 def _measure(served: Served, number: int, *, read: bool) -> float:
     """One run's period. The log is fetched after the end: asking for it before would be a reader."""
-    created = served.start_run(PROMPT.format(number=number), max_tokens=160, temperature=0, probes=["kv"])
+    created = served.start_run(PROMPT.format(number=number), max_tokens=120, temperature=0, probes=["kv"])
     if read:
         asyncio.run(_follow(f"{served.url.replace('http', 'ws', 1)}api/runs/{created['run_id']}/socket"))
     while json.loads(served.get(f"api/runs/{created['run_id']}"))["status"] != "closed":

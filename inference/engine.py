@@ -73,23 +73,31 @@ class EngineConfig(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class _Answer:
-    """The text of a request as it grows."""
+    """The text of a request as it grows. What may be the beginning of a stop string is held back until it is not."""
 
     detokenizer: IncrementalDetokenizer
     text: str = ""
     stop: str | None = None
+    _held: str = ""
 
-    def add(self, piece: str, stops: tuple[str, ...]) -> str:
-        """Append ``piece``; cut at the first stop string, which may span tokens. What of ``piece`` remains."""
-        before = len(self.text)
-        self.text += piece
-        found = [
-            (place, stop) for stop in stops if (place := self.text.find(stop, max(0, before - len(stop) + 1))) >= 0
-        ]
+    def add(self, piece: str, stops: tuple[str, ...], *, last: bool) -> str:
+        """Take in ``piece``; what the text grows by. Cut at the first stop string, which may span tokens. With the
+        ``last`` piece nothing is held back."""
+        pending = self._held + piece
+        found = [(place, stop) for stop in stops if (place := pending.find(stop)) >= 0]
         if found:
             place, self.stop = min(found)
-            self.text = self.text[:place]
-        return self.text[before:]
+        else:
+            place = len(pending) - (0 if last else max((_overlap(pending, stop) for stop in stops), default=0))
+        self._held = "" if found else pending[place:]
+        self.text += pending[:place]
+        return pending[:place]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of ``text`` with which ``stop``, longer than it, begins."""
+    longest = min(len(text), len(stop) - 1)
+    return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)
 
 
 class Engine:
@@ -228,7 +236,8 @@ class Engine:
         return True
 
     def has_unfinished_requests(self) -> bool:
-        return bool(self._sequences)
+        """Whether ``step`` has anything to do or to tell (an aborted request's last output)."""
+        return bool(self._sequences or self._aborted)
 
     # ---- steps -----------------------------------------------------------------------------------------------------
 
@@ -275,6 +284,7 @@ class Engine:
         except ValueError:
             for request_id in request_ids:
                 self.abort(request_id)
+            self._aborted = [output for output in self._aborted if output.request_id not in request_ids]
             raise
         missing, finished = set(request_ids), {}
         while missing:
@@ -304,7 +314,7 @@ class Engine:
         piece = "" if ended else answer.detokenizer.push(sampled.id)
         if ended or full:
             piece += answer.detokenizer.flush()
-        text = answer.add(piece, params.stop)
+        text = answer.add(piece, params.stop, last=ended or full)
         if self._says:
             token_text = self.model.tokenizer.token_text
             self._emit(

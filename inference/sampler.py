@@ -13,6 +13,8 @@ from torch.nn import functional
 from inference.sequence import Sequence
 
 NUM_CANDIDATES = 8
+GREEDY_BELOW = 1e-5
+"""Temperatures under this are greedy: dividing by them would leave float32."""
 _BLOCK = 128
 """The vocabulary is searched by the maxima of blocks of this size: several times faster than ``topk`` on a CPU."""
 _NUCLEI = (64, 2048)
@@ -45,15 +47,18 @@ class Sampler:
     def sample(self, logits: torch.Tensor, sequences: list[Sequence], *, describe: bool = True) -> list[Sampled]:
         """One token for each row of ``logits`` [n, vocab] float32. Without ``describe`` the model's own opinion is
         not worked out (logprob 0, no candidates)."""
+        plain = [_is_plain(sequence) for sequence in sequences]
+        maxima = block_maxima(logits) if describe or any(plain) else None
+        greedy = best(logits, maxima).tolist() if any(plain) else [0] * len(plain)
         ids = [
-            best(row) if _is_plain(sequence) else self._draw(row, sequence)
-            for row, sequence in zip(logits, sequences, strict=True)
+            token if is_plain else self._draw(row, sequence)
+            for token, is_plain, row, sequence in zip(greedy, plain, logits, sequences, strict=True)
         ]
         if not describe:
             return [Sampled(token, 0.0, [], 0.0) for token in ids]
         log_sum = logits.logsumexp(dim=-1)
         chosen = logits.gather(1, torch.tensor(ids, device=self._device).unsqueeze(1)).squeeze(1) - log_sum
-        top_logits, top_ids = top(logits, self._num_candidates)
+        top_logits, top_ids = top(logits, self._num_candidates, maxima)
         probabilities = (top_logits - log_sum.unsqueeze(1)).exp()
         rest = (1.0 - probabilities.sum(dim=-1)).clamp(min=0.0)
         rows = zip(
@@ -71,8 +76,8 @@ class Sampler:
         params = sequence.params
         if params.repetition_penalty != 1.0:
             row = penalize(row, sequence.token_ids, params.repetition_penalty)
-        if params.temperature == 0.0:
-            return best(row)
+        if params.temperature < GREEDY_BELOW:
+            return int(best(row.unsqueeze(0)))
         scores, ids = cut(row / params.temperature, params.top_k, params.top_p, params.min_p)
         cumulative = scores.double().softmax(dim=-1).cumsum(dim=-1)
         generator = self._generator(sequence)
@@ -94,7 +99,7 @@ class Sampler:
 
 
 def _is_plain(sequence: Sequence) -> bool:
-    return sequence.params.temperature == 0.0 and sequence.params.repetition_penalty == 1.0
+    return sequence.params.temperature < GREEDY_BELOW and sequence.params.repetition_penalty == 1.0
 
 
 def penalize(row: torch.Tensor, token_ids: list[int], penalty: float) -> torch.Tensor:
@@ -138,14 +143,19 @@ def _nucleus(row: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tenso
     return scores[:keep], order[:keep]
 
 
-def best(row: torch.Tensor) -> int:
-    """Place of the largest score, the first of equals: ``row.argmax()``."""
-    blocks = _blocks(row.unsqueeze(0))[0]
-    block = int(blocks.amax(dim=-1).argmax())
-    return block * _BLOCK + int(blocks[block].argmax())
+def best(rows: torch.Tensor, maxima: torch.Tensor | None = None) -> torch.Tensor:
+    """Place of the largest score of each row, the first of equals: ``rows.argmax(dim=-1)``."""
+    block = (block_maxima(rows) if maxima is None else maxima).argmax(dim=-1)
+    inside = _blocks(rows)[torch.arange(len(rows), device=rows.device), block]
+    return block * _BLOCK + inside.argmax(dim=-1)
 
 
-def top(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+def block_maxima(rows: torch.Tensor) -> torch.Tensor:
+    """[n, blocks]: the one pass over whole rows that ``best`` and ``top`` can share."""
+    return _blocks(rows).amax(dim=-1)
+
+
+def top(rows: torch.Tensor, k: int, maxima: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """The ``k`` largest scores of each row and their places, largest first: ``rows.topk(k)``.
 
     They lie in the ``k`` blocks whose maxima are largest, so only those are looked into.
@@ -154,7 +164,7 @@ def top(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         scores, places = rows.topk(k, dim=-1)
         return scores, places
     blocks = _blocks(rows)
-    chosen = blocks.amax(dim=-1).topk(k, dim=-1).indices
+    chosen = (block_maxima(rows) if maxima is None else maxima).topk(k, dim=-1).indices
     inside = blocks.gather(1, chosen.unsqueeze(-1).expand(-1, -1, _BLOCK)).flatten(1)
     scores, places = inside.topk(k, dim=-1)
     return scores, chosen.gather(1, places // _BLOCK) * _BLOCK + places % _BLOCK

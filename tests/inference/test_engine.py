@@ -156,6 +156,9 @@ def test_stop_strings_cut_the_text_and_keep_the_ids(
     (finished,) = [event for event in events if isinstance(event, RequestFinished)]
     assert finished.stop == stop
     assert finished.text == kept
+    assert "".join(event.text for event in events if isinstance(event, TokenSampled)) == kept, (
+        "no part of a stop is said"
+    )
 
 
 def test_characters_are_never_split(tiny: Model) -> None:

@@ -80,12 +80,12 @@ def test_the_search_by_blocks_finds_what_topk_finds(vocab: int, k: int) -> None:
     expected = rows.topk(min(k, vocab))
     assert torch.equal(scores, expected.values)
     assert torch.equal(places, expected.indices)
-    assert [best(row) for row in rows] == rows.argmax(-1).tolist()
+    assert best(rows).tolist() == rows.argmax(-1).tolist()
 
 
 def test_of_equals_the_first_is_best_as_in_argmax() -> None:
     row = torch.zeros(1000).index_fill(0, torch.tensor([999, 300, 301]), 2.0)
-    assert best(row) == int(row.argmax()) == 300
+    assert best(row.unsqueeze(0)).tolist() == [int(row.argmax())] == [300]
 
 
 def test_greedy_takes_the_best_and_the_penalty_may_change_it() -> None:
@@ -93,6 +93,7 @@ def test_greedy_takes_the_best_and_the_penalty_may_change_it() -> None:
     row[0, 4], row[0, 9] = 2.0, 1.9
     sampler = Sampler(VOCAB, torch.device("cpu"))
     assert sampler.sample(row, [sequence(tokens=(4,), temperature=0.0)])[0].id == 4
+    assert sampler.sample(row, [sequence(tokens=(4,), temperature=1e-40, top_p=0.9, seed=1)])[0].id == 4
     assert sampler.sample(row, [sequence(tokens=(4,), temperature=0.0, repetition_penalty=1.2)])[0].id == 9
 
 
