@@ -46,6 +46,7 @@ def serve(
 ) -> None:
     """Serve the page. It is up at once; the engine warms behind it."""
     # Imported here so that --help and the other commands do not wait for the web.
+    from app.data_dir import DataDirUnusable
     from app.log_setup import set_up_logging
     from app.main import create_app
     from app.server import PortTaken, bind, make_server
@@ -68,7 +69,11 @@ def serve(
     bound_port = listener.getsockname()[1]
     shown_host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{shown_host}:{bound_port}{settings.root_path}/"
-    server = make_server(create_app(settings), settings, lambda: typer.echo(f"Open Kitchen is served at {url}"))
+    try:
+        site = create_app(settings)
+    except DataDirUnusable as error:
+        fail(str(error))
+    server = make_server(site, settings, lambda: typer.echo(f"Open Kitchen is served at {url}"))
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:

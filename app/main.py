@@ -16,6 +16,7 @@ from starlette.responses import Response
 from app.api import health, runs, schema, sockets
 from app.api.site import Site
 from app.broadcast import FrameClock
+from app.data_dir import DataDirClaim
 from app.kitchen import Kitchen
 from app.limits import RateLimit, ReaderLimit
 from app.metrics import Metrics
@@ -43,7 +44,7 @@ def engine_arguments(settings: Settings) -> list[str]:
 
 
 def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None = None) -> FastAPI:
-    """The site. ``worker`` is another command for the engine process (tests)."""
+    """The site. ``worker`` is another command for the engine process (tests). Raises DataDirUnusable."""
     settings = settings or Settings()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan, redirect_slashes=False)
     app.state.site = _build_site(settings, worker)
@@ -70,7 +71,8 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
 
 
 def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    # Before anything is read from it or healed in it: the live logs of another kitchen look like orphans.
+    claim = DataDirClaim(settings.data_dir)
     kitchen = Kitchen(
         engine_arguments(settings),
         endpoint=settings.engine_endpoint,
@@ -88,6 +90,7 @@ def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
     readers = ReaderLimit(settings.max_readers_per_run, settings.max_readers)
     return Site(
         settings=settings,
+        claim=claim,
         kitchen=kitchen,
         store=store,
         orders=Orders(kitchen, store, settings, metrics),
@@ -113,6 +116,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         sweeper.cancel()
         await site.orders.close()
         await site.kitchen.stop()
+        site.claim.release()
 
 
 async def _sweep(site: Site) -> None:

@@ -40,7 +40,8 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(
-                f"Port {port} on {host} is in use. Try another: openkitchen serve --port {port + 1}"
+                f"Port {port} on {host} is in use. Try another: openkitchen serve --port {port + 1} "
+                "(with --data-dir too, if a kitchen listens there: each keeps its runs in a folder of its own)"
             ) from error
         raise PortTaken(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
     return listener

@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from app.broadcast import FrameClock
+from app.data_dir import DataDirClaim
 from app.kitchen import Kitchen
 from app.limits import RateLimit, ReaderLimit
 from app.metrics import Metrics
@@ -29,6 +30,7 @@ class Site:
     """Everything that ``create_app`` wires together."""
 
     settings: Settings
+    claim: DataDirClaim
     kitchen: Kitchen
     store: RunStore
     orders: Orders

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from app.data_dir import DataDirClaim
 from app.limits import MAX_ADDRESSES, RateLimit, ReaderLimit
 from app.problems import Problem
 from app.settings import Settings
@@ -77,4 +78,28 @@ def test_a_wrong_option_is_said_in_words(tmp_path: Path) -> None:
     ended = openkitchen("serve", "--port", "70000", "--data-dir", str(tmp_path))
     assert ended.returncode == 2
     assert "port" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_two_kitchens_do_not_share_a_folder(tmp_path: Path) -> None:
+    claim = DataDirClaim(tmp_path)
+    left_open = tmp_path / "runs" / f"{'A' * 22}.jsonl"
+    left_open.parent.mkdir()
+    left_open.write_bytes(b"")
+    ended = openkitchen("serve", "--port", "0", "--data-dir", str(tmp_path))
+    assert ended.returncode == 1
+    assert "Another kitchen" in ended.stderr
+    assert "--data-dir" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert left_open.read_bytes() == b"", "the first one's live logs are left alone"
+    claim.release()
+    DataDirClaim(tmp_path).release()
+
+
+def test_a_data_dir_that_is_a_file_is_said_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("not a folder")
+    ended = openkitchen("serve", "--port", "0", "--data-dir", str(path))
+    assert ended.returncode == 1
+    assert "--data-dir" in ended.stderr
     assert "Traceback" not in ended.stderr
