@@ -7,14 +7,35 @@ import { element, say } from "./dom.js";
 /** @typedef {{ token: (position: number) => import("../state/types.d.ts").Token | undefined, hover: (position: number) => void, tooltip: import("./tooltip.js").Tooltip }} Host */
 
 /**
- * The reader's own words, as the run's tokens spell them.
+ * The reader's own words, as the run's tokens spell them. Words that begin with spaces share their first token with
+ * the chat template's line break before them; that one break is not theirs,
+ * unless the template's own break stands before it.
  * @param {State} state
  */
 export function promptOf(state) {
-  return state.tokens
+  const first = state.tokens.findIndex(({ own }) => own);
+  const words = state.tokens
     .filter(({ own }) => own)
     .map(({ text }) => text)
     .join("");
+  const stands = first <= 0 || state.tokens[first - 1].text.endsWith("\n");
+  return !stands && words.startsWith("\n") ? words.slice(1) : words;
+}
+
+/**
+ * What each generated token shows. Together they are `state.answer`, which ends before a stop string that the tokens
+ * spell: what is beyond its end is cut off the last of them.
+ * @param {State} state
+ * @returns {string[]} one a generated token, in order
+ */
+export function piecesOf(state) {
+  const tokens = state.tokens.slice(state.request.numPromptTokens);
+  let at = 0;
+  return tokens.map(({ text }, i) => {
+    const piece = state.answer.slice(at, i === tokens.length - 1 ? undefined : at + text.length);
+    at += text.length;
+    return piece;
+  });
 }
 
 export class Answer {
@@ -35,6 +56,8 @@ export class Answer {
 
   /** @type {HTMLSpanElement[]} one a generated token, in order */
   #spans = [];
+  /** @type {string | null} the finished text that the spans were cut to, null while it is being written */
+  #cutTo = null;
 
   /**
    * @param {Event} event
@@ -51,6 +74,7 @@ export class Answer {
   /** Another run. */
   clear() {
     this.#spans.length = 0;
+    this.#cutTo = null;
     this.text.replaceChildren();
     if (this.prompt) say(this.prompt, "");
   }
@@ -61,11 +85,25 @@ export class Answer {
    */
   update(state) {
     if (this.prompt) say(this.prompt, promptOf(state));
-    const first = state.request.numPromptTokens;
-    const count = Math.max(0, state.tokens.length - first);
+    const count = Math.max(0, state.tokens.length - state.request.numPromptTokens);
     const spans = this.#spans;
     while (spans.length > count) spans.pop()?.remove();
-    if (spans.length === count) return false;
+    const grown = spans.length < count;
+    if (grown) this.#add(state, count);
+    if (this.#cutTo !== state.request.text) {
+      this.#cutTo = state.request.text;
+      for (const [i, piece] of piecesOf(state).entries()) say(spans[i], piece);
+    }
+    return grown;
+  }
+
+  /**
+   * @param {State} state
+   * @param {number} count of spans that shall stand
+   */
+  #add(state, count) {
+    const first = state.request.numPromptTokens;
+    const spans = this.#spans;
     const added = document.createDocumentFragment();
     for (let i = spans.length; i < count; i++) {
       const token = state.tokens[first + i];
@@ -74,6 +112,5 @@ export class Answer {
       added.append(span);
     }
     this.text.append(added);
-    return true;
   }
 }
