@@ -6,14 +6,14 @@ import { t } from "./messages.js";
 /** @typedef {import("../log/drivers/driver.d.ts").Status} Status */
 /** @typedef {import("../types/events.d.ts").LogClosed} LogClosed */
 
-/** @type {Record<LogClosed["reason"], string | null>} */
+/** @type {Record<LogClosed["reason"], () => string | null>} each a literal in `t`, which is how the catalogue finds it */
 const CLOSED = {
-  finished: null,
-  stopped: "You stopped this run.",
-  rejected: "The kitchen could not take this request.",
-  crashed: "The engine died during this run. It is being started again.",
-  interrupted: "This run was cut short: the kitchen was shut down.",
-  error: "Something went wrong in this run.",
+  finished: () => null,
+  stopped: () => t("You stopped this run."),
+  rejected: () => t("The kitchen could not take this request."),
+  crashed: () => t("The engine died during this run. It is being started again."),
+  interrupted: () => t("This run was cut short: the kitchen was shut down."),
+  error: () => t("Something went wrong in this run."),
 };
 
 /**
@@ -25,10 +25,10 @@ const CLOSED = {
  */
 export function noticeOf(closed, status, recorded = false) {
   if (closed) {
-    const text = CLOSED[closed.reason];
+    const text = CLOSED[closed.reason]();
     if (!text) return null;
     const detail = closed.detail ? ` ${closed.detail}` : "";
-    return { text: `${t(text)}${detail}`, kind: closed.reason === "stopped" ? "info" : "error", retry: false };
+    return { text: `${text}${detail}`, kind: closed.reason === "stopped" ? "info" : "error", retry: false };
   }
   switch (status.state) {
     case "reconnecting":

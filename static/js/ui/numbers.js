@@ -49,6 +49,9 @@ export class Numbers {
   }
 }
 
+/** The words of the badges, each a literal in `t` for the catalogue. */
+const BADGES = { measured: () => t("measured"), modelled: () => t("modelled"), recorded: () => t("recorded") };
+
 /**
  * @param {HTMLElement} element `.figure` in it is the number, `.badge` says where it comes from
  * @param {import("../state/facts.js").Fact | null} fact
@@ -61,5 +64,5 @@ function show(element, fact) {
   if (element.title !== fact.source) element.title = fact.source;
   if (!badge) return;
   badge.dataset.provenance = fact.provenance;
-  say(badge, t(fact.provenance));
+  say(badge, BADGES[fact.provenance]());
 }

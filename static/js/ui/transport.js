@@ -15,10 +15,31 @@ import { Timeline } from "./timeline.js";
 /** @typedef {import("../log/drivers/driver.d.ts").Status} Status */
 /** @typedef {{ player: () => Player, status: () => Status, gesture: () => void }} Host `gesture` is told of every hand on the bar */
 
+/** What `statusWord` says, each a literal in `t` for the catalogue. */
+const WORDS = {
+  reconnecting: () => t("reconnecting"),
+  "connection lost": () => t("connection lost"),
+  "not found": () => t("not found"),
+  loading: () => t("loading"),
+  recorded: () => t("recorded"),
+  "recorded, ended": () => t("recorded, ended"),
+  paused: () => t("paused"),
+  queued: () => t("queued"),
+  live: () => t("live"),
+  replaying: () => t("replaying"),
+  finished: () => t("finished"),
+  stopped: () => t("stopped"),
+  rejected: () => t("rejected"),
+  crashed: () => t("crashed"),
+  interrupted: () => t("interrupted"),
+  error: () => t("error"),
+};
+
 /**
  * What the reader is looking at, in a word.
  * @param {Player} player
  * @param {Status} status
+ * @returns {keyof typeof WORDS}
  */
 export function statusWord(player, status) {
   if (status.state === "reconnecting") return "reconnecting";
@@ -170,7 +191,7 @@ export class Transport {
       say(this.play, playing ? "❚❚" : "▶");
     }
     const word = statusWord(player, this.host.status());
-    say(this.status, t(word));
+    say(this.status, WORDS[word]());
     this.root.dataset.status = word;
     say(this.time, `${player.t < 9.9995 ? player.t.toFixed(2) : player.t.toFixed(1)}\u202fs`);
     say(this.edge, player.mode === "live" && !log.complete ? t("go live") : t("to the end"));

@@ -1,0 +1,20 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setMessages } from "../../static/js/ui/messages.js";
+import { noticeOf } from "../../static/js/ui/notice.js";
+
+test("how a log was closed is said in the words of the catalogue, with the detail", () => {
+  const closed = (reason, detail = "") => noticeOf({ reason, detail }, { state: "ended" });
+  assert.equal(closed("finished"), null);
+  assert.deepEqual(closed("stopped"), { text: "You stopped this run.", kind: "info", retry: false });
+  setMessages({ "You stopped this run.": "Beendet." });
+  assert.equal(closed("stopped", "So.")?.text, "Beendet. So.");
+  setMessages({});
+  for (const reason of ["rejected", "crashed", "interrupted", "error"]) assert.equal(closed(reason)?.kind, "error");
+});
+
+test("a run whose summary failed speaks of the connection, not of a run that nobody knows", () => {
+  assert.match(noticeOf(null, { state: "reconnecting" })?.text ?? "", /connection/);
+  assert.equal(noticeOf(null, { state: "lost" })?.retry, true);
+  assert.match(noticeOf(null, { state: "not-found" })?.text ?? "", /Nobody knows/);
+});
