@@ -39,8 +39,17 @@ function showOutputs(root, values) {
 }
 
 /**
+ * How far the sliders that choose a part of the model reach: 0 is all of them, then each by its number.
+ * @param {import("../types/events.d.ts").ModelCard} model
+ * @returns {Record<string, number>}
+ */
+export const reach = (model) => ({ layer: model.num_layers, head: model.num_kv_heads });
+
+/**
  * @param {HTMLElement} root
  * @param {(controls: Record<string, unknown>) => void} changed
+ * @returns {{ fit: (model: import("../types/events.d.ts").ModelCard | null) => void }} `fit`: the sliders reach as far
+ *   as this model does (null: it is not known yet, and they stay)
  */
 export function bindControls(root, changed) {
   const read = () => {
@@ -52,4 +61,19 @@ export function bindControls(root, changed) {
     if (event.target instanceof HTMLElement && event.target.dataset.control) read();
   });
   read();
+  /** @type {import("../types/events.d.ts").ModelCard | null} */
+  let fitted = null;
+  return {
+    fit(model) {
+      if (model === null || model === fitted) return;
+      fitted = model;
+      for (const [name, most] of Object.entries(reach(model))) {
+        for (const input of root.querySelectorAll(`input[data-control="${name}"]`)) {
+          /** @type {HTMLInputElement} */ (input).max = String(most);
+        }
+      }
+      // A slider that stood beyond the new end has moved.
+      read();
+    },
+  };
 }
