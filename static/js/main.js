@@ -1,5 +1,6 @@
 // The page: wires log, stage and hands together. What happens is in the modules; this says who hears of what.
 
+import { findRun } from "./log/find.js";
 import { resolve } from "./log/moments.js";
 import { Session } from "./log/session.js";
 import kvHall from "./scenes/kv_hall.js";
@@ -53,6 +54,8 @@ let heldAt = scrollY;
 let layoutChanged = true;
 /** The address asks for a run that nobody knows; a recording plays in its place. */
 let unknownRun = false;
+/** Runs asked for so far: an answer that comes after the reader asked for another one is not for them any more. */
+let asked = 0;
 
 let session = new Session({ kind: "recording", url: config.recording }, changed);
 const player = () => session.player;
@@ -98,7 +101,7 @@ const describe = seldom(500, () => {
 });
 
 bindPointer(stage, { player, tooltip, seek });
-bindControls(article, (controls) => stage.setView({ controls }));
+const controls = bindControls(article, (values) => stage.setView({ controls: values }));
 bindMotion(topbar, (still) => stage.setView({ reduced: still }));
 bindPrompt(/** @type {HTMLFormElement} */ (required("#prompt-form")), { run: open, stop });
 document.addEventListener("htmx:afterSwap", () => numbers.refresh());
@@ -135,10 +138,16 @@ function beforeFrame() {
 
 /** @param {"log" | "status"} what */
 function changed(what) {
+  const { source, status, log } = session;
+  if (what === "status" && source.kind === "run" && status.state === "not-found" && log.seq === 0) {
+    showRecording(true);
+    return;
+  }
   const unknown = unknownRun ? noticeOf(null, { state: "not-found" }) : null;
-  notice.show(noticeOf(session.log.closed, session.status, session.source.kind === "recording") ?? unknown);
+  notice.show(noticeOf(log.closed, status, source.kind === "recording") ?? unknown);
   for (const button of stopButtons) /** @type {HTMLElement} */ (button).hidden = !session.player.growing;
   transport.words();
+  controls.fit(log.opened?.model ?? null);
   if (what === "log") stage.invalidate("log");
 }
 
@@ -194,6 +203,7 @@ const absolute = (path) => new URL(path, document.baseURI).href;
 
 /** @param {{ run_id: string, socket_url: string, events_url: string }} run just accepted */
 function open({ run_id: runId, socket_url: socket, events_url: events }) {
+  asked += 1;
   unknownRun = false;
   rememberRun(runId);
   bind({ kind: "run", runId, socketUrl: socketUrl(socket), eventsUrl: absolute(events), closed: false });
@@ -216,15 +226,28 @@ async function stop() {
  * @param {string | null} runId
  */
 async function openPage(runId) {
-  const base = runId === null ? "" : `api/runs/${encodeURIComponent(runId)}`;
-  const response = runId === null ? null : await fetch(absolute(base)).catch(() => null);
-  if (runId !== null && response?.ok) {
-    const summary = await response.json();
-    const [socket, events] = [socketUrl(`${base}/socket`), absolute(`${base}/events`)];
-    bind({ kind: "run", runId, socketUrl: socket, eventsUrl: events, closed: summary.status === "closed" });
+  asked += 1;
+  const mine = asked;
+  if (runId === null) {
+    // The server left the run of the address out: it does not know it.
+    showRecording(new URL(location.href).searchParams.has("run"));
     return;
   }
-  unknownRun = new URL(location.href).searchParams.get("run") !== null;
+  const base = `api/runs/${encodeURIComponent(runId)}`;
+  const urls = { summary: absolute(base), socket: socketUrl(`${base}/socket`), events: absolute(`${base}/events`) };
+  const source = await findRun(runId, urls);
+  if (mine !== asked) return;
+  if (source === null) {
+    showRecording(true);
+    return;
+  }
+  unknownRun = false;
+  bind(source);
+}
+
+/** @param {boolean} unknown it plays in the place of a run that nobody knows */
+function showRecording(unknown) {
+  unknownRun = unknown;
   bind({ kind: "recording", url: absolute(config.recording) });
 }
 
