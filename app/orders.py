@@ -67,6 +67,10 @@ class Orders:
         detail = "The engine fell over and is being started again. Your prompt is still in the box."
         return retry_later(503, "engine_restarting", detail, max(status.retry_seconds, 5.0))
 
+    @staticmethod
+    def _unwritable() -> Problem:
+        return retry_later(503, "disk", "The kitchen cannot write a new log just now.", 60.0)
+
     async def take(
         self, prompt: str, params: SamplingParams, probes: list[str], *, creator: str, cache_salt: str, address: str
     ) -> Run:
@@ -77,7 +81,7 @@ class Orders:
             run = self._store.create(creator, address, public_params(params, probes), probes)
         except OSError as error:
             logger.error("run.unwritable", error=str(error))
-            raise retry_later(503, "disk", "The kitchen cannot write a new log just now.", 60.0) from error
+            raise self._unwritable() from error
         request = Generate(request_id=run.run_id, prompt=prompt, params=params, probes=probes, cache_salt=cache_salt)
         ready = self._kitchen.ready
         if ready is None:
@@ -93,6 +97,10 @@ class Orders:
         self._replies[run.run_id] = reply
         assert run.log is not None
         run.log.open(ready)
+        if run.log.is_closed:
+            self._replies.pop(run.run_id)
+            self._store.discard(run)
+            raise self._unwritable()
         self._kitchen.generate(request)
         try:
             answer = await asyncio.wait_for(reply, self._settings.accept_timeout)
@@ -137,7 +145,10 @@ class Orders:
             request = waiting.get(run.run_id)
             if request is not None and run.log is not None:
                 run.log.open(ready)
-                self._kitchen.generate(request)
+                if run.log.is_closed:  # the disk is full
+                    self._settle(run)
+                else:
+                    self._kitchen.generate(request)
 
     def engine_lost(self, reason: Literal["crashed", "error"], detail: str) -> None:
         """Every live run ends, with what happened."""

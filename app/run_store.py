@@ -54,9 +54,13 @@ class RunStore:
     def create(self, creator: str, address: str, params: dict[str, Any], probes: list[str]) -> Run:
         """A new run under an id that nobody can guess. Raises OSError when the disk will not have it."""
         run_id = secrets.token_urlsafe(16)
-        about = self._about_path(run_id)
-        about.write_bytes(msgspec.json.encode(About(creator=creator, created_at=time.time())))
-        log = RunLog(run_id, LogFile(self._path(run_id)), params, probes)
+        try:
+            about = About(creator=creator, created_at=time.time())
+            write_private(self._about_path(run_id), msgspec.json.encode(about))
+            log = RunLog(run_id, LogFile(self._path(run_id)), params, probes)
+        except OSError:
+            self._delete(run_id)
+            raise
         run = Run(run_id, creator, log.broadcast, log.summary, log, address)
         self._live[run_id] = run
         return run
@@ -69,11 +73,13 @@ class RunStore:
         self._delete(run.run_id)
 
     async def settle(self, run: Run) -> None:
-        """A live run has closed: keep it in memory as a closed one, and pack its file."""
+        """A live run has closed: keep it in memory as a closed one, and pack its file, unless its end is missing there
+        (then the next start writes it)."""
         if self._live.pop(run.run_id, None) is None:
             return
         self._remember(Run(run.run_id, run.creator, run.broadcast, run.summary))
-        await asyncio.to_thread(self._pack, run.run_id)
+        if run.log is None or run.log.is_whole:
+            await asyncio.to_thread(self._pack, run.run_id)
 
     async def find(self, run_id: str) -> Run | None:
         """The run, or None for an id that is malformed, unknown or gone."""
@@ -130,10 +136,11 @@ class RunStore:
         path, packed = self._path(run_id), self._packed_path(run_id)
         unfinished = packed.with_suffix(".gz.new")
         try:
-            unfinished.write_bytes(gzip.compress(path.read_bytes(), compresslevel=6))
+            write_private(unfinished, gzip.compress(path.read_bytes(), compresslevel=6))
             os.replace(unfinished, packed)
             path.unlink()
         except OSError as error:
+            unfinished.unlink(missing_ok=True)
             logger.warning("run.unpacked", error=str(error))
 
     def close_orphans(self) -> int:
@@ -154,24 +161,49 @@ class RunStore:
 
     async def sweep(self) -> int:
         """Delete closed runs beyond the number and age that are kept, oldest first. Returns how many went."""
-        gone = await asyncio.to_thread(self._delete_old)
+        gone = await asyncio.to_thread(self._delete_old, time.time())
         for run_id in gone:
             self._closed.pop(run_id, None)
         return len(gone)
 
-    def _delete_old(self) -> list[str]:
+    def _delete_old(self, now: float) -> list[str]:
+        """Runs that began after ``now`` are let be: they may not be among the live ones yet. A run is as old as it says
+        of itself; a log that was healed or packed later is not younger for it."""
         found: list[tuple[float, str]] = []
-        for path in self.directory.glob("*.jsonl.gz"):
-            try:
-                found.append((path.stat().st_mtime, path.name.removesuffix(".jsonl.gz")))
-            except FileNotFoundError:
+        gone: list[str] = []
+        for run_id in {path.name.partition(".")[0] for path in self.directory.glob("*.json*")}:
+            since = self._created_at(run_id)
+            if run_id in self._live or since is None or since >= now:
                 continue
+            if self._path(run_id).exists() or self._packed_path(run_id).exists():
+                found.append((since, run_id))
+            else:
+                gone.append(run_id)
         found.sort(reverse=True)
-        oldest = time.time() - self._keep_seconds
-        gone = [run_id for index, (since, run_id) in enumerate(found) if index >= self._keep_runs or since < oldest]
+        oldest = now - self._keep_seconds
+        gone += [run_id for index, (since, run_id) in enumerate(found) if index >= self._keep_runs or since < oldest]
         for run_id in gone:
             self._delete(run_id)
         return gone
+
+    def _created_at(self, run_id: str) -> float | None:
+        """Unix seconds; those of the file where what is written about the run cannot be read, None where nothing is."""
+        try:
+            return msgspec.json.decode(self._about_path(run_id).read_bytes(), type=About).created_at
+        except (OSError, msgspec.MsgspecError):
+            pass
+        for path in (self._about_path(run_id), self._packed_path(run_id), self._path(run_id)):
+            try:
+                return path.stat().st_mtime
+            except OSError:
+                continue
+        return None
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """A new file that nobody but us may read."""
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(data)
 
 
 def close_orphan(run_id: str, path: Path) -> bool:
@@ -207,6 +239,6 @@ def close_orphan(run_id: str, path: Path) -> bool:
     closed = LogClosed(seq=len(whole) + 1, t=summary.t, reason="interrupted", detail=_INTERRUPTED, totals=totals)
     whole.append(encode(closed))
     healed = path.with_suffix(".jsonl.new")
-    healed.write_bytes(b"".join(line + b"\n" for line in whole))
+    write_private(healed, b"".join(line + b"\n" for line in whole))
     os.replace(healed, path)
     return True

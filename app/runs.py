@@ -38,13 +38,21 @@ class LogFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._length = os.fstat(self._descriptor).st_size
 
     def append(self, lines: list[bytes]) -> None:
-        """Write the lines, newlines added."""
+        """Write the lines, newlines added: all of them or, with OSError, none."""
         assert self._descriptor is not None, "the log is closed"
-        data = memoryview(b"".join(line + b"\n" for line in lines))
-        while data:
-            data = data[os.write(self._descriptor, data) :]
+        data = b"".join(line + b"\n" for line in lines)
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError:
+            # A full disk takes a part of what it is given.
+            os.ftruncate(self._descriptor, self._length)
+            raise
+        self._length += len(data)
 
     def close(self) -> None:
         """No more lines. May be called twice."""
@@ -81,6 +89,8 @@ class RunLog:
         self._projection = Projection(run_id)
         self._seq = 0
         self._t = 0.0
+        self.is_whole = True
+        """The file has every line that readers saw. Without its end it is healed at the next start."""
 
     @property
     def is_open(self) -> bool:
@@ -134,7 +144,8 @@ class RunLog:
         if self.is_closed:
             return
         self.open(None)
-        self._write([self._closing(reason, detail)], last=True)
+        if not self.is_closed:  # (a disk that does not take the first line has closed it already)
+            self._write([self._closing(reason, detail)], last=True)
 
     def _closing(self, reason: CloseReason, detail: str) -> bytes:
         seconds = max(self._t, time.monotonic() - self._zero)
@@ -154,14 +165,24 @@ class RunLog:
         except OSError as error:
             # What is not on disk is not shown: the log ends here, at the last line that both have.
             logger.error("log.unwritable", error=str(error))
-            self._seq = len(self.broadcast.lines)
-            lines, last = (
-                [self._closing("error", "The kitchen could not write this run's log (its disk may be full).")],
-                True,
-            )
+            lines, last = self._closing_instead(lines), True
         if last:
             self._file.close()
         self.broadcast.publish(lines, last=last)
+
+    def _closing_instead(self, lines: list[bytes]) -> list[bytes]:
+        """The end of a log whose ``lines`` could not be written. Its readers are told why even where the disk does not
+        take that either; nobody is told of a log without its first line, so that one is kept."""
+        kept = lines[:1] if not self.broadcast.lines else []
+        whole = [*self.broadcast.lines, *kept]
+        self.summary.replay(decode(line) for line in whole)
+        self._seq = len(whole)
+        ending = [*kept, self._closing("error", "The kitchen could not write this run's log (its disk may be full).")]
+        try:
+            self._file.append(ending)
+        except OSError:
+            self.is_whole = False
+        return ending
 
 
 def close_reason(finished: RequestFinished) -> tuple[CloseReason, str]:

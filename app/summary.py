@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from inference.events import (
@@ -64,7 +65,7 @@ class Summary:
             self.status, self.position, self.num_waiting = "queued", event.position, event.num_waiting
         elif own and isinstance(event, RequestTokenized):
             self.totals.prompt_tokens = len(event.token_ids)
-            self.prompt = "".join("".join(event.pieces[start:stop]) for start, stop in event.own)
+            self.prompt = own_words(event)
         elif own and isinstance(event, RequestAdmitted):
             self.status, self.position = "running", None
             if self.totals.num_preemptions == 0:
@@ -74,6 +75,12 @@ class Summary:
             self.totals.num_preemptions += 1
         elif own and isinstance(event, RequestFinished):
             self._finish(event)
+
+    def replay(self, events: Iterable[AnyEvent]) -> None:
+        """Begin again, with these events alone."""
+        vars(self).update(vars(Summary(self.run_id)))
+        for event in events:
+            self.apply(event)
 
     def _finish(self, event: RequestFinished) -> None:
         self.finished = event
@@ -112,3 +119,14 @@ class Summary:
                 "seconds": self.closed.totals.seconds if self.closed else self.t,
             },
         }
+
+
+def own_words(event: RequestTokenized) -> str:
+    """The reader's part of the prompt. A chat template may end in a line break just before it ("user\\n"), and a
+    tokenizer may merge that with the prompt's first spaces into one token, which counts as the reader's: where no token
+    before it brings the break, it is taken off again."""
+    words = "".join("".join(event.pieces[start:stop]) for start, stop in event.own)
+    start = event.own[0][0] if event.own else 0
+    if start > 0 and not event.pieces[start - 1].endswith("\n"):
+        return words.removeprefix("\n")
+    return words

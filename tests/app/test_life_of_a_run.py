@@ -245,7 +245,12 @@ def test_old_runs_go(tmp_path: Path) -> None:
             site.events(run_id)
             packed = tmp_path / "runs" / f"{run_id}.jsonl.gz"
             site.wait(packed.exists)
-            os.utime(packed, (1e9 - age, 1e9 - age) if age == 3 else None)
+            assert packed.stat().st_mode & 0o777 == 0o600
+            about = tmp_path / "runs" / f"{run_id}.json"
+            assert about.stat().st_mode & 0o777 == 0o600
+            if age == 3:
+                about.write_text(json.dumps(json.loads(about.read_text()) | {"created_at": 1e9}))
+    (tmp_path / "runs" / f"{'A' * 22}.json").write_text('{"creator": "nobody", "created_at": 1e9}')
     with serving(tmp_path, keep_runs=2, keep_days=1) as site:
         site.wait(lambda: len(list((tmp_path / "runs").glob("*.gz"))) == 2)
         assert site.client.get(f"api/runs/{ids[3]}").status_code == 404
