@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -84,13 +85,25 @@ def serve(
 
 @app.command()
 def record(
-    prompt: Annotated[str, typer.Option(help="What to ask the model.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, NAME.jsonl.gz.")],
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of the answer.")] = 200,
-    temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0 is greedy.")] = 0.6,
-    top_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.9,
-    repetition_penalty: Annotated[float, typer.Option(min=0.1, max=2.0)] = 1.1,
-    seed: Annotated[int, typer.Option(help="The same seed, model and machine draw the same tokens.")] = 0,
+    prompt: Annotated[str, typer.Option(help="What to ask the model.", envvar="OPENKITCHEN_RECORD_PROMPT")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The file to write, NAME.jsonl.gz.", envvar="OPENKITCHEN_RECORD_OUTPUT"),
+    ],
+    max_tokens: Annotated[
+        int, typer.Option(min=1, help="Most tokens of the answer.", envvar="OPENKITCHEN_RECORD_MAX_TOKENS")
+    ] = 200,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, max=2.0, help="0 is greedy.", envvar="OPENKITCHEN_RECORD_TEMPERATURE")
+    ] = 0.6,
+    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, envvar="OPENKITCHEN_RECORD_TOP_P")] = 0.9,
+    repetition_penalty: Annotated[
+        float, typer.Option(min=0.1, max=2.0, envvar="OPENKITCHEN_RECORD_REPETITION_PENALTY")
+    ] = 1.1,
+    seed: Annotated[
+        int,
+        typer.Option(help="The same seed, model and machine draw the same tokens.", envvar="OPENKITCHEN_RECORD_SEED"),
+    ] = 0,
     model: Model = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -114,22 +127,25 @@ def record(
         seed=seed,
     )
 
-    def show(stage: str, fraction: float | None) -> None:
-        typer.echo(f"\r\033[K{stage}{'' if fraction is None else f' {fraction:.0%}'}", err=True, nl=False)
-
+    progress = Progress()
     try:
-        answer = make(prompt, params, output, settings, show)
+        answer = make(prompt, params, output, settings, progress.show)
     except (CannotRecord, ModelNotFound, ValueError, OSError) as error:
-        fail(f"\r\033[KNothing was recorded: {error}")
-    typer.echo("\r\033[K", err=True, nl=False)
+        progress.clear()
+        fail(f"Nothing was recorded: {error}")
+    progress.clear()
     typer.echo(answer)
     typer.echo(f"{output}: {output.stat().st_size / 1000:.0f} kB", err=True)
 
 
 @app.command()
 def bench(
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there too.")] = None,
-    only: Annotated[str | None, typer.Option(help="engine, sockets or page; all when not given.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures there too.", envvar="OPENKITCHEN_BENCH_JSON")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="engine, sockets or page; all when not given.", envvar="OPENKITCHEN_BENCH_ONLY")
+    ] = None,
 ) -> None:
     """Measure the engine and the page on this machine. Exits with 1 when a bound is not met."""
     from benchmarks import suite
@@ -138,6 +154,27 @@ def bench(
         fail(f"There is no part {only!r}; there are {', '.join(suite.PARTS)}.")
     if not suite.run([only] if only else suite.PARTS, json_file=json_file):
         raise typer.Exit(1)
+
+
+class Progress:
+    """How far a command is, on standard error: one line that changes on a terminal, else a line for each stage."""
+
+    def __init__(self) -> None:
+        self._on_terminal = sys.stderr.isatty()
+        self._stage = ""
+
+    def show(self, stage: str, fraction: float | None) -> None:
+        """``fraction`` is of the stage, None where nobody knows."""
+        if self._on_terminal:
+            typer.echo(f"\r\033[K{stage}{'' if fraction is None else f' {fraction:.0%}'}", err=True, nl=False)
+        elif stage != self._stage:
+            typer.echo(stage, err=True)
+        self._stage = stage
+
+    def clear(self) -> None:
+        """What follows begins on a line of its own."""
+        if self._on_terminal:
+            typer.echo("\r\033[K", err=True, nl=False)
 
 
 def settings_from(**given: object) -> Settings:

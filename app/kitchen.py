@@ -314,6 +314,9 @@ class Kitchen:
             *self._command,
             "--endpoint",
             endpoint,
+            # (We may be gone before it looks who its parent is.)
+            "--parent-pid",
+            str(os.getpid()),
             *self._arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

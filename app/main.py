@@ -64,8 +64,8 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
         # Audio, fonts and images are the defaults; a stream of lines is flushed with every frame all the same.
         exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-ndjson"),
     )
-    app.add_middleware(SecurityHeaders)
     app.add_middleware(RootPath, root_path=settings.root_path)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
     return app
 

@@ -64,7 +64,7 @@ class Orders:
             return retry_later(503, "no_model", detail, 300.0)
         if self._closing or status.state == "stopped":
             return retry_later(503, "closing", "The kitchen is closing.", 10.0)
-        detail = "The engine fell over and is being started again. Your prompt is still in the box."
+        detail = "The engine fell over and is being started again."
         return retry_later(503, "engine_restarting", detail, max(status.retry_seconds, 5.0))
 
     @staticmethod

@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection, Request
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.problems import Problem
 
 VISITOR_COOKIE = "kitchen_visitor"
+SECRET_BYTES = 32
 VISITOR_SECONDS = 30 * 24 * 3600
 _VISITOR = re.compile(r"[A-Za-z0-9_-]{22}")
 
@@ -46,7 +47,7 @@ def content_security_policy(host: str) -> str:
 
 
 def security_headers(host: str) -> dict[str, str]:
-    """The headers of every response."""
+    """The headers of every response of the site (what uvicorn answers to a request that is no HTTP is its own)."""
     return {
         "Content-Security-Policy": content_security_policy(host),
         "X-Content-Type-Options": "nosniff",
@@ -60,7 +61,7 @@ def security_headers(host: str) -> dict[str, str]:
 
 
 class SecurityHeaders:
-    """ASGI middleware: the security headers on every HTTP response."""
+    """ASGI middleware: the security headers on every HTTP response of the site."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -118,6 +119,12 @@ class RootPath:
             scope = dict(scope)
             path: str = scope["path"]
             scope["root_path"] = self.root_path
+            if path == self.root_path and scope["type"] == "http":
+                # The page's addresses are relative: they hold only with the slash.
+                query = scope.get("query_string", b"").decode("latin-1")
+                location = quote(self.root_path) + "/" + (f"?{query}" if query else "")
+                await Response(status_code=308, headers={"Location": location})(scope, receive, send)
+                return
             if path != self.root_path and not path.startswith(self.root_path + "/"):
                 scope["path"] = self.root_path + path
         await self.app(scope, receive, send)
@@ -145,9 +152,17 @@ def refuse_cross_site(request: Request, public_origins: Sequence[str]) -> None:
     if site is not None:
         trusted = site in ("same-origin", "none")
     else:
-        trusted = origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+        trusted = origin is None or _host_of(origin) == request.headers.get("host", "").lower()
     if not trusted:
         raise Problem(403, "cross_site", "This request comes from another site's page; only our own may send it.")
+
+
+def _host_of(origin: str) -> str | None:
+    """Host and port; None for what is no origin, and so nobody's."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 class Visitors:
@@ -158,12 +173,16 @@ class Visitors:
 
     @classmethod
     def load(cls, data_dir: Path) -> Visitors:
-        """The secret of this installation, made at the first start (mode 0600) so that cookies survive a restart."""
+        """The secret of this installation, made at the first start (mode 0600) so that cookies survive a restart. One
+        that a crash or a full disk cut short is no secret: another is made."""
         path = data_dir / "secret"
         try:
             secret = path.read_bytes()
         except FileNotFoundError:
-            secret = secrets.token_bytes(32)
+            secret = b""
+        if len(secret) < SECRET_BYTES:
+            path.unlink(missing_ok=True)
+            secret = secrets.token_bytes(SECRET_BYTES)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(secret)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     data_dir: Path = Field(default_factory=default_data_dir)
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     log_json: bool | None = None
     """JSON lines when true, for people when false, by terminal when unset."""
 
@@ -76,6 +76,12 @@ class Settings(BaseSettings):
     keep_days: float = Field(default=30.0, gt=0)
     cached_log_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
     """Closed logs kept in memory."""
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def lower_case(cls, value: object) -> object:
+        """The names of levels are often written large."""
+        return value.lower() if isinstance(value, str) else value
 
     @field_validator("root_path")
     @classmethod

@@ -191,7 +191,7 @@ class Worker:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
-        self._parent = os.getppid()
+        self._parent = options.parent_pid or os.getppid()
         self._stopping = False
         self._looping = False
         self._said: list[Event] = []
@@ -203,6 +203,10 @@ class Worker:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         _die_with_parent()
+        if os.getppid() != self._parent:  # it died before we could ask to be told
+            logger.warning("the parent process is gone")
+            self._link.close()
+            return 0
         self._link.listen(300)  # a first Hello, if it comes soon, lets the loading be told
         try:
             return self._load_and_serve()
@@ -426,6 +430,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m inference.worker", description="The engine in its own process.")
     parser.add_argument("--endpoint", required=True, help="ZeroMQ address to bind, e.g. ipc:///tmp/kitchen.sock")
+    parser.add_argument(
+        "--parent-pid", type=int, default=0, help="end when the parent is another; 0: whoever it is now"
+    )
     parser.add_argument("--model", default="smollm2-135m", help="a name, a directory, a .gguf file or a hub id")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")

@@ -31,7 +31,7 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"status": "ready", "model": kitchen.ready.model.name}, headers=_NO_STORE)
 
 
-@router.get("/metrics")
+@router.api_route("/metrics", methods=["GET", "HEAD"])
 async def metrics(request: Request) -> Response:
     """Prometheus' text format."""
     site = site_of(request)

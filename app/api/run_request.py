@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal, NoReturn
 from urllib.parse import parse_qsl
 
@@ -15,6 +16,7 @@ from inference.sequence import SamplingParams
 
 MAX_STOPS = 4
 MAX_STOP_CHARS = 64
+MAX_FIELDS = 100
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -110,6 +112,11 @@ async def read_body(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
+def _whole_number(digits: str) -> int | float:
+    """A number too long for Python to read is too large for any field: refused by the field's name, with its range."""
+    return int(digits) if len(digits) < 1_000 else float("inf")
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
@@ -117,7 +124,7 @@ def _refuse_constant(name: str) -> NoReturn:
 def parse_json(body: bytes) -> dict[str, Any]:
     """A JSON object. Raises 400 for what is not JSON (RFC 8259, UTF-8), 422 for what is no object."""
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_int=_whole_number)
     except UnicodeDecodeError as error:
         raise Problem(400, "malformed", f"The body is not UTF-8: {error.reason} at byte {error.start}.") from error
     except (ValueError, RecursionError) as error:
@@ -130,11 +137,29 @@ def parse_json(body: bytes) -> dict[str, Any]:
 
 def parse_form(body: bytes) -> dict[str, Any]:
     """A form's fields. ``stop`` and ``probes`` may come more than once; an empty field (but the prompt) was left out.
-    A browser sends line ends as CR LF; the reader typed LF."""
+    A browser sends line ends as CR LF; the reader typed LF. Raises 400, and 422 for another field that comes twice."""
     try:
-        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except (UnicodeDecodeError, ValueError) as error:
         raise Problem(400, "malformed", "The form is not URL-encoded UTF-8.") from error
+    names = [name for name, _ in pairs if name not in ("stop", "probes")]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        detail = f"{printable(twice)} may be given only once."
+        raise Problem(422, "invalid", detail, (FieldError(printable(twice), detail),))
+    return _collect(pairs)
+
+
+def legible_fields(body: bytes) -> dict[str, Any]:
+    """What can be made out of a form that is refused, to show it again: raises nothing."""
+    try:
+        text = body.decode("ascii", "replace")
+        return _collect(parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=MAX_FIELDS))
+    except ValueError:
+        return {}
+
+
+def _collect(pairs: list[tuple[str, str]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in pairs:
         if name in ("stop", "probes"):
@@ -147,14 +172,17 @@ def parse_form(body: bytes) -> dict[str, Any]:
     return fields
 
 
-async def read_fields(request: Request, limit: int) -> tuple[dict[str, Any], bool]:
-    """``(fields, is_form)`` of the request. Raises 400, 413, 415."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    body = await read_body(request, limit)
+def media_type_of(request: Request) -> str:
+    """What the body says it is."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def parse_body(body: bytes, media_type: str) -> dict[str, Any]:
+    """The fields of the request. Raises 400, 415, 422."""
     if media_type == "application/json":
-        return parse_json(body), False
+        return parse_json(body)
     if media_type == FORM:
-        return parse_form(body), True
+        return parse_form(body)
     raise Problem(
         415,
         "media_type",
@@ -187,6 +215,8 @@ def parse_run_request(fields: dict[str, Any], *, is_form: bool, max_chars: int, 
     """The checked request. Raises 413 or 422; JSON must have the right types, a form has only text."""
     if isinstance(prompt := fields.get("prompt"), str):
         check_prompt(prompt, max_chars)
+    if is_form:
+        check_whole_numbers(fields, max_tokens)
     try:
         request = RunRequest.model_validate(fields, strict=not is_form)
     except ValidationError as error:
@@ -195,6 +225,17 @@ def parse_run_request(fields: dict[str, Any], *, is_form: bool, max_chars: int, 
         detail = describe("max_tokens", max_tokens)
         raise Problem(422, "invalid", detail, (FieldError("max_tokens", detail),))
     return request
+
+
+def check_whole_numbers(fields: dict[str, Any], max_tokens: int) -> None:
+    """Raises 422 where a form's text is no plain whole number: Python would also take ``1_0``, ``+3`` and ``5.0``."""
+    errors = tuple(
+        FieldError(name, describe(name, max_tokens))
+        for name in ("max_tokens", "top_k", "seed", "n")
+        if name in fields and not re.fullmatch(r"[0-9]+", fields[name])
+    )
+    if errors:
+        raise Problem(422, "invalid", " ".join(error.detail for error in errors), errors)
 
 
 def _problem_of(error: ValidationError, max_tokens: int) -> Problem:
@@ -207,6 +248,9 @@ def _problem_of(error: ValidationError, max_tokens: int) -> Problem:
             found[name] = f"{name} is missing."
         elif item["type"] == "extra_forbidden":
             found[name] = f"{name} is not something a run takes."
+        elif name not in RunRequest.model_fields:
+            # A name that is no Unicode text is refused before it is looked at, and so without saying which it was.
+            found[name] = "The body holds a name that is not something a run takes."
         else:
             found[name] = describe(name, max_tokens)
     errors = tuple(FieldError(name, detail) for name, detail in found.items())[:20]

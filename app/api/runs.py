@@ -10,7 +10,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app.api.following import EventStream, Lines, parse_after
-from app.api.run_request import RunRequest, parse_run_request, read_fields
+from app.api.run_request import (
+    FORM,
+    RunRequest,
+    legible_fields,
+    media_type_of,
+    parse_body,
+    parse_run_request,
+    read_body,
+)
 from app.api.site import Site, site_of
 from app.pages.article import render_article
 from app.pages.templates import render_fragment, wants_fragment
@@ -25,12 +33,19 @@ router = APIRouter()
 async def create_run(request: Request) -> Response:
     """A run of a prompt: JSON for programs, a fragment for htmx, the article for a plain form."""
     site = site_of(request)
+    limit = site.settings.max_body_bytes
+    media_type = media_type_of(request)
+    is_form = media_type == FORM
     fields: dict[str, Any] = {}
-    is_form = False
     try:
+        body = b""
+        if is_form:
+            # Read before anything is refused: the reader's words must stand in the page that says why.
+            body = await read_body(request, limit)
+            fields = legible_fields(body)
         refuse_cross_site(request, site.settings.public_origins)
         site.posts.take(caller_address(request))
-        fields, is_form = await read_fields(request, site.settings.max_body_bytes)
+        fields = parse_body(body if is_form else await read_body(request, limit), media_type)
         visitor = site.visitors.of(request) or site.visitors.new()
         run = await _take(site, request, fields, is_form, visitor)
     except Problem as problem:
@@ -82,7 +97,7 @@ def _created(request: Request, run: Run) -> Response:
     return RedirectResponse(f"{root}/?run={run_id}", status_code=303)
 
 
-@router.get("/api/runs/{run_id}")
+@router.api_route("/api/runs/{run_id}", methods=["GET", "HEAD"])
 async def show_run(request: Request, run_id: str) -> Response:
     """What it has come to so far."""
     run = await site_of(request).run(run_id)

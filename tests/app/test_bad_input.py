@@ -129,7 +129,8 @@ def test_a_missing_prompt(site: ServedSite) -> None:
         (b'{"prompt": "a", "temperature": Infinity}', 400),
         (b"\xff\xfe", 400),
         (b"[" * 100_000, 400),
-        (b'{"prompt": "a", "seed": ' + b"9" * 5000 + b"}", 400),
+        (b'{"prompt": "a", "seed": ' + b"9" * 5000 + b"}", 422),
+        (b'{"prompt": "a", "\\ud800": 1}', 422),
         (b"[]", 422),
         (b'"prompt"', 422),
         (b"null", 422),
@@ -146,7 +147,44 @@ def test_other_media_types_are_refused_in_words(site: ServedSite) -> None:
     )
     assert "application/json" in problem["detail"]
     bad_form = {"Content-Type": "application/x-www-form-urlencoded"}
-    assert_problem(site.client.post("api/runs", content=b"prompt=%ff%fe", headers=bad_form), 400)
+    page = site.client.post("api/runs", content=b"prompt=hello%ff%fe", headers=bad_form)
+    assert page.status_code == 400
+    assert "The form is not URL-encoded" in page.text
+    assert "hello" in page.text
+
+
+def test_a_number_of_thousands_of_digits_names_its_field(site: ServedSite) -> None:
+    body = b'{"prompt": "a", "seed": ' + b"9" * 5000 + b"}"
+    problem = assert_problem(site.client.post("api/runs", content=body, headers=JSON), 422, "seed")
+    assert "from 0 to" in problem["detail"]
+
+
+@pytest.mark.parametrize("value", ["1_0", "5.0", "+3", "\u0663"])
+def test_a_forms_whole_numbers_are_digits(site: ServedSite, value: str) -> None:
+    page = site.client.post("api/runs", data={"prompt": "hello", "max_tokens": value})
+    assert page.status_code == 422
+    assert "max_tokens must be a whole number" in page.text
+
+
+def test_a_forms_fields_come_once(site: ServedSite) -> None:
+    page = site.client.post("api/runs", data={"prompt": ["hello", "goodbye"]})
+    assert page.status_code == 422
+    assert "prompt may be given only once" in page.text
+
+
+def test_a_form_refused_unread_is_a_page_all_the_same(tmp_path: Path) -> None:
+    with serving(tmp_path, posts_per_minute=0.1, posts_burst=1, max_body_bytes=1000) as site:
+        evil = site.client.post("api/runs", data={"prompt": "a soup"}, headers={"Origin": "https://evil.example"})
+        assert site.client.post("api/runs", data={"prompt": "first"}, follow_redirects=False).status_code == 303
+        hasty = site.client.post("api/runs", data={"prompt": "a soup"})
+        large = site.client.post("api/runs", data={"prompt": "x" * 2000})
+        assert [response.status_code for response in (evil, hasty, large)] == [403, 429, 413]
+        for page in (evil, hasty, large):
+            assert page.headers["content-type"].startswith("text/html")
+            assert 'class="problem"' in page.text
+        assert "a soup" in evil.text
+        assert "a soup" in hasty.text
+        assert int(hasty.headers["retry-after"]) >= 1
 
 
 @pytest.mark.parametrize("run_id", ["A" * 22, "nope", "..%2f..%2fsecret", "%00", "a" * 5000, "é"])

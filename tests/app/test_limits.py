@@ -103,3 +103,19 @@ def test_a_data_dir_that_is_a_file_is_said_in_words(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "--data-dir" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_wrong_log_level_is_said_in_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OPENKITCHEN_LOG_LEVEL", "chatty")
+    ended = openkitchen("serve", "--port", "0", "--data-dir", str(tmp_path))
+    assert ended.returncode == 2
+    assert "log_level" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_options_of_record_are_variables_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OPENKITCHEN_RECORD_PROMPT", "hello")
+    monkeypatch.setenv("OPENKITCHEN_RECORD_OUTPUT", str(tmp_path / "wrong.txt"))
+    ended = openkitchen("record")
+    assert ended.returncode == 1
+    assert "NAME.jsonl.gz, not wrong.txt" in ended.stderr

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.security import Visitors
 from tests.app.conftest import ServedSite, serving
 
 
@@ -35,7 +36,8 @@ def test_our_own_mistakes_are_problems_too(site: ServedSite, monkeypatch: pytest
         raise RuntimeError("planted")
 
     monkeypatch.setattr(site.site.store, "find", broken)
-    response = site.client.get(f"api/runs/{'A' * 22}")
+    # On a connection of its own: the server closes it after a fault.
+    response = httpx.get(f"{site.url}api/runs/{'A' * 22}")
     assert response.status_code == 500
     assert response.headers["content-type"] == "application/problem+json"
     assert "planted" not in response.text
@@ -62,6 +64,7 @@ def test_nothing_inline_on_the_page(site: ServedSite) -> None:
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
     ],
 )
 def test_other_sites_pages_cannot_post_or_stop(site: ServedSite, headers: dict[str, str]) -> None:
@@ -109,6 +112,10 @@ def test_under_a_prefix_whether_or_not_the_proxy_strips_it(tmp_path: Path, strip
             assert form.headers["location"].startswith("/kitchen/?run=")
         with site.socket(created["run_id"]) as socket:
             assert socket.recv()
+        moved = httpx.get(f"http://127.0.0.1:{site.port}/kitchen?run=A", follow_redirects=False)
+        assert moved.status_code == 308
+        assert moved.headers["location"] == "/kitchen/?run=A"
+        assert "content-security-policy" in moved.headers
 
 
 def test_static_files_are_cached_as_they_may_be(site: ServedSite) -> None:
@@ -168,3 +175,17 @@ def test_our_log_holds_no_prompt_and_no_run_id(tmp_path: Path, capfd: pytest.Cap
     assert "run.accepted" in logged
     assert "xylophone" not in logged
     assert run_id not in logged
+
+
+def test_a_secret_cut_short_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"")
+    Visitors.load(tmp_path)
+    assert len((tmp_path / "secret").read_bytes()) == 32
+
+
+def test_heads_without_bodies(site: ServedSite) -> None:
+    run_id = site.run("hello")
+    for path in (f"api/runs/{run_id}", "metrics"):
+        response = site.client.head(path)
+        assert response.status_code == 200
+        assert response.content == b""
