@@ -162,6 +162,20 @@ def test_a_form_without_scripts(site: ServedSite) -> None:
     assert f'"run_id": "{run_id}"' in page
 
 
+def test_a_secret_cut_short_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"")
+    Visitors.load(tmp_path)
+    assert len((tmp_path / "secret").read_bytes()) == 32
+
+
+def test_heads_without_bodies(site: ServedSite) -> None:
+    run_id = site.run("hello")
+    for path in (f"api/runs/{run_id}", "metrics"):
+        response = site.client.head(path)
+        assert response.status_code == 200
+        assert response.content == b""
+
+
 def test_our_log_holds_no_prompt_and_no_run_id(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from app.log_setup import set_up_logging
 
@@ -175,17 +189,3 @@ def test_our_log_holds_no_prompt_and_no_run_id(tmp_path: Path, capfd: pytest.Cap
     assert "run.accepted" in logged
     assert "xylophone" not in logged
     assert run_id not in logged
-
-
-def test_a_secret_cut_short_is_made_anew(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_bytes(b"")
-    Visitors.load(tmp_path)
-    assert len((tmp_path / "secret").read_bytes()) == 32
-
-
-def test_heads_without_bodies(site: ServedSite) -> None:
-    run_id = site.run("hello")
-    for path in (f"api/runs/{run_id}", "metrics"):
-        response = site.client.head(path)
-        assert response.status_code == 200
-        assert response.content == b""
