@@ -56,7 +56,9 @@ class Sampler:
         ]
         if not describe:
             return [Sampled(token, 0.0, [], 0.0) for token in ids]
-        log_sum = logits.logsumexp(dim=-1)
+        assert maxima is not None, "worked out above"
+        highest = maxima.amax(dim=-1, keepdim=True)  # known already: half of what logsumexp would do
+        log_sum = highest.squeeze(1) + (logits - highest).exp_().sum(dim=-1).log()
         chosen = logits.gather(1, torch.tensor(ids, device=self._device).unsqueeze(1)).squeeze(1) - log_sum
         top_logits, top_ids = top(logits, self._num_candidates, maxima)
         probabilities = (top_logits - log_sum.unsqueeze(1)).exp()
