@@ -48,7 +48,7 @@ class Served:
         self._await("healthz")
         self.seconds_to_page = time.monotonic() - began
         if self._wait_ready:
-            self._await("readyz")
+            self.wait_ready()
         return self
 
     def __exit__(
@@ -61,6 +61,10 @@ class Served:
             self._process.kill()
             self._process.wait()
         self._data.cleanup()
+
+    def wait_ready(self) -> None:
+        """Until the engine takes requests."""
+        self._await("readyz")
 
     def get(self, path: str) -> bytes:
         with urllib.request.urlopen(self.url + path, timeout=60) as response:

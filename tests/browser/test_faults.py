@@ -24,8 +24,7 @@ def test_engine_killed_mid_run(open_page: OpenPage, served: Served) -> None:
     assert (closed["type"], closed["reason"]) == ("log.closed", "crashed")
     expect(page.locator("#notice:visible, [role=alert]:visible").first).to_contain_text("engine", ignore_case=True)
     assert page.evaluate("window.__kitchen.state().answer.length") > 0, "what was written stays"
-    until(page, "fetch('readyz').then(r => r.ok)", seconds=120)
-    page.wait_for_timeout(200)
+    served.wait_ready()
 
 
 def test_the_next_prompt_works_after_a_crash(open_page: OpenPage, served: Served) -> None:
