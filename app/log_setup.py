@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 
 import structlog
 
@@ -26,8 +27,20 @@ def set_up_logging(level: str, *, as_json: bool | None = None) -> None:
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _StandardError(),
         cache_logger_on_first_use=False,
     )
     # The server's own lines would name runs by their id, which is the key to read them: warnings and up only.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+
+
+class _StandardError:
+    """Prints lines to whatever standard error is now. Never raises: a log that cannot be written (a full disk, a
+    terminal that is gone, a closed pipe) must not end what was only going to be mentioned in it."""
+
+    def msg(self, line: str) -> None:
+        """Print one line."""
+        with suppress(OSError, ValueError, AttributeError):
+            print(line, file=sys.stderr, flush=True)
+
+    log = debug = info = warning = warn = error = err = critical = exception = fatal = failure = msg

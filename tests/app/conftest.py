@@ -47,7 +47,8 @@ class ServedSite:
         self.thread.start()
         self.wait(lambda: self.server.started)
         if ready:
-            self.wait(lambda: self.client.get("readyz").status_code == 200, seconds)
+            # (Asking a hundred times a second would take a core from the engine that is to become ready.)
+            self.wait(lambda: self.client.get("readyz").status_code == 200, seconds, every=0.1)
 
     def stop(self) -> None:
         self.client.close()
@@ -56,11 +57,11 @@ class ServedSite:
         assert not self.thread.is_alive(), "the server did not stop"
 
     @staticmethod
-    def wait(condition: Callable[[], object], seconds: float = 15.0) -> None:
+    def wait(condition: Callable[[], object], seconds: float = 15.0, every: float = 0.01) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "waited too long"
-            time.sleep(0.01)
+            time.sleep(every)
 
     def post(self, prompt: str, **params: Any) -> httpx.Response:
         return self.client.post("api/runs", json={"prompt": prompt, **params})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -189,3 +190,12 @@ def test_our_log_holds_no_prompt_and_no_run_id(tmp_path: Path, capfd: pytest.Cap
     assert "run.accepted" in logged
     assert "xylophone" not in logged
     assert run_id not in logged
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = io.StringIO()
+    monkeypatch.setattr("sys.stderr", gone)
+    gone.close()
+    with serving(tmp_path) as served:  # the supervisor speaks first
+        run_id = served.run("hello")
+        assert served.events(run_id)[-1]["reason"] == "finished"
