@@ -16,25 +16,10 @@ import msgspec
 import torch
 
 from inference.block_manager import BlockManager, IntegrityError
-from inference.costs import step_costs
-from inference.events import (
-    Array,
-    Candidate,
-    EngineCard,
-    Event,
-    FinishReason,
-    KVWritten,
-    ProbeKV,
-    RequestFinished,
-    RequestTokenized,
-    Snapshot,
-    SnapshotRequest,
-    StepFinished,
-    StepStarted,
-    TokenSampled,
-)
+from inference.events import EngineCard, Event, FinishReason, Snapshot
 from inference.model_runner import ModelRunner
 from inference.models import Model
+from inference.reporter import Reporter, StepClock, snapshot
 from inference.sampler import Sampled, Sampler
 from inference.scheduler import ContinuousScheduler, ScheduledItem
 from inference.sequence import RequestOutput, SamplingParams, Sequence, SequenceStatus
@@ -111,9 +96,8 @@ class Engine:
         self.model = model
         self.config = config
         self.max_model_len = min(config.max_model_len or DEFAULT_MAX_MODEL_LEN, model.card.max_model_len)
-        self._on_event = on_event
-        self._says = on_event is not None
-        emit = self._emit if self._says else None
+        self._reporter = None if on_event is None else Reporter(model, on_event)
+        emit = None if self._reporter is None else self._reporter.emit
         self._blocks = BlockManager(
             config.num_blocks, config.block_size, enable_prefix_caching=config.enable_prefix_caching, emit=emit
         )
@@ -180,16 +164,8 @@ class Engine:
         self._answers[request_id] = _Answer(IncrementalDetokenizer(self.model.tokenizer, prompt_ids=token_ids))
         self._sequences[request_id] = sequence
         self._scheduler.add(sequence)
-        if self._says:
-            self._emit(
-                RequestTokenized(
-                    request_id=request_id,
-                    token_ids=list(token_ids),
-                    pieces=self.model.tokenizer.pieces(token_ids) if pieces is None else pieces,
-                    own=[(0, len(token_ids))] if own is None else own,
-                    seconds=tokenize_seconds,
-                )
-            )
+        if self._reporter is not None:
+            self._reporter.tokenized(sequence, pieces, own, tokenize_seconds)
         return request_id
 
     def _token_ids(self, prompt: str | Seq[int]) -> list[int]:
@@ -244,24 +220,26 @@ class Engine:
     def step(self) -> list[RequestOutput]:
         """Make one step of the model. Returns what each request that got a token, or was aborted, has now."""
         outputs, self._aborted = self._aborted, []
-        started = time.perf_counter()
+        clock = StepClock(started=time.perf_counter())
         items = self._scheduler.schedule()
         if not items:
             return outputs
         self._num_steps += 1
-        if self._says:
-            self._say_started(items)
-        scheduled = time.perf_counter()
+        clock.scheduled = time.perf_counter()
+        if self._reporter is not None:
+            self._reporter.step_started(self._num_steps, items, len(self._scheduler.waiting))
+        clock.forward_began = time.perf_counter()
         logits = self._runner.execute(items)
-        computed = time.perf_counter()
+        clock.computed = time.perf_counter()
         self._mark_computed(items)
-        sampling = time.perf_counter()
+        clock.sample_began = time.perf_counter()
         samplers = [item.sequence for item in items if item.samples]
-        drawn = self._sampler.sample(logits, samplers, describe=self._says) if samplers else []
+        describe = self._reporter is not None
+        drawn = self._sampler.sample(logits, samplers, describe=describe) if samplers else []
         reasons = [self._accept(sequence, sampled) for sequence, sampled in zip(samplers, drawn, strict=True)]
-        sampled_at = time.perf_counter()
-        if self._says:
-            self._say_finished(items, len(drawn), started, scheduled, computed, sampling, sampled_at)
+        clock.sampled = time.perf_counter()
+        if self._reporter is not None:
+            self._reporter.step_finished(self._num_steps, items, len(drawn), clock)
         for sequence, reason in zip(samplers, reasons, strict=True):
             if reason is not None:
                 self._finish(sequence, reason)
@@ -300,10 +278,17 @@ class Engine:
             sequence = item.sequence
             sequence.num_computed_tokens = item.stop
             self._blocks.mark_computed(sequence.request_id, sequence.token_ids, item.stop)
-        if self._says:
-            for item in items:
-                self._emit(KVWritten(request_id=item.sequence.request_id, start=item.start, stop=item.stop))
-            self._say_norms([item for item in items if "kv" in item.sequence.probes])
+        if self._reporter is not None:
+            self._reporter.kv_written(items)
+            self._probe_norms([item for item in items if "kv" in item.sequence.probes])
+
+    def _probe_norms(self, items: list[ScheduledItem]) -> None:
+        """The norms of what was written, and before a request's first of what it found in the prefix cache."""
+        assert self._reporter is not None
+        items = [replace(item, start=min(item.start, item.sequence.num_probed_tokens)) for item in items]
+        self._reporter.norms(items, self._runner.norms(items))
+        for item in items:
+            item.sequence.num_probed_tokens = item.stop
 
     def _accept(self, sequence: Sequence, sampled: Sampled) -> FinishReason | None:
         """Append a drawn token, say it, and tell whether it ends the sequence."""
@@ -315,40 +300,16 @@ class Engine:
         if ended or full:
             piece += answer.detokenizer.flush()
         text = answer.add(piece, params.stop, last=ended or full)
-        if self._says:
-            token_text = self.model.tokenizer.token_text
-            self._emit(
-                TokenSampled(
-                    request_id=sequence.request_id,
-                    position=sequence.num_tokens - 1,
-                    id=sampled.id,
-                    text=text,
-                    logprob=sampled.logprob,
-                    candidates=[
-                        Candidate(id=token, text=token_text(token), logit=logit, probability=probability)
-                        for token, logit, probability in sampled.candidates
-                    ],
-                    rest=sampled.rest,
-                    step=self._num_steps,
-                )
-            )
+        if self._reporter is not None:
+            self._reporter.sampled(self._num_steps, sequence, sampled, text)
         if ended or answer.stop is not None:
             return "stop"
         return "length" if full else None
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         answer = self._answers[sequence.request_id]
-        if self._says:
-            self._emit(
-                RequestFinished(
-                    request_id=sequence.request_id,
-                    slot=sequence.slot,
-                    reason=reason,
-                    stop=answer.stop,
-                    text=answer.text,
-                    usage=sequence.usage,
-                )
-            )
+        if self._reporter is not None:
+            self._reporter.finished(sequence, reason, answer.text, answer.stop)
         self._scheduler.remove(sequence)
 
     def _forget(self, sequence: Sequence) -> None:
@@ -366,84 +327,15 @@ class Engine:
             usage=sequence.usage,
         )
 
-    # ---- saying ----------------------------------------------------------------------------------------------------
-
-    def _emit(self, event: Event) -> None:
-        assert self._on_event is not None
-        event.t = time.monotonic()
-        self._on_event(event)
-
-    def _say_norms(self, items: list[ScheduledItem]) -> None:
-        """The norms of what was written, and before a request's first of what it found in the prefix cache."""
-        items = [replace(item, start=min(item.start, item.sequence.num_probed_tokens)) for item in items]
-        for item, norms in zip(items, self._runner.norms(items), strict=True):
-            keys, values = (Array.pack(part.numpy().tobytes(), "float16", list(part.shape)) for part in norms)
-            item.sequence.num_probed_tokens = item.stop
-            self._emit(
-                ProbeKV(request_id=item.sequence.request_id, start=item.start, stop=item.stop, keys=keys, values=values)
-            )
-
-    def _say_started(self, items: list[ScheduledItem]) -> None:
-        phase = "prefill" if any(item.phase == "prefill" for item in items) else items[0].phase
-        self._emit(
-            StepStarted(
-                step=self._num_steps,
-                phase=phase,
-                requests=[item.describe() for item in items],
-                num_tokens=sum(item.stop - item.start for item in items),
-                num_waiting=len(self._scheduler.waiting),
-            )
-        )
-
-    def _say_finished(
-        self,
-        items: list[ScheduledItem],
-        num_logits: int,
-        started: float,
-        scheduled: float,
-        computed: float,
-        sampling: float,
-        sampled: float,
-    ) -> None:
-        costs = step_costs(
-            self.model.card, [(item.start, item.stop) for item in items], num_logits, self.model.dtype.itemsize
-        )
-        self._emit(
-            StepFinished(
-                step=self._num_steps,
-                seconds=time.perf_counter() - started,
-                schedule_seconds=scheduled - started,
-                forward_seconds=computed - scheduled,
-                sample_seconds=sampled - sampling,
-                num_tokens=sum(item.stop - item.start for item in items),
-                flops=costs.flops,
-                weight_bytes=costs.weight_bytes,
-                kv_read_bytes=costs.kv_read_bytes,
-                kv_written_bytes=costs.kv_written_bytes,
-            )
-        )
+    # ---- what there is ---------------------------------------------------------------------------------------------
 
     def snapshot(self, request_id: str) -> Snapshot:
         """What is already there, for the log of ``request_id``: the other requests, and the pool."""
-        pool = self._blocks.pool
-        requests = []
-        for sequence in self._sequences.values():
-            if sequence.request_id != request_id:
-                table = self._blocks.tables.get(sequence.request_id)
-                requests.append(
-                    SnapshotRequest(
-                        request_id=sequence.request_id,
-                        sample=0,
-                        slot=sequence.slot,
-                        num_tokens=sequence.num_tokens,
-                        num_computed_tokens=sequence.num_computed_tokens,
-                        block_ids=list(table.block_ids) if table else [],
-                    )
-                )
-        return Snapshot(
-            t=time.monotonic(),
-            request_id=request_id,
-            requests=requests,
+        pool, tables = self._blocks.pool, self._blocks.tables
+        return snapshot(
+            request_id,
+            [sequence for sequence in self._sequences.values() if sequence.request_id != request_id],
+            lambda other: list(tables[other].block_ids) if other in tables else [],
             num_blocks=pool.num_blocks,
             num_free_blocks=len(pool.free),
             cached_block_ids=list(pool.cached),
