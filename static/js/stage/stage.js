@@ -15,6 +15,12 @@ import { readPalette, themeOf, watchPalette } from "./palette.js";
 
 const CROSSFADE_MS = 600;
 const MAX_DPR = 2;
+/** A machine whose frames come this far apart cannot keep the display's pace ... */
+const SLOW_MS = 20;
+/** ... and is asked for movement this often only, so that what is new is not kept waiting behind what merely moves. */
+const RELAXED_MS = 45;
+/** Longer gaps are pauses of ours, not frames. */
+const PAUSE_MS = 250;
 
 /**
  * How a room change stands after `elapsed` ms: the dots lead, the furniture follows.
@@ -92,6 +98,10 @@ export class Stage {
   #leaving = null;
   #changedAt = Number.NEGATIVE_INFINITY;
   #scheduled = false;
+  /** Milliseconds between frames, smoothed; the last frame; the last one that drew. */
+  #pace = 16;
+  #lastFrame = Number.NEGATIVE_INFINITY;
+  #lastDrawn = Number.NEGATIVE_INFINITY;
   #dirty = { playhead: true, log: true, run: true, view: true, scene: true };
   /** @type {((frame: Frame) => void)[]} */
   #listeners = [];
@@ -223,8 +233,16 @@ export class Stage {
   #frame(now) {
     this.#scheduled = false;
     const started = performance.now();
+    // How long the last drawn frame kept the next one waiting.
+    const gap = now - this.#lastFrame;
+    if (this.#lastFrame === this.#lastDrawn && gap < PAUSE_MS) this.#pace += 0.15 * (gap - this.#pace);
+    this.#lastFrame = now;
     this.host.beforeFrame(now);
     const player = this.host.player();
+    if (this.#merelyMoves(player) && this.#pace > SLOW_MS && now - this.#lastDrawn < RELAXED_MS) {
+      this.#schedule();
+      return;
+    }
     const ticked = player.tick(now);
     const fade = crossfade(now - this.#changedAt, this.view.reduced);
     const moved = player.seq !== this.#drawn.seq || player.state !== this.#drawn.state;
@@ -232,6 +250,7 @@ export class Stage {
     const changed = { ...this.#dirty };
     const any = ticked || !fade.done || Object.values(changed).some(Boolean);
     if (any && this.view.width > 0) {
+      this.#lastDrawn = now;
       this.#dirty = { playhead: false, log: false, run: false, view: false, scene: false };
       this.#drawn = { seq: player.seq, state: player.state };
       this.#draw(player, fade, ticked);
@@ -240,6 +259,12 @@ export class Stage {
     }
     this.host.timed(performance.now() - started);
     if (ticked || !fade.done || player.drive === "clock") this.#schedule();
+  }
+
+  /** Nothing new is to be shown, only movement to go on. @param {Player} player */
+  #merelyMoves(player) {
+    const { seq, state } = this.#drawn;
+    return player.seq === seq && player.state === state && !Object.values(this.#dirty).some(Boolean);
   }
 
   /**
