@@ -4,6 +4,7 @@
 // frame; this takes one or two.) Perspective and numbers are those of `hall.js`.
 
 import { pack } from "../stage/palette.js";
+import { scaleAt } from "./hall.js";
 import { smooth } from "./room.js";
 
 /** @typedef {import("./hall.js").Camera} Camera */
@@ -54,6 +55,8 @@ export class Corridor {
   #image = new ImageData(1, 1);
   #words = new Uint32Array(this.#image.data.buffer);
   #line = new Uint32Array(0);
+  /** @type {{ grid: CellGrid | null, place: number }} whose line it is */
+  #lineOf = { grid: null, place: -1 };
 
   /**
    * @param {CellGrid[]} walls left and right: columns are places, row 0 is at the ceiling
@@ -72,6 +75,9 @@ export class Corridor {
       this.#words = new Uint32Array(this.#image.data.buffer);
     }
     this.#words.fill(pack(light.ground));
+    const longest = Math.max(floor.rows, ...walls.map((grid) => grid.rows));
+    if (this.#line.length < longest) this.#line = new Uint32Array(longest);
+    this.#lineOf = { grid: null, place: -1 };
     this.#drawFloor(floor, camera, light, pixel);
     this.#drawWalls(walls, camera, light, pixel);
     this.#context.putImageData(this.#image, 0, 0);
@@ -93,7 +99,7 @@ export class Corridor {
       const grid = walls[offset < 0 ? 0 : 1];
       const place = placeAt(camera, scale);
       if (place < 0 || place >= grid.painted) continue;
-      const texels = this.#shade(grid, place, scale, light, true);
+      const texels = this.#shade(grid, place, camera, light);
       const tall = (2 * scale * camera.rise) / pixel;
       const top = (camera.y - scale * camera.rise) / pixel;
       const first = Math.max(0, Math.ceil(top - 0.5));
@@ -112,13 +118,14 @@ export class Corridor {
    * @param {number} pixel
    */
   #drawFloor(grid, camera, light, pixel) {
+    const dim = { ...light, flash: { ...light.flash, alpha: 0 } };
     const { width, height } = this.#image;
     const out = this.#words;
     for (let row = Math.max(0, Math.floor(camera.y / pixel)); row < height; row++) {
       const scale = ((row + 0.5) * pixel - camera.y) / camera.rise;
       const place = placeAt(camera, scale);
       if (place < 0 || place >= grid.painted) continue;
-      const texels = this.#shade(grid, place, scale, light, false);
+      const texels = this.#shade(grid, place, camera, dim);
       const wide = (2 * scale * camera.half) / pixel;
       const left = (camera.x - scale * camera.half) / pixel;
       const first = Math.max(0, Math.ceil(left - 0.5));
@@ -131,24 +138,23 @@ export class Corridor {
   }
 
   /**
-   * One line of texels, with the light of its distance.
+   * One line of texels, with the light of its place. Near places are many pixels wide: the last line is kept.
    * @param {CellGrid} grid
    * @param {number} place
-   * @param {number} scale
+   * @param {Camera} camera
    * @param {Light} light
-   * @param {boolean} lit whether what was just written lights it up
    */
-  #shade(grid, place, scale, { ground, fog, flash }, lit) {
-    if (this.#line.length < grid.rows) this.#line = new Uint32Array(grid.rows);
+  #shade(grid, place, camera, { ground, fog, flash }) {
     const line = this.#line;
-    const flashes = lit && flash.alpha > 0 && place >= flash.start && place < flash.stop;
-    const hue = flashes ? pack(flash.hue) : 0;
-    const glow = Math.round(256 * flash.alpha);
+    if (grid === this.#lineOf.grid && place === this.#lineOf.place) return line;
+    this.#lineOf = { grid, place };
+    const glow = place >= flash.start && place < flash.stop ? Math.round(256 * flash.alpha) : 0;
+    const hue = pack(flash.hue);
     const dark = pack(ground);
-    const mist = fogAt(scale, fog);
+    const mist = fogAt(scaleAt(camera, place + 0.5), fog);
     const words = grid.words;
     for (let row = 0, at = place; row < grid.rows; row++, at += grid.columns) {
-      const texel = flashes ? blend(words[at], hue, glow) : words[at];
+      const texel = glow > 0 ? blend(words[at], hue, glow) : words[at];
       line[row] = mist > 0 ? blend(texel, dark, mist) : texel;
     }
     return line;

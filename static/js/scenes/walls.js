@@ -17,8 +17,9 @@ import { clamp, smooth } from "./room.js";
 
 const LEVELS = 48;
 const FLOOR_WIDTH = 28;
-/** Pixels cast while things move, and at rest: what a slow phone casts in a few milliseconds, and what looks sharp. */
-const MOVING_PIXELS = 330_000;
+/** Most pixels cast while things move, on a machine that falls behind, and at rest. */
+const MOVING_PIXELS = 340_000;
+const HURRIED_PIXELS = 100_000;
 const RESTING_PIXELS = 1_800_000;
 /** Milliseconds without a change after which things rest. */
 const REST = 350;
@@ -96,8 +97,8 @@ export class Walls {
       this.#cast = { key, pixel };
       this.#corridor.draw(this.#walls, this.#floor, camera, light, { width, height, pixel });
     };
-    const sharp = Math.max(1 / view.dpr, Math.sqrt((width * height) / RESTING_PIXELS));
-    const coarse = Math.max(sharp, Math.sqrt((width * height) / MOVING_PIXELS));
+    const sharp = pixelFor(view, RESTING_PIXELS);
+    const coarse = pixelFor(view, view.hurried ? HURRIED_PIXELS : MOVING_PIXELS);
     if (key === this.#cast.key && this.#size === `${width}x${height}`) return;
     this.#size = `${width}x${height}`;
     clearTimeout(this.#resting);
@@ -174,6 +175,14 @@ export class Walls {
     };
   }
 }
+
+/**
+ * CSS pixels of a pixel of the picture, a whole number on the screen, so that at most `most` cover the stage.
+ * @param {View} view
+ * @param {number} most
+ */
+const pixelFor = ({ width, height, dpr }, most) =>
+  Math.max(1, Math.ceil(dpr * Math.sqrt((width * height) / most) - 0.01)) / dpr;
 
 /**
  * Light on the places that the last step wrote.

@@ -68,6 +68,7 @@ export class Stage {
       dpr: 1,
       theme: themeOf(palette.rgb.ground),
       reduced: host.reduced(),
+      hurried: false,
       palette,
       chapter: "",
       progress: 0,
@@ -102,6 +103,8 @@ export class Stage {
   #pace = 16;
   #lastFrame = Number.NEGATIVE_INFINITY;
   #lastDrawn = Number.NEGATIVE_INFINITY;
+  /** The last frame left its picture to the next. */
+  #owed = false;
   #dirty = { playhead: true, log: true, run: true, view: true, scene: true };
   /** @type {((frame: Frame) => void)[]} */
   #listeners = [];
@@ -239,7 +242,8 @@ export class Stage {
     this.#lastFrame = now;
     this.host.beforeFrame(now);
     const player = this.host.player();
-    if (this.#merelyMoves(player) && this.#pace > SLOW_MS && now - this.#lastDrawn < RELAXED_MS) {
+    const hurried = this.#pace > SLOW_MS;
+    if (hurried && this.#merelyMoves(player) && now - this.#lastDrawn < RELAXED_MS) {
       this.#schedule();
       return;
     }
@@ -248,23 +252,27 @@ export class Stage {
     const moved = player.seq !== this.#drawn.seq || player.state !== this.#drawn.state;
     if (moved) this.#dirty.playhead = true;
     const changed = { ...this.#dirty };
-    const any = ticked || !fade.done || Object.values(changed).some(Boolean);
+    const any = this.#owed || ticked || !fade.done || Object.values(changed).some(Boolean);
     if (any && this.view.width > 0) {
       this.#lastDrawn = now;
+      if (hurried !== this.view.hurried) this.view = { ...this.view, hurried };
       this.#dirty = { playhead: false, log: false, run: false, view: false, scene: false };
       this.#drawn = { seq: player.seq, state: player.state };
-      this.#draw(player, fade, ticked);
+      // A machine in a hurry gets the words first, and the picture of them in a frame of its own.
+      const news = changed.playhead && !changed.run && !changed.view && !changed.scene;
+      this.#owed = hurried && news && fade.done && !this.#owed;
+      if (!this.#owed) this.#draw(player, fade, ticked);
       const frame = { now, state: player.state, view: this.view, t: player.t, changed };
       for (const listener of this.#listeners) listener(frame);
     }
     this.host.timed(performance.now() - started);
-    if (ticked || !fade.done || player.drive === "clock") this.#schedule();
+    if (this.#owed || ticked || !fade.done || player.drive === "clock") this.#schedule();
   }
 
   /** Nothing new is to be shown, only movement to go on. @param {Player} player */
   #merelyMoves(player) {
     const { seq, state } = this.#drawn;
-    return player.seq === seq && player.state === state && !Object.values(this.#dirty).some(Boolean);
+    return !this.#owed && player.seq === seq && player.state === state && !Object.values(this.#dirty).some(Boolean);
   }
 
   /**
