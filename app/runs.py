@@ -131,9 +131,8 @@ class RunLog:
             if projected is None:
                 continue
             lines.append(self._stamp(projected, event.t + clock_offset - self._zero))
-            ended = isinstance(projected, RequestFinished) and projected.num_samples_left == 0
-            if ended and projected.request_id == self.run_id:
-                finished = projected
+            if isinstance(projected, RequestFinished) and projected.request_id == self.run_id:
+                finished = projected if projected.num_samples_left == 0 else None
         if finished is not None:
             reason, detail = close_reason(finished)
             self._write([*lines, self._closing(reason, detail)], last=True)

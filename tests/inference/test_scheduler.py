@@ -337,7 +337,7 @@ def test_samples_without_a_slot_wait_before_those_who_came_later() -> None:
     line.step()
     admitted = [e for e in line.events if isinstance(e, RequestAdmitted) and e.sample]
     assert [(e.sample, e.num_tokens, e.cached_tokens) for e in admitted] == [(1, 10, 8), (2, 10, 8)]
-    while line.scheduler.running:
+    while line.scheduler.running or line.scheduler.waiting:
         line.step()
     assert all(len(s.token_ids) == s.num_prompt_tokens + 3 for s in (*line.all.values(), *line.forks))
 
@@ -349,7 +349,7 @@ def test_a_preempted_sample_comes_back_alone() -> None:
         line.step()
     (event,) = [e for e in line.events if isinstance(e, RequestPreempted)]
     assert event.sample == 2, "the newest"
-    while line.scheduler.running:
+    while line.scheduler.running or line.scheduler.waiting:
         line.step()
     again = [e for e in line.events if isinstance(e, RequestAdmitted) and e.sample == 2][-1]
     assert again.cached_tokens == 0
