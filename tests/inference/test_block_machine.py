@@ -188,6 +188,7 @@ def drive(manager_class: type[BlockManager], *, steps: int, examples: int, hunt:
             derandomize=True,
             suppress_health_check=list(HealthCheck),
             phases=(Phase.generate,) if hunt else (Phase.generate, Phase.shrink),
+            report_multiple_bugs=False,
             print_blob=False,
         ),
     )

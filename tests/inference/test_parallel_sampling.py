@@ -215,7 +215,8 @@ def test_the_events_tell_it_all(tiny: Model, num_blocks: int, slots: int) -> Non
             replay.apply(event)
         told = len(events)
         replay.check(engine._blocks)
-    assert any(isinstance(event, BlockCopied) for event in events)
+    # With two slots both are taken when the requests fork: their samples come one by one, by way of the line.
+    assert any(isinstance(event, BlockCopied) for event in events) == (slots > 2)
     assert any(isinstance(event, RequestPreempted) for event in events) == (num_blocks == 10)
     last = {(output.request_id, output.index): output for output in outputs if output.finished}
     assert last.keys() == {(name, sample) for name in ("a", "b") for sample in range(4)}
