@@ -66,11 +66,14 @@ class Books(RuleBasedStateMachine):
         elif isinstance(event, BlockEvicted):
             self.cached.remove(event.block_id)
 
-    def content(self, name: SequenceId, position: int) -> object:
-        """What the cache holds of a token: it depends on all before it. And for whom each block up to there is."""
+    def contents(self, name: SequenceId) -> list[int]:
+        """What the cache holds of each token, as a chain of hashes: it depends on all before it, and on whose it is."""
         salt, public = self.whose[name]
-        salts = tuple("" if (i + 1) * SIZE <= public else salt for i in range(position // SIZE + 1))
-        return salts, tuple(self.tokens[name][: position + 1])
+        chain = [0]
+        for position, token in enumerate(self.tokens[name]):
+            whose = "" if (position // SIZE + 1) * SIZE <= public else salt
+            chain.append(hash((chain[-1], token, whose)))
+        return chain[1:]
 
     def write(self, name: SequenceId, stop: int) -> None:
         """The model's half of a step: the copies that are owed, then what is computed."""
@@ -80,11 +83,11 @@ class Books(RuleBasedStateMachine):
         for source, target in copies:
             for offset in range(SIZE):
                 self.slots[target, offset] = before.get((source, offset))
-        table = self.manager.tables[name].block_ids
+        table, contents = self.manager.tables[name].block_ids, self.contents(name)
         for position in range(self.computed[name], stop):
             block_id = table[position // SIZE]
             assert sum(block_id in other.block_ids for other in self.manager.tables.values()) == 1, "shared and written"
-            self.slots[block_id, position % SIZE] = self.content(name, position)
+            self.slots[block_id, position % SIZE] = contents[position]
         self.computed[name] = stop
         self.manager.mark_computed(name, self.tokens[name], stop)
 
@@ -97,6 +100,16 @@ class Books(RuleBasedStateMachine):
         public=st.integers(0, 9),
         part=st.floats(0, 1),
     )
+    def admit_new(self, tokens: list[int], salt: str, public: int, part: float) -> None:
+        self.admit(tokens, salt, public, part)
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data(), length=st.integers(1, 5).map(lambda blocks: blocks * SIZE), part=st.floats(0, 1))
+    def admit_again(self, data: st.DataObject, length: int, part: float) -> None:
+        """A prompt that somebody has, or how it begins, in whole blocks."""
+        name = data.draw(st.sampled_from(sorted(self.tokens)))
+        self.admit(self.tokens[name][:length], *self.whose[name], part)
+
     def admit(self, tokens: list[int], salt: str, public: int, part: float) -> None:
         name = SequenceId(f"r{self.count}")
         self.count += 1
@@ -168,9 +181,9 @@ class Books(RuleBasedStateMachine):
             assert (block_id in pool.cached) == (block_id in self.cached)
             assert (block_id in pool.free) == (owners == 0 and block_id not in self.cached)
         for name, table in self.heard.items():
-            for position in range(self.computed[name]):
+            for position, content in enumerate(self.contents(name)[: self.computed[name]]):
                 slot = table[position // SIZE], position % SIZE
-                assert self.slots[slot] == self.content(name, position), "somebody else wrote there"
+                assert self.slots[slot] == content, "somebody else wrote there"
                 written.add(slot)
         assert self.manager.num_unused_slots == len(self.held()) * SIZE - len(written)
 
