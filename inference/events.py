@@ -227,6 +227,28 @@ class RequestQueued(RequestEvent, kw_only=True, tag="request.queued"):
     num_waiting: int
 
 
+class BPEWord(msgspec.Struct, kw_only=True):
+    """One word, or one added token, on its way from symbols to tokens."""
+
+    symbols: list[str]
+    """The text of each initial symbol; a byte that is no character by itself is spelled ``<0xE2>``. A symbol that two
+    were merged into is the two texts joined."""
+    merges: list[tuple[int, int]]
+    """Rank and position of each merge, in the order in which they apply: the symbol that begins with the initial
+    symbol ``position`` joins its right neighbour. Every merge leaves one symbol less; what is left are the tokens."""
+
+
+class BPEMerges(msgspec.Struct, kw_only=True):
+    """How byte-pair encoding made the first ``num_tokens`` tokens of a prompt. Of a long prompt with many different
+    words that may be fewer than it has."""
+
+    words: list[BPEWord]
+    """Each different word once."""
+    order: list[int]
+    """Indices into ``words``, in the order of the text."""
+    num_tokens: int
+
+
 class RequestTokenized(RequestEvent, kw_only=True, tag="request.tokenized"):
     """The prompt as ids. ``pieces`` are the characters each token adds (joined they are the templated text; a token
     that ends inside a character has an empty piece, and the one that completes it carries the whole character)."""
@@ -237,6 +259,8 @@ class RequestTokenized(RequestEvent, kw_only=True, tag="request.tokenized"):
     """Half-open ranges of tokens that are the reader's own text; the rest is the chat template."""
     seconds: float
     """Template and tokenizer."""
+    merges: BPEMerges | None = None
+    """Null for ids that came without a text, and for a tokenizer that does not merge (Unigram, WordPiece)."""
 
 
 class RequestAdmitted(RequestEvent, kw_only=True, tag="request.admitted"):

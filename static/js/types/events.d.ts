@@ -145,6 +145,23 @@ export interface RequestTokenized {
   pieces: string[];
   own: [number, number][];
   seconds: number;
+  merges: BPEMerges | null;
+}
+
+/**
+ * How byte-pair encoding made the first `num_tokens` tokens of a prompt. Of a long prompt with many different
+ * words that may be fewer than it has.
+ */
+export interface BPEMerges {
+  words: BPEWord[];
+  order: number[];
+  num_tokens: number;
+}
+
+/** One word, or one added token, on its way from symbols to tokens. */
+export interface BPEWord {
+  symbols: string[];
+  merges: [number, number][];
 }
 
 /** Given a slot. After a preemption a request is admitted again. */
