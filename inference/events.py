@@ -98,6 +98,10 @@ class ModelCard(msgspec.Struct, kw_only=True):
     max_model_len: int
     license: str = ""
     note: str = ""
+    sliding_window: int | None = None
+    """Tokens that a layer with a window attends to, itself included."""
+    num_sliding_layers: int = 0
+    """Layers that have the window; the others see everything."""
 
 
 class Hardware(msgspec.Struct, kw_only=True):
@@ -115,6 +119,8 @@ class Hardware(msgspec.Struct, kw_only=True):
     """Measured: best bytes/s of a streaming read of an array larger than the caches."""
     measured_at: float
     """Unix seconds."""
+    peaks: dict[str, float] = {}
+    """Measured like ``peak_flops``, by dtype (``float32``, ``bfloat16``; of ``int8``: integer operations a second)."""
 
 
 class EngineCard(msgspec.Struct, kw_only=True):

@@ -39,6 +39,8 @@ export interface ModelCard {
   max_model_len: number;
   license: string;
   note: string;
+  sliding_window: number | null;
+  num_sliding_layers: number;
 }
 
 /** The machine, with its roofs as measured there (`inference/roofline.py`), not as advertised. */
@@ -50,6 +52,7 @@ export interface Hardware {
   peak_flops: number;
   memory_bandwidth: number;
   measured_at: number;
+  peaks: Record<string, any>;
 }
 
 /** The engine's configuration, in the field's own words. */
