@@ -149,7 +149,7 @@ class Software(msgspec.Struct, kw_only=True):
 
 class LogOpened(Event, kw_only=True, tag="log.opened"):
     """First event of every log (``seq`` 1, ``t`` 0). ``model``, ``hardware`` and ``engine`` are null only in the log
-    of a run whose engine never came up."""
+    of a run whose engine never came up; ``engine`` also in that of a sharded run, which no engine of ours serves."""
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -342,6 +342,21 @@ class StepFinished(Event, kw_only=True, tag="step.finished"):
     kv_written_bytes: int
 
 
+class CollectiveFinished(Event, kw_only=True, tag="collective.finished"):
+    """Ranks that share a model have exchanged numbers. Each rank says its own; ``t`` is when it had the result."""
+
+    step: int
+    kind: Literal["all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all"]
+    module: str
+    """Name of the layer whose result it completes."""
+    rank: int
+    num_ranks: int
+    bytes: int
+    """What this rank brought along."""
+    seconds: float
+    """From this rank's call to its result: it waits there for the slowest rank."""
+
+
 # ---- the cache -----------------------------------------------------------------------------------------------------
 
 
@@ -443,6 +458,7 @@ AnyEvent = (
     | RequestFinished
     | StepStarted
     | StepFinished
+    | CollectiveFinished
     | BlockAllocated
     | BlockShared
     | BlockCopied

@@ -2,7 +2,7 @@
 
 /**
  * First event of every log (`seq` 1, `t` 0). `model`, `hardware` and `engine` are null only in the log
- * of a run whose engine never came up.
+ * of a run whose engine never came up; `engine` also in that of a sharded run, which no engine of ours serves.
  */
 export interface LogOpened {
   type: "log.opened";
@@ -252,6 +252,20 @@ export interface StepFinished {
   kv_written_bytes: number;
 }
 
+/** Ranks that share a model have exchanged numbers. Each rank says its own; `t` is when it had the result. */
+export interface CollectiveFinished {
+  type: "collective.finished";
+  seq: number;
+  t: number;
+  step: number;
+  kind: "all_gather" | "all_reduce" | "all_to_all" | "broadcast" | "reduce_scatter";
+  module: string;
+  rank: number;
+  num_ranks: number;
+  bytes: number;
+  seconds: number;
+}
+
 /** Fresh blocks at the end of a block table: `block_table[start:start + len(block_ids)] = block_ids`. */
 export interface BlockAllocated {
   type: "block.allocated";
@@ -383,6 +397,7 @@ export type AnyEvent =
   | RequestFinished
   | StepStarted
   | StepFinished
+  | CollectiveFinished
   | BlockAllocated
   | BlockShared
   | BlockCopied
@@ -404,6 +419,7 @@ export interface EventByType {
   "request.finished": RequestFinished;
   "step.started": StepStarted;
   "step.finished": StepFinished;
+  "collective.finished": CollectiveFinished;
   "block.allocated": BlockAllocated;
   "block.shared": BlockShared;
   "block.copied": BlockCopied;
