@@ -1,10 +1,10 @@
 """One model in several processes: tensor parallelism, and what the processes say to each other.
 
-Each rank holds a share of every attention head and of every MLP's columns, so that one layer needs two sums over all
-ranks: after the attention's output projection and after the MLP's down projection (Shoeybi et al. 2019, Megatron-LM,
-https://arxiv.org/abs/1909.08053); the vocabulary's logits are gathered at the end. The plan and the sharded layers are
-transformers' own (``tp_plan="auto"``) over PyTorch's gloo. This is a recipe for recordings: serving at scale is not
-done here.
+Each rank holds a share of the attention heads, of the MLP's columns and of the vocabulary, so that one layer needs two
+sums over all ranks: after the attention's output projection and after the MLP's down projection (Shoeybi et al. 2019,
+Megatron-LM, https://arxiv.org/abs/1909.08053). One more sum completes the embeddings, and the logits are gathered at
+the end. The plan and the sharded layers are transformers' own (``tp_plan="auto"``) over PyTorch's gloo. A recipe for
+recordings: serving at scale is not done here.
 
     python -m inference.sharding --prompt "Why is the sky blue?" -o sharding.jsonl.gz
 
@@ -24,19 +24,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import cast
 
 import msgspec
 import torch
 import torch.distributed as dist
-from torch.distributed.tensor import DTensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.distributed.elastic.multiprocessing import errors
 
+from inference.collectives import CollectiveRecorder
 from inference.costs import step_costs
 from inference.events import (
     AnyEvent,
     Candidate,
-    CollectiveFinished,
     Event,
     Hardware,
     LogClosed,
@@ -62,14 +61,6 @@ NUM_CANDIDATES = 10
 PROVIDES = ["request.tokenized", "steps", "costs", "token.candidates", "collectives"]
 JOB = "job.json"
 
-_KINDS: dict[str, Literal["all_reduce", "all_gather"]] = {
-    "c10d::allreduce_": "all_reduce",
-    "c10d::_allgather_base_": "all_gather",
-    "_c10d_functional::all_reduce": "all_reduce",
-    "_c10d_functional::all_gather_into_tensor": "all_gather",
-}
-"""What a dense decoder's forward pass says, through PyTorch's older interface and its functional one."""
-
 
 class Job(msgspec.Struct, kw_only=True):
     """What every rank is told."""
@@ -84,56 +75,6 @@ class Job(msgspec.Struct, kw_only=True):
 
 
 # ---- in each rank ----------------------------------------------------------------------------------------------------
-
-
-class CollectiveRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While it is entered, tells every collective that this process takes part in, and waits until each is done.
-
-    Raises ``NotImplementedError`` for a kind that it does not know: none passes untold.
-    """
-
-    def __init__(self, module: torch.nn.Module, on_event: Callable[[Event], None]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.step = 0
-        self._on_event = on_event
-        self._layer = ""
-        for name, layer in module.named_modules():
-            if isinstance(layer, torch.nn.Linear):
-                layer.register_forward_pre_hook(lambda layer, args, name=name: self._enter(name))
-
-    def _enter(self, name: str) -> None:
-        self._layer = name
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        if any(issubclass(kind, DTensor) for kind in types):
-            return NotImplemented  # it takes itself apart first, and what it says then comes by here
-        name = func._schema.name
-        if func.namespace not in ("c10d", "_c10d_functional") or name.endswith("::wait_tensor"):
-            return func(*args, **(kwargs or {}))
-        if name not in _KINDS:
-            raise NotImplementedError(f"{name} is a collective that the recorder does not know")
-        started = time.monotonic()
-        result = func(*args, **(kwargs or {}))
-        if func.namespace == "c10d":
-            result[1].wait()
-        else:
-            torch.ops._c10d_functional.wait_tensor(result)
-        ended = time.monotonic()
-        # What a rank brings: one tensor in a list (changed in place), or the one that is not the output.
-        brought = args[0][0] if isinstance(args[0], list) else args[1] if func.namespace == "c10d" else args[0]
-        self._on_event(
-            CollectiveFinished(
-                t=ended,
-                step=self.step,
-                kind=_KINDS[name],
-                module=self._layer,
-                rank=dist.get_rank(),
-                num_ranks=dist.get_world_size(),
-                bytes=brought.numel() * brought.element_size(),
-                seconds=ended - started,
-            )
-        )
-        return result
 
 
 def load_shard(path: str) -> torch.nn.Module:
@@ -241,6 +182,7 @@ def _sampled(request_id: str, position: int, logits: torch.Tensor, step: int) ->
     )
 
 
+@errors.record
 def _work(folder: Path) -> None:
     """The program of one rank, under torchrun: what it has to say goes to a file of its own."""
     torch.set_num_threads(1)
@@ -258,7 +200,7 @@ def _work(folder: Path) -> None:
 def launch(arguments: Sequence[str], num_ranks: int) -> None:
     """Run ``python ARGUMENTS`` in ``num_ranks`` processes under torchrun, which only talk over the loopback interface.
 
-    Raises ``RuntimeError`` with what they said last when one of them fails; the others are ended then.
+    Raises ``RuntimeError`` with the traceback of the first that fails; the others are ended then.
     """
     root = str(Path(__file__).resolve().parent.parent)
     environment = os.environ | {
@@ -272,7 +214,7 @@ def launch(arguments: Sequence[str], num_ranks: int) -> None:
         [*torchrun, "--nproc-per-node", str(num_ranks), *arguments], env=environment, capture_output=True, text=True
     )
     if done.returncode != 0:
-        raise RuntimeError(f"a rank failed: {done.stderr[-2000:]}")
+        raise RuntimeError(f"a rank failed: {done.stderr.rpartition('Root Cause')[2][-3000:]}")
 
 
 def record(

@@ -8,12 +8,14 @@ from pathlib import Path
 import msgspec
 import torch
 import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing import errors
 from torch.distributed.tensor.debug import CommDebugMode
 
 from inference.events import Event, encode
 from inference.sharding import JOB, Job, load_shard, run_rank
 
 
+@errors.record
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")

@@ -104,6 +104,7 @@ def test_every_collective_is_told(ranks: Ranks) -> None:
             tokens = len(PROMPT) if step == 1 else 1
             ours = [(e.module, e.kind, e.bytes) for e in told if e.step == step]
             assert ours == [
+                ("model.embed_tokens", "all_reduce", tokens * HIDDEN * 4),
                 *((layer, "all_reduce", tokens * HIDDEN * 4) for layer in layers),
                 ("lm_head", "all_gather", VOCAB // NUM_RANKS * 4),
             ]
@@ -143,7 +144,7 @@ def test_a_recording_of_the_default_model(model: Model, reference_module: PreTra
     (finished,) = [event for event in events if isinstance(event, RequestFinished)]
     assert answer == finished.text == model.tokenizer.decode(reference.token_ids)
     told = [event for event in events if isinstance(event, CollectiveFinished)]
-    assert len(told) == 8 * NUM_RANKS * (2 * model.card.num_layers + 1)
+    assert len(told) == 8 * NUM_RANKS * (2 * model.card.num_layers + 2)
     assert [file.name for file in tmp_path.iterdir()] == ["sharding.jsonl.gz"]
 
 
@@ -156,7 +157,7 @@ def test_ranks_that_do_not_divide_the_heads() -> None:
 
 def test_a_rank_that_fails_is_said() -> None:
     with pytest.raises(RuntimeError, match="no such thing as this"):
-        launch(["-m", "tests.inference.sharded", "no such thing as this"], 1)
+        launch(["-m", "inference.sharding", "--job", "no such thing as this"], 1)
 
 
 def test_the_command_asks_for_what_it_needs(
