@@ -25,7 +25,7 @@ from inference.sampler import Sampled, Sampler
 from inference.scheduler import ContinuousScheduler, ScheduledItem, StaticScheduler
 from inference.sequence import RequestOutput, SamplingParams, Sequence, SequenceId, SequenceStatus
 from inference.slab import SlabManager
-from inference.tokenizer import IncrementalDetokenizer
+from inference.tokenizer import IncrementalDetokenizer, Part
 
 DEFAULT_MAX_MODEL_LEN = 4096
 PROBES = frozenset({"kv"})
@@ -117,6 +117,7 @@ class Engine:
         num_public_tokens: int = 0,
         own: list[tuple[int, int]] | None = None,
         pieces: list[str] | None = None,
+        parts: Seq[Part] = (),
         tokenize_seconds: float = 0.0,
         probes: Collection[str] = (),
     ) -> str:
@@ -124,7 +125,8 @@ class Engine:
 
         ``cache_salt`` keeps its cached blocks apart from those of other salts, except for blocks wholly inside the
         first ``num_public_tokens``. ``own``: the half-open token ranges that are the reader's own text (None: all).
-        ``pieces`` and ``tokenize_seconds``: what the caller's tokenizing gave, for ``request.tokenized``.
+        ``pieces``, ``parts`` (the texts that token ids came from) and ``tokenize_seconds``: what the caller's
+        tokenizing gave, for ``request.tokenized``.
         Raises ``ValueError`` for what can never be served.
         """
         params = params or SamplingParams()
@@ -139,6 +141,7 @@ class Engine:
         token_ids = self._token_ids(prompt)
         if isinstance(prompt, str):
             tokenize_seconds = time.monotonic() - started
+            parts = [Part(prompt, add_special_tokens=True)]
         self._check_fits(len(token_ids), params.max_tokens)
         sequence = Sequence(
             request_id=request_id,
@@ -154,7 +157,7 @@ class Engine:
         self._remember(sequence)
         self._scheduler.add(sequence)
         if self._reporter is not None:
-            self._reporter.tokenized(sequence, pieces, own, tokenize_seconds)
+            self._reporter.tokenized(sequence, parts, pieces, own, tokenize_seconds)
         return request_id
 
     def _token_ids(self, prompt: str | Seq[int]) -> list[int]:

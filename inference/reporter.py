@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,7 @@ from inference.models import Model
 from inference.sampler import Sampled
 from inference.scheduler import ScheduledItem
 from inference.sequence import Sequence, SequenceId
+from inference.tokenizer import Part
 
 
 @dataclass(slots=True)
@@ -54,6 +56,7 @@ class Reporter:
         self._on_event = on_event
         texts = model.tokenizer.texts
         self._texts = texts + [""] * (model.card.vocab_size - len(texts))  # (a vocabulary may be padded)
+        _ = model.tokenizer.bpe  # made now, not when the first prompt waits for it
 
     def emit(self, event: Event) -> None:
         """Stamp ``event`` with the monotonic clock and hand it on."""
@@ -61,17 +64,25 @@ class Reporter:
         self._on_event(event)
 
     def tokenized(
-        self, sequence: Sequence, pieces: list[str] | None, own: list[tuple[int, int]] | None, seconds: float
+        self,
+        sequence: Sequence,
+        parts: Seq[Part],
+        pieces: list[str] | None,
+        own: list[tuple[int, int]] | None,
+        seconds: float,
     ) -> None:
-        """The prompt as ids, and whose words they are (``own`` None: all the reader's)."""
+        """The prompt as ids, how they came about from ``parts`` (where there are any), and whose words they are
+        (``own`` None: all the reader's)."""
+        tokenizer = self._model.tokenizer
         token_ids = sequence.token_ids[: sequence.num_prompt_tokens]
         self.emit(
             RequestTokenized(
                 request_id=sequence.request_id,
                 token_ids=token_ids,
-                pieces=self._model.tokenizer.pieces(token_ids) if pieces is None else pieces,
+                pieces=tokenizer.pieces(token_ids) if pieces is None else pieces,
                 own=[(0, len(token_ids))] if own is None else own,
                 seconds=seconds,
+                merges=tokenizer.merges(parts, token_ids) if parts else None,
             )
         )
 

@@ -111,6 +111,7 @@ def submit(engine: Engine, model: Model, command: Generate, on_event: Callable[[
             num_public_tokens=templated.num_public_tokens,
             own=templated.own,
             pieces=pieces,
+            parts=templated.parts,
             tokenize_seconds=seconds,
             probes=command.probes,
         )

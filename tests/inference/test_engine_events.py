@@ -191,3 +191,16 @@ def test_nobody_listening_changes_no_token(tiny: Model) -> None:
     heard = Engine(tiny, EngineConfig(), lambda event: None).generate("Listen", params)
     unheard = Engine(tiny, EngineConfig()).generate("Listen", params)
     assert heard[0].token_ids == unheard[0].token_ids
+
+
+def test_merges_are_told_of_a_text_and_only_to_a_listener(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[Event] = []
+    Engine(tiny, EngineConfig(), events.append).generate(["Hello there", [1, 2, 3]], SamplingParams(max_tokens=1))
+    text, ids = of(events, RequestTokenized)
+    assert text.merges.num_tokens == len(text.token_ids)
+    assert text.merges.order == [0, 1]
+    assert text.merges.words[1].symbols == [" ", "t", "h", "e", "r", "e"]
+    assert ids.merges is None
+    assert decode(encode(text)) == text
+    monkeypatch.setattr(type(tiny.tokenizer), "merges", None)
+    Engine(tiny, EngineConfig()).generate("Hello there", SamplingParams(max_tokens=1))

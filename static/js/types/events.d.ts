@@ -2,7 +2,7 @@
 
 /**
  * First event of every log (`seq` 1, `t` 0). `model`, `hardware` and `engine` are null only in the log
- * of a run whose engine never came up.
+ * of a run whose engine never came up; `engine` also in that of a sharded run, which no engine of ours serves.
  */
 export interface LogOpened {
   type: "log.opened";
@@ -39,6 +39,8 @@ export interface ModelCard {
   max_model_len: number;
   license: string;
   note: string;
+  sliding_window: number | null;
+  num_sliding_layers: number;
 }
 
 /** The machine, with its roofs as measured there (`inference/roofline.py`), not as advertised. */
@@ -50,6 +52,7 @@ export interface Hardware {
   peak_flops: number;
   memory_bandwidth: number;
   measured_at: number;
+  peaks: Record<string, any>;
 }
 
 /** The engine's configuration, in the field's own words. */
@@ -146,6 +149,23 @@ export interface RequestTokenized {
   pieces: string[];
   own: [number, number][];
   seconds: number;
+  merges: BPEMerges | null;
+}
+
+/**
+ * How byte-pair encoding made the first `num_tokens` tokens of a prompt. Of a long prompt with many different
+ * words that may be fewer than it has.
+ */
+export interface BPEMerges {
+  words: BPEWord[];
+  order: number[];
+  num_tokens: number;
+}
+
+/** One word, or one added token, on its way from symbols to tokens. */
+export interface BPEWord {
+  symbols: string[];
+  merges: [number, number][];
 }
 
 /** Given a slot. After a preemption a request is admitted again. */
@@ -235,6 +255,20 @@ export interface StepFinished {
   kv_written_bytes: number;
   kv_held_bytes: number | null;
   kv_unused_bytes: number | null;
+}
+
+/** Ranks that share a model have exchanged numbers. Each rank says its own; `t` is when it had the result. */
+export interface CollectiveFinished {
+  type: "collective.finished";
+  seq: number;
+  t: number;
+  step: number;
+  kind: "all_gather" | "all_reduce" | "all_to_all" | "broadcast" | "reduce_scatter";
+  module: string;
+  rank: number;
+  num_ranks: number;
+  bytes: number;
+  seconds: number;
 }
 
 /** Fresh blocks at the end of a block table: `block_table[start:start + len(block_ids)] = block_ids`. */
@@ -374,6 +408,7 @@ export type AnyEvent =
   | RequestFinished
   | StepStarted
   | StepFinished
+  | CollectiveFinished
   | BlockAllocated
   | BlockShared
   | BlockCopied
@@ -395,6 +430,7 @@ export interface EventByType {
   "request.finished": RequestFinished;
   "step.started": StepStarted;
   "step.finished": StepFinished;
+  "collective.finished": CollectiveFinished;
   "block.allocated": BlockAllocated;
   "block.shared": BlockShared;
   "block.copied": BlockCopied;
