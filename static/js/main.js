@@ -151,8 +151,8 @@ function changed(what) {
   }
   const unknown = unknownRun ? noticeOf(null, { state: "not-found" }) : null;
   notice.show(noticeOf(log.closed, status, source.kind === "recording") ?? unknown);
-  for (const button of stopButtons)
-    /** @type {HTMLElement} */ (button).hidden = !session.player.growing || !own.has(session.runId);
+  /** @type {HTMLElement} */ for (const button of stopButtons)
+    (button).hidden = !session.player.growing || !own.has(session.runId);
   transport.words();
   controls.fit(log.opened?.model ?? null);
   if (what === "log") stage.invalidate("log");
