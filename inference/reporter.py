@@ -52,6 +52,8 @@ class Reporter:
     def __init__(self, model: Model, on_event: Callable[[Event], None]) -> None:
         self._model = model
         self._on_event = on_event
+        texts = model.tokenizer.texts
+        self._texts = texts + [""] * (model.card.vocab_size - len(texts))  # (a vocabulary may be padded)
 
     def emit(self, event: Event) -> None:
         """Stamp ``event`` with the monotonic clock and hand it on."""
@@ -105,7 +107,7 @@ class Reporter:
 
     def sampled(self, step: int, sequence: Sequence, sampled: Sampled, text: str) -> None:
         """The last token of ``sequence`` was drawn; ``text`` is what it adds to the answer."""
-        token_text = self._model.tokenizer.token_text
+        texts = self._texts
         self.emit(
             TokenSampled(
                 request_id=sequence.request_id,
@@ -115,7 +117,7 @@ class Reporter:
                 text=text,
                 logprob=sampled.logprob,
                 candidates=[
-                    Candidate(id=token, text=token_text(token), logit=logit, probability=probability)
+                    Candidate(id=token, text=texts[token], logit=logit, probability=probability)
                     for token, logit, probability in sampled.candidates
                 ],
                 rest=sampled.rest,

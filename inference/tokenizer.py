@@ -11,7 +11,7 @@ import json
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -171,7 +171,9 @@ class Tokenizer:
 
     def token_text(self, token_id: int) -> str:
         """One token alone: special tokens by their name, half a character as U+FFFD."""
-        return self._token_text(token_id)
+        if self._decoder_type == "ByteLevel":
+            return self.token_bytes(token_id).decode("utf-8", "replace")
+        return self.text_after([token_id])
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The characters that each token adds, control tokens by their name. Joined they are the whole text.
@@ -184,11 +186,10 @@ class Tokenizer:
             pieces[-1] += detokenizer.flush()
         return pieces
 
-    @lru_cache(maxsize=65536)  # noqa: B019  (a tokenizer lives as long as its process)
-    def _token_text(self, token_id: int) -> str:
-        if self._decoder_type == "ByteLevel":
-            return self.token_bytes(token_id).decode("utf-8", "replace")
-        return self.text_after([token_id])
+    @cached_property
+    def texts(self) -> list[str]:
+        """``token_text`` of every id. Made once, a fraction of a second: who names candidates needs many a step."""
+        return [self.token_text(token_id) for token_id in range(self.vocab_size)]
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of a token of a byte-level tokenizer; none for an id that it does not know."""

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from inference import SamplingParams
-from inference.sampler import Sampler, best, cut, penalize, top
+from inference.sampler import Sampler, best, block_maxima, cut, log_sum_exp, penalize, top
 from inference.sequence import Sequence, SequenceId
 
 VOCAB = 1000
@@ -86,6 +86,12 @@ def test_the_search_by_blocks_finds_what_topk_finds(vocab: int, k: int) -> None:
 def test_of_equals_the_first_is_best_as_in_argmax() -> None:
     row = torch.zeros(1000).index_fill(0, torch.tensor([999, 300, 301]), 2.0)
     assert best(row.unsqueeze(0)).tolist() == [int(row.argmax())] == [300]
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (8.0, 20.0), (1.0, -500.0), (1.0, 500.0), (200.0, 0.0)])
+def test_the_log_of_the_sum_is_torchs(scale: float, offset: float) -> None:
+    rows = torch.randn(3, 49_153, generator=torch.Generator().manual_seed(1)) * scale + offset
+    torch.testing.assert_close(log_sum_exp(rows, block_maxima(rows)), rows.logsumexp(dim=-1))
 
 
 def test_greedy_takes_the_best_and_the_penalty_may_change_it() -> None:

@@ -209,6 +209,8 @@ def test_a_template_that_trims_is_followed(tokenizer: Tokenizer) -> None:
 
 def test_a_token_alone(tokenizer: Tokenizer) -> None:
     assert tokenizer.token_text(1) == "<|im_start|>"
+    assert tokenizer.texts[1] == "<|im_start|>"
+    assert len(tokenizer.texts) == tokenizer.vocab_size
     assert tokenizer.token_text(tokenizer.encode(" sky")[0]) == " sky"
     assert tokenizer.token_text(tokenizer.encode("🍅")[0]).strip("�").strip() == ""
 
