@@ -174,7 +174,7 @@ def test_the_same_prompt_is_a_cache_hit_for_the_same_visitor_only(client: Client
         (" \n", {}, [], "invalid", "empty"),
         ("a", {"max_tokens": 0}, [], "invalid", "max_tokens"),
         ("a", {"temperature": float("nan")}, [], "invalid", "temperature"),
-        ("a", {"n": 2}, [], "invalid", "n must be"),
+        ("a", {"n": 1000}, [], "invalid", "n must be"),
         ("a", {}, ["attention"], "invalid", "probes"),
     ],
 )
