@@ -22,6 +22,12 @@ from inference.events import BlockAllocated, BlockCopied, BlockEvicted, BlockRel
 from inference.sequence import SequenceId
 
 SIZE = 4
+PROMPTS = st.builds(
+    lambda blocks, tail: [token for token in blocks for _ in range(SIZE)] + tail,
+    st.lists(st.integers(0, 1), max_size=4),
+    st.lists(st.integers(0, 1), max_size=SIZE - 1),
+).filter(len)
+"""Whole blocks of one token each, and a rest: few enough for prompts to meet in all the ways they can."""
 
 
 class Books(RuleBasedStateMachine):
@@ -95,21 +101,11 @@ class Books(RuleBasedStateMachine):
         return {i for table in self.manager.tables.values() for i in table.block_ids}
 
     @rule(
-        tokens=st.lists(st.integers(0, 1), min_size=1, max_size=18),
+        tokens=PROMPTS,
         salt=st.sampled_from(["", "ann", "bob"]),
         public=st.integers(0, 9),
         part=st.floats(0, 1),
     )
-    def admit_new(self, tokens: list[int], salt: str, public: int, part: float) -> None:
-        self.admit(tokens, salt, public, part)
-
-    @precondition(lambda self: self.tokens)
-    @rule(data=st.data(), length=st.integers(1, 5).map(lambda blocks: blocks * SIZE), part=st.floats(0, 1))
-    def admit_again(self, data: st.DataObject, length: int, part: float) -> None:
-        """A prompt that somebody has, or how it begins, in whole blocks."""
-        name = data.draw(st.sampled_from(sorted(self.tokens)))
-        self.admit(self.tokens[name][:length], *self.whose[name], part)
-
     def admit(self, tokens: list[int], salt: str, public: int, part: float) -> None:
         name = SequenceId(f"r{self.count}")
         self.count += 1
