@@ -17,7 +17,7 @@ import { bindMotion, reduced } from "./ui/motion.js";
 import { Notice, noticeOf } from "./ui/notice.js";
 import { Numbers } from "./ui/numbers.js";
 import { bindPointer } from "./ui/pointer.js";
-import { bindPrompt, rememberRun, stopRun } from "./ui/prompt.js";
+import { askForTheEnd, bindPrompt, rememberRun, stopRun } from "./ui/prompt.js";
 import { Ribbon } from "./ui/ribbon.js";
 import { momentOf, ScrollBinding } from "./ui/scroll.js";
 import { TableView } from "./ui/table.js";
@@ -153,6 +153,7 @@ function changed(what) {
   notice.show(noticeOf(log.closed, status, source.kind === "recording") ?? unknown);
   const stoppable = session.player.growing && own.has(session.runId);
   for (const button of stopButtons) button.hidden = !stoppable;
+  if (log.closed && source.kind === "run" && what === "log") askForTheEnd();
   transport.words();
   controls.fit(log.opened?.model ?? null);
   if (what === "log") stage.invalidate("log");

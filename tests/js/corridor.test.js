@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Corridor } from "../../static/js/scenes/corridor.js";
 import { cameraOf, cellAt } from "../../static/js/scenes/hall.js";
 import { fullBleed, room } from "../../static/js/scenes/room.js";
-import { CellGrid } from "../../static/js/stage/cell_grid.js";
+import { byCell, CellGrid } from "../../static/js/stage/cell_grid.js";
 
 globalThis.ImageData = class {
   constructor(width, height) {
@@ -29,7 +29,7 @@ function cast(camera, places, width, height, pixel) {
   const grid = (rows, color) => {
     const made = new CellGrid();
     made.resize(2 ** Math.ceil(Math.log2(Math.max(64, places))), rows);
-    made.update(places, "key", color);
+    made.update(places, "key", byCell(color));
     return made;
   };
   const walls = [1, 2].map((wall) =>

@@ -17,6 +17,7 @@ import { smooth } from "./room.js";
  * @property {{ start: number, stop: number, alpha: number, hue: Rgb }} flash places that were just written
  * @property {{ alpha: number, color: string }} frame around the first place on both walls
  */
+/** @typedef {{ glow: number, hue: number, mist: number, dark: number }} Shade how a place is lit: `glow` of `hue`, then `mist` of `dark` over it, in 256ths */
 
 /** Things farther than this are smaller than a pixel. */
 const FARTHEST = 0.004;
@@ -40,6 +41,28 @@ function blend(a, b, part) {
  * @param {number} strength
  */
 const fogAt = (scale, strength) => Math.round(256 * strength * (1 - smooth(0.02, 0.9, scale)) ** 1.5);
+
+/**
+ * The light of a place.
+ * @param {number} place
+ * @param {Camera} camera
+ * @param {Light} light
+ * @returns {Shade}
+ */
+function shadeOf(place, camera, { ground, fog, flash }) {
+  const glow = place >= flash.start && place < flash.stop ? Math.round(256 * flash.alpha) : 0;
+  return { glow, hue: pack(flash.hue), mist: fogAt(scaleAt(camera, place + 0.5), fog), dark: pack(ground) };
+}
+
+/**
+ * A texel in the light of its place.
+ * @param {number} texel
+ * @param {Shade} shade
+ */
+function lit(texel, { glow, hue, mist, dark }) {
+  const shone = glow > 0 ? blend(texel, hue, glow) : texel;
+  return mist > 0 ? blend(shone, dark, mist) : shone;
+}
 
 export class Corridor {
   /** @param {HTMLCanvasElement} canvas covers the stage */
@@ -99,15 +122,24 @@ export class Corridor {
       const grid = walls[offset < 0 ? 0 : 1];
       const place = placeAt(camera, scale);
       if (place < 0 || place >= grid.painted) continue;
-      const texels = this.#shade(grid, place, camera, light);
+      const shade = shadeOf(place, camera, light);
+      if (shade.mist === 256) continue;
       const tall = (2 * scale * camera.rise) / pixel;
       const top = (camera.y - scale * camera.rise) / pixel;
       const first = Math.max(0, Math.ceil(top - 0.5));
       const last = Math.min(height, Math.ceil(top + tall - 0.5));
       const step = grid.rows / tall;
       let at = (first + 0.5 - top) * step;
-      for (let index = first * width + column, row = first; row < last; row++, index += width, at += step)
-        out[index] = texels[at | 0];
+      let index = first * width + column;
+      if (last - first < grid.rows) {
+        // Far away most rows fall between two pixels: no line of them.
+        const { words, columns } = grid;
+        for (let row = first; row < last; row++, index += width, at += step)
+          out[index] = lit(words[(at | 0) * columns + place], shade);
+        continue;
+      }
+      const texels = this.#shaded(grid, place, shade);
+      for (let row = first; row < last; row++, index += width, at += step) out[index] = texels[at | 0];
     }
   }
 
@@ -125,7 +157,7 @@ export class Corridor {
       const scale = ((row + 0.5) * pixel - camera.y) / camera.rise;
       const place = placeAt(camera, scale);
       if (place < 0 || place >= grid.painted) continue;
-      const texels = this.#shade(grid, place, camera, dim);
+      const texels = this.#shaded(grid, place, shadeOf(place, camera, dim));
       const wide = (2 * scale * camera.half) / pixel;
       const left = (camera.x - scale * camera.half) / pixel;
       const first = Math.max(0, Math.ceil(left - 0.5));
@@ -141,22 +173,14 @@ export class Corridor {
    * One line of texels, with the light of its place. Near places are many pixels wide: the last line is kept.
    * @param {CellGrid} grid
    * @param {number} place
-   * @param {Camera} camera
-   * @param {Light} light
+   * @param {Shade} shade
    */
-  #shade(grid, place, camera, { ground, fog, flash }) {
+  #shaded(grid, place, shade) {
     const line = this.#line;
     if (grid === this.#lineOf.grid && place === this.#lineOf.place) return line;
     this.#lineOf = { grid, place };
-    const glow = place >= flash.start && place < flash.stop ? Math.round(256 * flash.alpha) : 0;
-    const hue = pack(flash.hue);
-    const dark = pack(ground);
-    const mist = fogAt(scaleAt(camera, place + 0.5), fog);
-    const words = grid.words;
-    for (let row = 0, at = place; row < grid.rows; row++, at += grid.columns) {
-      const texel = glow > 0 ? blend(words[at], hue, glow) : words[at];
-      line[row] = mist > 0 ? blend(texel, dark, mist) : texel;
-    }
+    const { words, columns, rows } = grid;
+    for (let row = 0, at = place; row < rows; row++, at += columns) line[row] = lit(words[at], shade);
     return line;
   }
 

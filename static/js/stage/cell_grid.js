@@ -3,6 +3,18 @@
 // is a texture, whose `words` another picture reads.
 
 /** @typedef {(column: number, row: number) => number} CellColor a packed RGBA word (`palette.pack`) */
+/** @typedef {(words: Uint32Array, columns: number, from: number, to: number) => void} Painter fills the columns `from <= column < to` of all rows; `words` has `columns` a row */
+
+/**
+ * A painter that asks for each cell: for pictures of a few thousand.
+ * @param {CellColor} color
+ * @returns {Painter}
+ */
+export const byCell = (color) => (words, columns, from, to) => {
+  for (let row = 0, line = 0; line < words.length; row++, line += columns) {
+    for (let column = from; column < to; column++) words[line + column] = color(column, row);
+  }
+};
 
 export class CellGrid {
   /** @param {HTMLCanvasElement | null} [canvas] */
@@ -45,19 +57,19 @@ export class CellGrid {
   }
 
   /**
-   * Make the first `count` columns show `color`. Under the same `key` (whatever else `color` depends on: theme, scale,
-   * layer ...) only columns beyond those that stand are painted; a smaller `count` clears the rest.
+   * Paint the first `count` columns. Under the same `key` (whatever else the painter depends on: theme, scale, layer ...)
+   * only columns beyond those that stand are painted; a smaller `count` clears the rest.
    * @param {number} count
    * @param {string} key
-   * @param {CellColor} color
+   * @param {Painter} painter
    */
-  update(count, key, color) {
+  update(count, key, painter) {
     const wanted = Math.min(count, this.columns);
     if (key !== this.#key) {
       this.#key = key;
       this.#clear(wanted, this.painted);
-      this.#paint(0, wanted, color);
-    } else if (wanted > this.painted) this.#paint(this.painted, wanted, color);
+      this.#paint(0, wanted, painter);
+    } else if (wanted > this.painted) this.#paint(this.painted, wanted, painter);
     else if (wanted < this.painted) this.#clear(wanted, this.painted);
     this.painted = wanted;
   }
@@ -66,24 +78,20 @@ export class CellGrid {
    * Paint the columns `from <= column < to` again, for a highlight that comes and goes.
    * @param {number} from
    * @param {number} to
-   * @param {CellColor} color
+   * @param {Painter} painter
    */
-  repaint(from, to, color) {
-    this.#paint(Math.max(0, from), Math.min(to, this.painted), color);
+  repaint(from, to, painter) {
+    this.#paint(Math.max(0, from), Math.min(to, this.painted), painter);
   }
 
   /**
    * @param {number} from
    * @param {number} to
-   * @param {CellColor} color
+   * @param {Painter} painter
    */
-  #paint(from, to, color) {
-    const { words } = this;
+  #paint(from, to, painter) {
     if (to <= from) return;
-    for (let row = 0; row < this.rows; row++) {
-      const line = row * this.columns;
-      for (let column = from; column < to; column++) words[line + column] = color(column, row);
-    }
+    painter(this.words, this.columns, from, to);
     this.#send(from, to);
   }
 

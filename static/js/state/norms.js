@@ -77,14 +77,15 @@ export function normAt(norms, which, row, position) {
 
 /**
  * The `q` quantile of sorted numbers, linear between neighbours (numpy's default). NaN of none.
- * @param {ArrayLike<number>} sorted
+ * @param {ArrayLike<number>} sorted all of them, or as many of the smallest as the quantile lies among
  * @param {number} q
+ * @param {number} [count] of all of them
  */
-export function quantile(sorted, q) {
-  if (sorted.length === 0) return Number.NaN;
-  const place = q * (sorted.length - 1);
+export function quantile(sorted, q, count = sorted.length) {
+  if (count === 0) return Number.NaN;
+  const place = q * (count - 1);
   const below = Math.floor(place);
-  const above = Math.min(sorted.length - 1, below + 1);
+  const above = Math.min(count - 1, below + 1);
   return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
 }
 
@@ -122,18 +123,37 @@ function measure(norms, which, length) {
   const low = new Float32Array(rows);
   const high = new Float32Array(rows);
   const source = norms[which];
-  const scratch = new Float32Array(length);
+  const known = new Float32Array(length);
+  const tail = new Float32Array(Math.ceil(LOW * length) + 2);
   for (let row = 0; row < rows; row++) {
     const from = row * norms.capacity;
     let count = 0;
     for (let i = from; i < from + length; i++) {
-      if (!Number.isNaN(source[i])) scratch[count++] = source[i];
+      if (!Number.isNaN(source[i])) known[count++] = source[i];
     }
-    const sorted = scratch.subarray(0, count).sort();
-    low[row] = quantile(sorted, LOW);
-    high[row] = quantile(sorted, HIGH);
+    const values = known.subarray(0, count);
+    low[row] = quantile(smallest(values, tail), LOW, count);
+    for (let i = 0; i < count; i++) values[i] = -values[i];
+    high[row] = -quantile(smallest(values, tail), 1 - HIGH, count);
   }
   return { low, high, length };
+}
+
+/**
+ * The smallest of some numbers, in order: as many as `out` holds. (A sort of every row costs ten times as much.)
+ * @param {Float32Array} values
+ * @param {Float32Array} out
+ */
+function smallest(values, out) {
+  let held = 0;
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i];
+    if (held === out.length && value >= out[held - 1]) continue;
+    let at = held < out.length ? held++ : held - 1;
+    for (; at > 0 && out[at - 1] > value; at--) out[at] = out[at - 1];
+    out[at] = value;
+  }
+  return out.subarray(0, held);
 }
 
 /**

@@ -58,6 +58,8 @@ export class Answer {
   #spans = [];
   /** @type {string | null} the finished text that the spans were cut to, null while it is being written */
   #cutTo = null;
+  /** Tokens of the prompt whose words stand in `#question`. */
+  #asked = -1;
 
   /**
    * @param {Event} event
@@ -75,6 +77,7 @@ export class Answer {
   clear() {
     this.#spans.length = 0;
     this.#cutTo = null;
+    this.#asked = -1;
     this.text.replaceChildren();
     if (this.prompt) say(this.prompt, "");
   }
@@ -84,7 +87,10 @@ export class Answer {
    * @returns {boolean} whether text was added
    */
   update(state) {
-    if (this.prompt) say(this.prompt, promptOf(state));
+    if (this.prompt && this.#asked !== state.request.numPromptTokens) {
+      this.#asked = state.request.numPromptTokens;
+      say(this.prompt, promptOf(state));
+    }
     const count = Math.max(0, state.tokens.length - state.request.numPromptTokens);
     const spans = this.#spans;
     while (spans.length > count) spans.pop()?.remove();

@@ -58,6 +58,11 @@ export async function stopRun(runId) {
   return response.ok;
 }
 
+/** The run on stage has ended: its line under the box asks for the last word. */
+export function askForTheEnd() {
+  document.querySelector(".run-status")?.dispatchEvent(new Event("kitchen:closed"));
+}
+
 /**
  * Put the run into the address bar.
  * @param {string | null} runId
