@@ -82,6 +82,15 @@ test("percentiles equal a naive reference at every length, and are measured once
   assert.ok(Number.isNaN(quantile([], 0.5)));
 });
 
+test("a quantile needs no order, and changes none", () => {
+  const values = Array.from({ length: 57 }, (_, i) => ((i * 7919) % 13) - 3);
+  const copy = [...values];
+  for (const q of [0, 0.02, 0.25, 0.5, 0.98, 1])
+    assert.ok(Math.abs(quantile(values, q) - naive(values, q)) < 1e-12, `${q}`);
+  assert.deepEqual(values, copy);
+  assert.equal(quantile([4, 4, 4], 0.5), 4);
+});
+
 test("places that nobody measured are no part of a percentile", () => {
   const norms = { ...createNorms(), layers: 1, heads: 1 };
   writeNorms(norms, 3, 5, new Float32Array([1, 3]), new Float32Array([1, 3]));

@@ -44,20 +44,32 @@ export function wordsAt(cell, state) {
   return { text, seq: token.seq };
 }
 
+/** @typedef {{ revision: number, keys: number[], values: number[] }} Middles */
+/** @type {WeakMap<import("../state/types.d.ts").Norms, Middles>} beside the state, since they follow from it */
+const middles = new WeakMap();
+
 /**
  * The middle norm of a place over all rows. NaN where nobody measured.
  * @param {State} state
  * @param {"keys" | "values"} which
  * @param {number} place
  */
-function middle(state, which, place) {
-  const { norms } = state.cache;
-  const rows = Array.from({ length: norms.layers * norms.heads }, (_, row) => normAt(norms, which, row, place));
-  return quantile(
-    rows.filter((norm) => !Number.isNaN(norm)).sort((a, b) => a - b),
+function middle({ cache: { norms } }, which, place) {
+  let known = middles.get(norms);
+  if (known?.revision !== norms.revision) {
+    known = { revision: norms.revision, keys: [], values: [] };
+    middles.set(norms, known);
+  }
+  if (place >= norms.length) return Number.NaN;
+  known[which][place] ??= quantile(
+    Array.from({ length: norms.layers * norms.heads }, (_, row) => normAt(norms, which, row, place)).filter(isKnown),
     0.5,
   );
+  return known[which][place];
 }
+
+/** @param {number} norm */
+const isKnown = (norm) => !Number.isNaN(norm);
 
 /** @type {WeakMap<import("../state/types.d.ts").Norms, Map<string, number>>} beside the state, since it follows from it */
 const ratios = new WeakMap();
@@ -83,17 +95,11 @@ function measureFirst(norms, which) {
   const found = [];
   for (let row = 0; row < norms.layers * norms.heads; row++) {
     const from = row * norms.capacity;
-    const line = norms[which]
-      .subarray(from, from + norms.length)
-      .filter((norm) => !Number.isNaN(norm))
-      .sort();
+    const line = norms[which].subarray(from, from + norms.length).filter(isKnown);
     const ratio = normAt(norms, which, row, 0) / quantile(line, 0.5);
     if (Number.isFinite(ratio)) found.push(ratio);
   }
-  return quantile(
-    found.sort((a, b) => a - b),
-    0.5,
-  );
+  return quantile(found, 0.5);
 }
 
 /**

@@ -290,11 +290,7 @@ function drawRoofline(context, chart, { all }, { palette }, alpha) {
     const points = all.steps.filter((step) => (step.ownPhase === "prefill") === (phase === "prefill")).map(pointOf);
     if (!points.length) continue;
     /** @param {(point: import("./roofline.js").Point) => number} of */
-    const middle = (of) =>
-      quantile(
-        points.map(of).sort((a, b) => a - b),
-        0.5,
-      );
+    const middle = (of) => quantile(points.map(of), 0.5);
     const point = { intensity: middle(({ intensity }) => intensity), rate: middle(({ rate }) => rate) };
     const most = Math.max(
       ...all.steps.filter((step) => (step.ownPhase === "prefill") === (phase === "prefill")).map(tokensOf),

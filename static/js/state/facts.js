@@ -50,8 +50,7 @@ const bytesOf = (step) => (step.weightBytes ?? 0) + (step.kvReadBytes ?? 0) + (s
 const share = (part, whole) => (part !== null && whole ? part / whole : null);
 
 /** @param {State} state @param {number} q */
-const gap = (state, q) =>
-  state.interTokenSeconds.length ? quantile(Float64Array.from(state.interTokenSeconds).sort(), q) : null;
+const gap = (state, q) => (state.interTokenSeconds.length ? quantile(state.interTokenSeconds, q) : null);
 
 /** @param {State} state */
 function ttft({ request }) {

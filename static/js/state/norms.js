@@ -76,17 +76,46 @@ export function normAt(norms, which, row, position) {
 }
 
 /**
- * The `q` quantile of sorted numbers, linear between neighbours (numpy's default). NaN of none.
- * @param {ArrayLike<number>} sorted all of them, or as many of the smallest as the quantile lies among
+ * The `q` quantile of numbers in any order, linear between neighbours (numpy's default). NaN of none.
+ * @param {ArrayLike<number>} values
  * @param {number} q
- * @param {number} [count] of all of them
  */
-export function quantile(sorted, q, count = sorted.length) {
-  if (count === 0) return Number.NaN;
-  const place = q * (count - 1);
+export function quantile(values, q) {
+  if (values.length === 0) return Number.NaN;
+  const own = new Float64Array(values);
+  const place = q * (own.length - 1);
   const below = Math.floor(place);
-  const above = Math.min(count - 1, below + 1);
-  return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
+  select(own, below);
+  let above = below + 1 < own.length ? own[below + 1] : own[below];
+  for (let i = below + 2; i < own.length; i++) if (own[i] < above) above = own[i];
+  return own[below] + (above - own[below]) * (place - below);
+}
+
+/**
+ * Bring the number that a sort would put at `k` there, smaller ones before it and larger ones after it (Hoare's
+ * quickselect: a sort of every row of a long hall takes the time of several frames).
+ * @param {Float64Array} values
+ * @param {number} k
+ */
+function select(values, k) {
+  let from = 0;
+  let to = values.length - 1;
+  while (from < to) {
+    const pivot = values[(from + to) >> 1];
+    let i = from;
+    let j = to;
+    while (i <= j) {
+      while (values[i] < pivot) i++;
+      while (values[j] > pivot) j--;
+      if (i > j) break;
+      const held = values[i];
+      values[i++] = values[j];
+      values[j--] = held;
+    }
+    if (k <= j) to = j;
+    else if (k >= i) from = i;
+    else return;
+  }
 }
 
 /**
@@ -124,36 +153,16 @@ function measure(norms, which, length) {
   const high = new Float32Array(rows);
   const source = norms[which];
   const known = new Float32Array(length);
-  const tail = new Float32Array(Math.ceil(LOW * length) + 2);
   for (let row = 0; row < rows; row++) {
     const from = row * norms.capacity;
     let count = 0;
     for (let i = from; i < from + length; i++) {
       if (!Number.isNaN(source[i])) known[count++] = source[i];
     }
-    const values = known.subarray(0, count);
-    low[row] = quantile(smallest(values, tail), LOW, count);
-    for (let i = 0; i < count; i++) values[i] = -values[i];
-    high[row] = -quantile(smallest(values, tail), 1 - HIGH, count);
+    low[row] = quantile(known.subarray(0, count), LOW);
+    high[row] = quantile(known.subarray(0, count), HIGH);
   }
   return { low, high, length };
-}
-
-/**
- * The smallest of some numbers, in order: as many as `out` holds. (A sort of every row costs ten times as much.)
- * @param {Float32Array} values
- * @param {Float32Array} out
- */
-function smallest(values, out) {
-  let held = 0;
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i];
-    if (held === out.length && value >= out[held - 1]) continue;
-    let at = held < out.length ? held++ : held - 1;
-    for (; at > 0 && out[at - 1] > value; at--) out[at] = out[at - 1];
-    out[at] = value;
-  }
-  return out.subarray(0, held);
 }
 
 /**

@@ -1,30 +1,34 @@
 // "Show as table": the picture on stage as rows, for those who read better than they look.
 
-import { element, seldom } from "./dom.js";
+import { element, say, seldom } from "./dom.js";
 import { t } from "./messages.js";
 
 /** @typedef {import("../stage/types.d.ts").Table} Table */
 
-/** @param {Table} table */
-function render({ caption, columns, rows }) {
+/** Rows that are made at once: a long prompt has thousands, and a frame has no time for them. */
+const AT_ONCE = 150;
+
+/** @param {Table} table @returns {HTMLTableElement} without its rows */
+function frameOf({ caption, columns }) {
   const head = element(
     "tr",
     {},
     columns.map((text) => element("th", { scope: "col", text })),
   );
-  const body = rows.map((row) =>
-    element(
-      "tr",
-      {},
-      row.map((cell) => element("td", { text: String(cell) })),
-    ),
-  );
   return element("table", {}, [
     element("caption", { text: caption }),
     element("thead", {}, [head]),
-    element("tbody", {}, body),
+    element("tbody", {}),
   ]);
 }
+
+/** @param {(string | number)[]} row */
+const rowOf = (row) =>
+  element(
+    "tr",
+    {},
+    row.map((cell) => element("td", { text: String(cell) })),
+  );
 
 export class TableView {
   /**
@@ -65,15 +69,18 @@ export class TableView {
     this.button.focus();
   }
 
-  #shown = "";
+  /** What the panel's table has for a frame, and its rows as they stand. */
+  #frame = "";
+  /** @type {Table["rows"]} */
+  #rows = [];
   /** @type {HTMLElement} */
   #body = element("p", {});
+  #next = 0;
 
   /** @param {boolean} [open] */
   toggle(open = this.panel.hidden !== false) {
     this.panel.hidden = !open;
     this.button.setAttribute("aria-expanded", String(open));
-    this.#shown = "";
     if (open) this.#fill();
   }
 
@@ -83,12 +90,34 @@ export class TableView {
 
   #fill() {
     const table = this.table();
-    const key = JSON.stringify(table);
-    if (key === this.#shown) return;
-    this.#shown = key;
-    const fresh = table ? render(table) : element("p", { text: t("There is no table for this picture.") });
-    // The button stays where it is: taken out for a moment, it would lose the keyboard.
-    this.#body.replaceWith(fresh);
-    this.#body = fresh;
+    const frame = JSON.stringify(table && [table.caption, table.columns]);
+    if (frame !== this.#frame) {
+      this.#frame = frame;
+      this.#rows = [];
+      const fresh = table ? frameOf(table) : element("p", { text: t("There is no table for this picture.") });
+      // The button stays where it is: taken out for a moment, it would lose the keyboard.
+      this.#body.replaceWith(fresh);
+      this.#body = fresh;
+    }
+    if (table) this.#write(table.rows);
+  }
+
+  /**
+   * Make the rows say this: cells that differ are written, rows that are missing are added a few at a time.
+   * @param {Table["rows"]} rows
+   */
+  #write(rows) {
+    clearTimeout(this.#next);
+    const body = /** @type {HTMLTableSectionElement} */ (this.#body.querySelector("tbody"));
+    while (body.rows.length > rows.length) body.deleteRow(-1);
+    const standing = body.rows.length;
+    for (let i = 0; i < standing; i++) {
+      rows[i].forEach((cell, column) => {
+        if (cell !== this.#rows[i][column]) say(body.rows[i].cells[column], String(cell));
+      });
+    }
+    body.append(...rows.slice(standing, standing + AT_ONCE).map(rowOf));
+    this.#rows = rows;
+    if (body.rows.length < rows.length) this.#next = setTimeout(() => this.#write(rows));
   }
 }
