@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from app.guests import Guests
 from inference.events import (
     AnyEvent,
     BlockAllocated,
@@ -21,20 +22,19 @@ from inference.events import (
     StepStarted,
 )
 
-_OTHERS_BLOCKS = (BlockAllocated, BlockShared, BlockCopied, BlockReleased, KVWritten)
-
 
 class Projection:
     """One run's view of the engine.
 
-    The run's own events pass whole. Of other requests only what makes the kitchen busy passes: slots, lengths and
-    blocks, under names that mean nothing outside this log (``guest-1``, ``guest-2`` in order of appearance). Their
-    prompts, tokens, probes, places in the line and reasons never do: what is not allowed here by name is dropped.
+    The run's own events pass whole, but that their reference counts know only holders that the log shows. Of other
+    requests only what makes the kitchen busy passes: slots, lengths and blocks, as ``Guests`` tells them. Their
+    prompts, tokens, probes, places in the line, cache hits and reasons never do: what is not allowed here by name is
+    dropped.
     """
 
     def __init__(self, request_id: str) -> None:
         self._own = request_id
-        self._guests: dict[str, str] = {}
+        self.guests = Guests(request_id)
         self._joined = False
 
     def project(self, event: AnyEvent) -> AnyEvent | None:
@@ -45,45 +45,29 @@ class Projection:
             if request_id != self._own:
                 return None
             self._joined = True
-        if isinstance(event, Snapshot):
-            return self._snapshot(event) if request_id == self._own else None
-        if isinstance(event, StepStarted):
-            return replace(event, requests=[self._item(item) for item in event.requests])
-        if isinstance(event, StepFinished | BlockEvicted):
-            return event
-        if request_id is None:
-            return None
-        if request_id == self._own:
-            return event
-        return self._other(event)
-
-    def _name(self, request_id: str) -> str:
-        if request_id == self._own:
-            return request_id
-        return self._guests.setdefault(request_id, f"guest-{len(self._guests) + 1}")
+        match event:
+            case Snapshot():
+                if request_id != self._own:
+                    return None
+                return replace(event, requests=[self.guests.seated(request) for request in event.requests])
+            case StepStarted():
+                return replace(event, requests=[self._item(item) for item in event.requests])
+            case StepFinished() | BlockEvicted():
+                return event
+            case BlockAllocated() | BlockShared() | BlockCopied() | BlockReleased():
+                return self.guests.blocks(event)
+            case _ if request_id == self._own:
+                return event
+            case RequestAdmitted():
+                return self.guests.admitted(event)
+            case RequestPreempted():
+                return self.guests.preempted(event)
+            case RequestFinished():
+                return self.guests.finished(event)
+            case KVWritten():
+                return self.guests.written(event)
+            case _:
+                return None
 
     def _item(self, item: StepItem) -> StepItem:
-        return replace(item, request_id=self._name(item.request_id))
-
-    def _snapshot(self, event: Snapshot) -> Snapshot:
-        others = [replace(request, request_id=self._name(request.request_id)) for request in event.requests]
-        return replace(event, requests=others)
-
-    def _other(self, event: AnyEvent) -> AnyEvent | None:
-        if isinstance(event, RequestAdmitted):
-            return replace(event, request_id=self._name(event.request_id), cached_tokens=0, queue_seconds=0.0)
-        if isinstance(event, RequestPreempted):
-            return replace(event, request_id=self._name(event.request_id))
-        if isinstance(event, RequestFinished):
-            # A guest leaves its seat; why, and what it said, is between it and the kitchen.
-            return RequestFinished(
-                t=event.t,
-                request_id=self._name(event.request_id),
-                sample=event.sample,
-                slot=event.slot,
-                reason="stop",
-                num_samples_left=event.num_samples_left,
-            )
-        if isinstance(event, _OTHERS_BLOCKS):
-            return replace(event, request_id=self._name(event.request_id))
-        return None
+        return item if item.request_id == self._own else self.guests.item(item)

@@ -106,6 +106,8 @@ class RunLog:
         """Write ``log.opened``: about the engine that answers, or with nulls where none ever came up."""
         if self.is_open:
             return
+        if ready and ready.engine:
+            self._projection.guests.block_size = ready.engine.block_size
         event = LogOpened(
             run_id=self.run_id,
             source=self._source,

@@ -29,7 +29,8 @@ class Settings(BaseSettings):
     root_path: str = ""
     """Path prefix under which a proxy serves the site ("/kitchen"); works whether or not the proxy strips it."""
     public_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    """Origins ("https://example.org") that may post besides the one in the Host header."""
+    """Origins ("https://example.org") that may post besides the one in the Host header. The first is where the site
+    says that it is to be found."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     data_dir: Path = Field(default_factory=default_data_dir)

@@ -57,6 +57,7 @@ async def render_article(
     }
     context = {
         "page": page,
+        "address": public_address(request, site.settings),
         "run": run.summary if run else None,
         "refresh": run is not None and run.is_live,
         "notice": notice,
@@ -69,6 +70,14 @@ async def render_article(
     html = environment().get_template("article.html").render(**context)
     code = problem.status if problem else status
     return HTMLResponse(html, status_code=code, headers={**NO_STORE, **(problem.headers if problem else {})})
+
+
+def public_address(request: Request, settings: Settings) -> str:
+    """Where strangers find the site, with a slash at the end, for what must be absolute: the first public origin that
+    is configured, else the address that was asked."""
+    if settings.public_origins:
+        return f"{settings.public_origins[0].rstrip('/')}{settings.root_path}/"
+    return str(request.base_url)
 
 
 def kept_words(settings: Settings) -> str:

@@ -217,6 +217,8 @@ function open({ run_id: runId, socket_url: socket, events_url: events }) {
   own.add(runId);
   rememberRun(runId);
   bind({ kind: "run", runId, socketUrl: socketUrl(socket), eventsUrl: absolute(events), closed: false });
+  // The answer takes the place of the title: the top of the page shows it. Who has walked on is left where they are.
+  if (stage.view.chapter === answerChapter) scrollTo(0, 0);
 }
 
 /** @param {string} path */

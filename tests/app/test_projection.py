@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from app.projection import Projection
 from inference.events import (
@@ -100,6 +101,13 @@ def events_of(who: str, kind: str) -> AnyEvent:
     return event
 
 
+def uncounted(event: AnyEvent) -> AnyEvent:
+    """Without its reference counts: a log counts the holders that it shows."""
+    if isinstance(event, BlockShared):
+        return replace(event, ref_counts=[])
+    return replace(event, ref_counts=[], cached=[]) if isinstance(event, BlockReleased) else event
+
+
 KINDS = [
     "queued", "tokenized", "admitted", "preempted", "finished", "allocated", "shared", "released", "written", "sampled",
     "probe", "step", "snapshot",
@@ -124,7 +132,7 @@ def test_nothing_of_anybody_else_is_ever_in_my_log(script: list[tuple[str, str]]
         event for event in log if getattr(event, "request_id", None) == OWN and not isinstance(event, Snapshot)
     ]
     own_said = [events_of(OWN, kind) for who, kind in script if who == OWN and kind not in ("step", "snapshot")]
-    assert kept_whole == own_said, "my own events pass whole"
+    assert [uncounted(event) for event in kept_whole] == [uncounted(event) for event in own_said], "mine pass whole"
 
 
 def test_nothing_before_the_snapshot_and_names_stay_the_same() -> None:

@@ -215,3 +215,12 @@ def test_only_the_creators_page_says_that_a_run_is_theirs(site: ServedSite) -> N
     stranger = config(httpx.get(site.url, params={"run": run_id}).text)
     assert stranger["run_id"] == run_id
     assert stranger["mine"] is False
+
+
+def test_the_address_of_the_picture_is_absolute(tmp_path: Path) -> None:
+    picture = re.compile(r'<meta property="og:image" content="([^"]*)">')
+    with serving(tmp_path / "asked", root_path="kitchen") as site:
+        assert picture.findall(site.client.get("").text) == [f"{site.url}static/posters/prologue.jpg"]
+    with serving(tmp_path / "known", root_path="kitchen", public_origins=("https://example.org",)) as site:
+        found = picture.findall(site.client.get("").text)
+    assert found == ["https://example.org/kitchen/static/posters/prologue.jpg"]

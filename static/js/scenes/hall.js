@@ -79,17 +79,21 @@ export function scaleAt(camera, place) {
  * The dots, seated on the floor down the middle.
  * @param {Camera} camera
  * @param {number} count
- * @param {number} [size] radius at the front plane, CSS pixels
+ * @param {number} size radius at the front plane, CSS pixels
+ * @param {number} words where they have faded, CSS pixels of the stage
  * @returns {Float32Array} x, y, r
  */
-export function seats(camera, count, size = 7) {
+export function seats(camera, count, size, words) {
   const out = new Float32Array(3 * count);
   for (let i = 0; i < count; i++) {
     const scale = scaleAt(camera, i + 0.5);
     out[3 * i] = camera.x;
-    out[3 * i + 1] = camera.y + camera.rise * scale;
+    const y = camera.y + camera.rise * scale;
+    out[3 * i + 1] = y;
     // Far dots lie closer than they are wide: they thin out into a line.
-    out[3 * i + 2] = Math.min(size * scale, Math.max(0.8, 0.9 * camera.cell * scale * scale + 1));
+    const r = Math.min(size * scale, Math.max(0.8, 0.9 * camera.cell * scale * scale + 1));
+    // Words do not cut them: they are gone where words begin.
+    out[3 * i + 2] = r * clamp((words - y) / (2 * size));
   }
   return out;
 }

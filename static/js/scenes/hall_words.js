@@ -1,13 +1,15 @@
 // The hall in words: what is under the pointer, and its cells as rows.
 
-import { visible } from "../stage/text.js";
+import { chipText, visible } from "../stage/text.js";
 import { normAt, quantile } from "../state/norms.js";
 import { t } from "../ui/messages.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 
 /** @param {State} state @param {number} place */
-export const wordOf = (state, place) => visible(state.tokens[place]?.text ?? "");
+export function wordOf({ tokens }, place) {
+  return place in tokens ? chipText(tokens[place]) : "";
+}
 
 /**
  * @param {{ which: "keys" | "values", place: number, height: number } | null} cell

@@ -18,6 +18,11 @@ let playhead = 0;
 /** Signs along the near edge of the left wall. */
 const NUM_FLOOR_SIGNS = 4;
 
+/** A sign beside a dot: how far from its middle, how far from the edge of the picture, and half its height with air. */
+const SIGN_ASIDE = 18;
+const SIGN_EDGE = 10;
+const SIGN_HEIGHT = 16;
+
 /** Places in sight in front of the first one, at the end of the walk. */
 const BEFORE_FIRST = 11;
 
@@ -86,7 +91,8 @@ export default {
   },
 
   places(state, view) {
-    return seats(camera(state, view), state.tokens.length, room(view).narrow ? 5 : 7);
+    const { narrow, words } = room(view);
+    return seats(camera(state, view), state.tokens.length, narrow ? 5 : 7, words);
   },
 
   draw(surfaces, [state], view, time) {
@@ -116,7 +122,7 @@ export default {
         each: bytes(state.opened?.model?.kv_bytes_per_token ?? 0),
       }),
     );
-    drawSign(surfaces.sign, state, at, walkOf(view));
+    drawSign(surfaces.sign, state, room(view), at, walkOf(view));
     drawFloors(surfaces.floors, state, view, at, look.focus.layer);
     drawFirst(surfaces.firsts, state, at, walkOf(view));
   },
@@ -150,13 +156,14 @@ export default {
 };
 
 /**
- * The word that the reader stands before.
+ * The word that the reader stands before, to the right of its dot and within the picture.
  * @param {HTMLElement} sign
  * @param {State} state
+ * @param {import("./room.js").Area} area
  * @param {Camera} at
  * @param {number} walk
  */
-function drawSign(sign, state, at, walk) {
+function drawSign(sign, state, area, at, walk) {
   const place = clamp(Math.floor(at.edge) - 1, 0, state.tokens.length - 1);
   const target = walk > 0.97 ? 0 : place;
   const token = state.tokens[target];
@@ -165,8 +172,9 @@ function drawSign(sign, state, at, walk) {
   write(sign, t("place {place} “{word}”", { place: target + 1, word: wordOf(state, target) }));
   sign.dataset.kind = token.kind;
   const scale = scaleAt(at, target + 0.5);
-  const y = at.y + at.rise * scale;
-  sign.style.transform = `translate(${at.x}px, ${y}px) translate(18px, -50%)`;
+  const y = Math.min(at.y + at.rise * scale, area.words - SIGN_HEIGHT);
+  sign.style.maxWidth = `${area.left + area.width - SIGN_EDGE - at.x - SIGN_ASIDE}px`;
+  sign.style.transform = `translate(${at.x + SIGN_ASIDE}px, ${y}px) translateY(-50%)`;
 }
 
 /**

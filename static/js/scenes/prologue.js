@@ -21,7 +21,7 @@ const camera = (state, view) => cameraOf(fullBleed(view), lengthAt(state, playhe
 export default {
   mount: (layer) => new Walls(layer),
 
-  places: (state, view) => seats(camera(state, view), state.tokens.length, 6),
+  places: (state, view) => seats(camera(state, view), state.tokens.length, 6, fullBleed(view).words),
 
   draw(walls, [state], view, time) {
     playhead = view.reduced ? Number.POSITIVE_INFINITY : time;

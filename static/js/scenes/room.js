@@ -2,7 +2,7 @@
 // stage itself always spans the window, so that the prologue can fill it and no canvas changes its size between rooms.
 
 /** @typedef {import("../stage/types.d.ts").View} View */
-/** @typedef {{ left: number, top: number, width: number, height: number, narrow: boolean, reach: number, floor: number }} Area CSS pixels of the stage; `reach`: half the hall's width as a share of the area's; `floor`: where its floor may end at the lowest */
+/** @typedef {{ left: number, top: number, width: number, height: number, narrow: boolean, reach: number, floor: number, words: number }} Area CSS pixels of the stage; `reach`: half the hall's width as a share of the area's; `floor`: where its floor may end at the lowest; `words`: below it stand caption and ribbon, and no dot */
 
 /** Below this width the prose lies under the stage: the breakpoint of `static/css/layout.css`. */
 export const NARROW = 900;
@@ -27,7 +27,8 @@ export function smooth(low, high, x) {
  * @returns {Area}
  */
 export function room({ width, height }) {
-  if (width < NARROW) return { left: 0, top: 0, width, height, narrow: true, reach: 0.49, floor: height - 12 };
+  if (width < NARROW)
+    return { left: 0, top: 0, width, height, narrow: true, reach: 0.49, floor: height - 12, words: height };
   const column = clamp(0.3 * width, 320, 440);
   return {
     left: column,
@@ -37,6 +38,7 @@ export function room({ width, height }) {
     narrow: false,
     reach: 0.485,
     floor: height - FOOT - 46,
+    words: height - FOOT - 32,
   };
 }
 
@@ -46,5 +48,6 @@ export function room({ width, height }) {
  * @returns {Area}
  */
 export function fullBleed({ width, height }) {
-  return { left: 0, top: 0, width, height, narrow: width < NARROW, reach: 0.53, floor: Number.POSITIVE_INFINITY };
+  const narrow = width < NARROW;
+  return { left: 0, top: 0, width, height, narrow, reach: 0.53, floor: Number.POSITIVE_INFINITY, words: height - FOOT };
 }

@@ -5,7 +5,7 @@ import { toCss } from "../stage/palette.js";
 import { font, label } from "../stage/text.js";
 import { count, seconds } from "../state/format.js";
 import { t } from "../ui/messages.js";
-import { estimate, windowOf } from "./step_shapes.js";
+import { estimate, PERCENTILES, windowOf } from "./step_shapes.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../stage/types.d.ts").View} View */
@@ -17,6 +17,24 @@ function niceStep(span, most) {
   const rough = span / most;
   const power = 10 ** Math.floor(Math.log10(rough));
   return power * ([1, 2, 5, 10].find((m) => m * power >= rough) ?? 10);
+}
+
+/**
+ * Whether a label has room above a part of the picture, before what stands beside it begins.
+ * @param {CanvasRenderingContext2D} context @param {string} text @param {import("../stage/text.js").Style} style @param {number} width
+ */
+function fits(context, text, style, width) {
+  context.font = font(style);
+  return context.measureText(text).width + 10 <= width;
+}
+
+/**
+ * From a label that had to stand higher down to what it speaks of.
+ * @param {CanvasRenderingContext2D} context @param {number} x @param {number} from @param {number} to @param {string} color
+ */
+function leader(context, x, from, to, color) {
+  context.fillStyle = color;
+  if (to > from) context.fillRect(x, from, 1, to - from);
 }
 
 /** @param {CanvasRenderingContext2D} context @param {Plot} plot @param {number} span @param {View} view */
@@ -92,20 +110,20 @@ export function drawCost(context, { all, plot }, { palette: { css } }, alpha) {
     color: css.decode,
   });
   const low = (plot.height * all.prefill.seconds) / Math.max(1, all.prefill.tokens) / all.tallest;
-  label(
-    context,
-    t("{time} a token", { time: seconds(all.prefill.seconds / Math.max(1, all.prefill.tokens)) }),
-    plot.left,
-    bottom - low - 20,
-    { size: small ? 13 : 17, weight: 650, color: css.prefill, width: Math.max(130, split - plot.left + 60) },
-  );
+  const each = t("{time} a token", { time: seconds(all.prefill.seconds / Math.max(1, all.prefill.tokens)) });
+  const bold = { size: small ? 13 : 17, weight: 650 };
+  const above = plot.top - 20;
+  const beside = fits(context, each, bold, split - plot.left);
+  const y = beside ? Math.max(above, bottom - low - 20) : above;
+  if (!beside) leader(context, plot.left, y + 8, bottom - low - 12, css.prefill);
+  label(context, each, plot.left, y, { ...bold, color: css.prefill });
   if (all.decode.tokens) {
     label(
       context,
       t("{time} a token", { time: seconds(all.decode.seconds / all.decode.tokens) }),
       plot.left + plot.width,
       plot.top - 20,
-      { size: small ? 13 : 17, weight: 650, align: "right", color: css.decode },
+      { ...bold, align: "right", color: css.decode },
     );
     label(
       context,
@@ -114,11 +132,31 @@ export function drawCost(context, { all, plot }, { palette: { css } }, alpha) {
         writing: seconds(all.decode.seconds),
       }),
       plot.left,
-      plot.top - 20,
-      { size: 12, color: css.muted, width: plot.width - 150 },
+      above - (small ? 18 : 26),
+      { size: 12, color: css.muted, width: plot.width },
     );
   }
   context.globalAlpha = 1;
+}
+
+/**
+ * A percentile of the gaps: a line across their bars, its name and value at its end.
+ * @param {CanvasRenderingContext2D} context @param {string} name @param {number} value @param {number} y
+ * @param {number} aside how far below the line the words stand
+ * @param {{ left: number, right: number, dash: number[], color: string }} style
+ */
+function percentile(context, name, value, y, aside, { left, right, dash, color }) {
+  context.beginPath();
+  context.setLineDash(dash);
+  context.moveTo(left, y);
+  context.lineTo(right + 4, y);
+  context.strokeStyle = color;
+  context.lineWidth = 1.5;
+  context.stroke();
+  context.setLineDash([]);
+  const words = { size: 12, weight: 600, face: /** @type {const} */ ("mono"), color };
+  label(context, name, right + 10, y + aside - 4, words);
+  label(context, seconds(value), right + 10, y + aside + 12, words);
 }
 
 /** @param {CanvasRenderingContext2D} context @param {Picture} picture @param {State} state @param {View} view @param {number} alpha */
@@ -126,39 +164,24 @@ export function drawGaps(context, { all, plot, rects }, state, { palette: { css 
   if (!all.steps.length) return;
   const bottom = plot.top + plot.height;
   const left = plot.left + 0.12 * plot.width;
+  const right = plot.left + plot.width - PERCENTILES;
   context.globalAlpha = alpha;
   context.fillStyle = css.line;
   context.fillRect(plot.left, bottom + 1, plot.width, 1);
   label(context, t("first token"), plot.left, bottom + 22, { size: 12, color: css.prefill });
   label(context, seconds(all.ttft), plot.left, rects[1] - 18, { size: 15, weight: 650, color: css.prefill });
   if (state.interTokenSeconds.length > 1) {
-    label(context, t("the gap before each token after it"), plot.left + plot.width, bottom + 22, {
+    label(context, t("the gap before each token after it"), right, bottom + 22, {
       size: 12,
       align: "right",
       color: css.decode,
     });
-    for (const [name, value] of /** @type {[string, number][]} */ ([
-      ["p99", all.p99],
-      ["p50", all.p50],
-    ])) {
-      const y = bottom - (plot.height * value) / all.longest;
-      context.beginPath();
-      context.setLineDash(name === "p50" ? [] : [5, 4]);
-      context.moveTo(left, y);
-      context.lineTo(plot.left + plot.width, y);
-      context.strokeStyle = css.ink;
-      context.lineWidth = 1.5;
-      context.stroke();
-      context.setLineDash([]);
-      const text = `${name} ${seconds(value)}`;
-      const style = { size: 13, weight: 600, face: /** @type {const} */ ("mono"), color: css.ink };
-      context.font = font(style);
-      const width = context.measureText(text).width + 14;
-      const top = name === "p99" ? y - 24 : y + 4;
-      context.fillStyle = css.ground;
-      context.fillRect(plot.left + plot.width - width, top, width, 20);
-      label(context, text, plot.left + plot.width - 7, top + 15, { ...style, align: "right" });
-    }
+    /** @param {number} value */
+    const level = (value) => bottom - (plot.height * value) / all.longest;
+    // Each name stands in the margin beside its line: above the bars no dot crosses it. The two never touch.
+    const apart = Math.max(0, 40 - (level(all.p50) - level(all.p99))) / 2;
+    percentile(context, "p99", all.p99, level(all.p99), -apart, { left, right, dash: [5, 4], color: css.ink });
+    percentile(context, "p50", all.p50, level(all.p50), apart, { left, right, dash: [], color: css.ink });
   }
   context.globalAlpha = 1;
 }
@@ -205,14 +228,14 @@ export function drawGuess(context, { all, plot }, { palette, controls }, alpha) 
     context.strokeRect(x, bottom - height, width, height);
     context.setLineDash([]);
     const at = align === "left" ? plot.left : plot.left + plot.width;
-    const y = align === "left" ? bottom - height - 34 : plot.top - 34;
+    const words = t("{name} ≈ {time}", { name, time: seconds(time) });
+    const bold = { size: plot.width < 460 ? 14 : 20, weight: 650 };
+    const above = plot.top - 34;
+    const beside = align === "left" && fits(context, words, bold, width);
+    const y = beside ? Math.max(above, bottom - height - 34) : above;
+    if (align === "left" && !beside) leader(context, x, y + 26, bottom - height - 6, color);
     const side = { align: /** @type {CanvasTextAlign} */ (align) };
-    label(context, t("{name} ≈ {time}", { name, time: seconds(time) }), at, y, {
-      size: plot.width < 460 ? 14 : 20,
-      weight: 650,
-      color,
-      ...side,
-    });
+    label(context, words, at, y, { ...bold, color, ...side });
     label(context, t("modelled"), at, y + 18, { size: 12, color: css.muted, ...side });
   }
   label(

@@ -18,6 +18,9 @@ import { clamp, lerp } from "./room.js";
 /** In the close view of the stream the prefill takes this share of the width. */
 const CLOSE = 0.3;
 
+/** To the right of the gaps this much is left for the names of their percentiles. */
+export const PERCENTILES = 68;
+
 /** @param {Step} step */
 export const tokensOf = (step) => (step.ownStop ?? 0) - (step.ownStart ?? 0);
 
@@ -128,7 +131,7 @@ function inGaps(step, state, all, plot) {
     const height = (plot.height * all.ttft) / all.longest;
     return { x: plot.left, y: plot.top + plot.height - height, width: 0.55 * first, height };
   }
-  const unit = (plot.width - first) / count;
+  const unit = (plot.width - first - PERCENTILES) / count;
   const gap = state.interTokenSeconds[at] ?? step.seconds ?? 0;
   const height = plot.height * Math.min(1, gap / all.longest);
   return { x: plot.left + first + at * unit, y: plot.top + plot.height - height, width: unit, height };

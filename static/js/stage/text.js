@@ -53,6 +53,15 @@ export function label(context, text, x, y, style = {}) {
   return context.measureText(fitted).width;
 }
 
+/** Stands for a special token, which adds no text; a sign that the page's own faces have. */
+const SPECIAL = "¶";
+
+/**
+ * What stands on a token's chip: its text as it can be seen, or a sign where it adds none.
+ * @param {{ text: string, special: boolean }} token
+ */
+export const chipText = ({ text, special }) => visible(text) || (special ? SPECIAL : "…");
+
 /**
  * A token as it can be seen: white space and line ends get a sign, nothing is nothing.
  * @param {string} text

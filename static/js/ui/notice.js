@@ -61,12 +61,33 @@ export class Notice {
     this.text = element("span", { class: "notice-text" });
     this.button = element("button", { type: "button", class: "notice-retry", text: t("Try again") });
     this.button.addEventListener("click", retry);
-    this.root.replaceChildren(this.text, this.button);
+    const close = element("button", { type: "button", class: "notice-close", "aria-label": t("Close this message") });
+    close.append(element("span", { "aria-hidden": "true", text: "×" }));
+    close.addEventListener("click", () => this.#close());
+    this.root.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.#close();
+    });
+    this.root.addEventListener("focusin", ({ relatedTarget: before }) => {
+      if (before instanceof HTMLElement && !this.root.contains(before)) this.#before = before;
+    });
+    this.root.replaceChildren(this.text, this.button, close);
+  }
+
+  /** What had the focus before the notice. @type {HTMLElement | null} */
+  #before = null;
+  /** What the reader closed: it stays closed until all is well, or something else is to be said. */
+  #closed = "";
+
+  #close() {
+    this.#closed = this.text.textContent ?? "";
+    if (this.root.contains(document.activeElement)) this.#before?.focus({ preventScroll: true });
+    this.root.hidden = true;
   }
 
   /** @param {ReturnType<typeof noticeOf>} notice */
   show(notice) {
-    this.root.hidden = notice === null;
+    if (notice?.text !== this.#closed) this.#closed = "";
+    this.root.hidden = notice === null || notice.text === this.#closed;
     this.root.dataset.kind = notice?.kind ?? "";
     say(this.text, notice?.text ?? "");
     this.button.hidden = !notice?.retry;

@@ -1,7 +1,7 @@
 // The run's own text as chips, the newest at the end. However long the run, only the last few dozen before the playhead
 // exist: playing adds one and takes one away. A chip says its probability, and takes the reader to its moment.
 
-import { visible } from "../stage/text.js";
+import { chipText } from "../stage/text.js";
 import { element } from "./dom.js";
 import { t } from "./messages.js";
 import { tokenWords } from "./tooltip.js";
@@ -124,6 +124,6 @@ function chip(token) {
     tabindex: "-1",
     "data-position": String(token.position),
     "aria-label": tokenWords(token),
-    text: visible(token.text) || (token.special ? "⏹" : "…"),
+    text: chipText(token),
   });
 }

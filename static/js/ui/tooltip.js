@@ -1,6 +1,6 @@
 // One card that says what a token is: its probability, and what else the model considered.
 
-import { visible } from "../stage/text.js";
+import { chipText, visible } from "../stage/text.js";
 import { percent } from "../state/format.js";
 import { element } from "./dom.js";
 import { t } from "./messages.js";
@@ -51,7 +51,7 @@ export class Tooltip {
   showToken(token, beside) {
     this.#fill(`token:${token.seq}:${token.position}`, () => {
       const head = element("p", { class: "tooltip-head" }, [
-        element("code", { text: visible(token.text) || (token.special ? "⏹" : "…") }),
+        element("code", { text: chipText(token) }),
         token.probability === null
           ? element("span", { text: token.own ? t("your prompt") : t("chat template") })
           : element("b", { text: percent(token.probability) }),
