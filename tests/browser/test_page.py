@@ -101,6 +101,7 @@ def test_the_answer_comes_into_view_without_a_scroll(open_page: OpenPage) -> Non
     assert foot is not None
     assert box["y"] >= 0
     assert box["y"] + 3 * box["height"] < foot["y"]
+    page.locator("[data-action=stop]").first.dispatch_event("click")
     wait_closed(page)
 
 
