@@ -105,6 +105,30 @@ def test_the_answer_comes_into_view_without_a_scroll(open_page: OpenPage) -> Non
     wait_closed(page)
 
 
+def test_a_link_within_the_page_leaves_the_run_where_it_is(open_page: OpenPage) -> None:
+    page = open_page(reduced_motion="reduce")
+    to_end(page)
+    page.evaluate("window.__player = window.__kitchen.player, __player.pause(), __player.seek(20)")
+    page.click("text=Scroll to walk through this run")
+    until(page, "location.hash === '#phases'")
+    page.wait_for_timeout(300)
+    page.evaluate("history.back()")
+    until(page, "location.hash === ''")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.__kitchen.player === window.__player")
+    assert page.evaluate("window.__kitchen.log.closed !== null")
+
+
+def test_back_to_another_run_takes_the_line_under_the_box_along(open_page: OpenPage) -> None:
+    page = open_page()
+    run_id = ask(page)
+    until(page, "document.querySelector('.run-status') !== null")
+    assert page.get_attribute(".run-status", "data-run") == run_id
+    page.go_back()
+    until(page, "document.documentElement.dataset.run === 'recorded'")
+    expect(page.locator("#prompt-status")).to_be_empty()
+
+
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_a_chosen_theme_stays_and_is_there_at_the_first_paint(open_page: OpenPage, theme: str) -> None:
     page = open_page(color_scheme=theme, expect=("ERR_FAILED",))
