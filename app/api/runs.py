@@ -86,7 +86,7 @@ def _created(request: Request, run: Run) -> Response:
         response = render_fragment(request, "run.html", {"run": run.summary}, status=201)
         response.headers["HX-Trigger"] = json.dumps({"kitchen:run": place})
         return response
-    if request.headers.get("content-type", "").startswith("application/json"):
+    if media_type_of(request) == "application/json":
         place = {
             "run_id": run_id,
             "url": f"{root}/?run={run_id}",

@@ -155,6 +155,15 @@ def test_other_media_types_are_refused_in_words(site: ServedSite) -> None:
     assert "hello" in page.text
 
 
+@pytest.mark.parametrize(
+    "media_type", ["APPLICATION/JSON", "application/json; charset=utf-8", " Application/Json ;x=1"]
+)
+def test_the_case_of_a_media_type_says_nothing(site: ServedSite, media_type: str) -> None:
+    response = site.client.post("api/runs", content=b'{"prompt": "hello"}', headers={"Content-Type": media_type})
+    assert response.status_code == 201
+    assert response.json()["run_id"]
+
+
 def test_a_number_of_thousands_of_digits_names_its_field(site: ServedSite) -> None:
     body = b'{"prompt": "a", "seed": ' + b"9" * 5000 + b"}"
     problem = assert_problem(site.client.post("api/runs", content=body, headers=JSON), 422, "seed")
