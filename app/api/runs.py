@@ -33,7 +33,7 @@ router = APIRouter()
 async def create_run(request: Request) -> Response:
     """A run of a prompt: JSON for programs, a fragment for htmx, the article for a plain form."""
     site = site_of(request)
-    limit = site.settings.max_body_bytes
+    bounds = (site.settings.max_body_bytes, site.settings.body_timeout)
     media_type = media_type_of(request)
     is_form = media_type == FORM
     fields: dict[str, Any] = {}
@@ -41,11 +41,11 @@ async def create_run(request: Request) -> Response:
         body = b""
         if is_form:
             # Read before anything is refused: the reader's words must stand in the page that says why.
-            body = await read_body(request, limit)
+            body = await read_body(request, *bounds)
             fields = legible_fields(body)
         refuse_cross_site(request, site.settings.public_origins)
         site.posts.take(caller_address(request))
-        fields = parse_body(body if is_form else await read_body(request, limit), media_type)
+        fields = parse_body(body if is_form else await read_body(request, *bounds), media_type)
         visitor = site.visitors.of(request) or site.visitors.new()
         run = await _take(site, request, fields, is_form, visitor)
     except Problem as problem:
