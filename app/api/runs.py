@@ -52,7 +52,7 @@ async def create_run(request: Request) -> Response:
         if not is_form or wants_fragment(request):
             raise
         site.metrics.refused.labels(problem.code).inc()
-        return await render_article(request, None, problem=problem, values=fields)
+        return await render_article(request, None, problem=problem, prompt=fields.get("prompt", ""))
     response = _created(request, run)
     site.visitors.remember(response, visitor, request)
     return response
@@ -104,7 +104,7 @@ async def show_run(request: Request, run_id: str) -> Response:
     return JSONResponse(run.summary.to_dict(), headers={"Cache-Control": "no-store"})
 
 
-@router.get("/api/runs/{run_id}/events")
+@router.api_route("/api/runs/{run_id}/events", methods=["GET", "HEAD"])
 async def follow_run(request: Request, run_id: str) -> Response:
     """The log from ``after`` on, and on until it closes: one event a line, or server-sent events."""
     site = site_of(request)

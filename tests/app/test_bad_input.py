@@ -231,6 +231,21 @@ def test_addresses_and_methods_that_are_not(site: ServedSite) -> None:
     response = site.client.put("api/runs")
     assert_problem(response, 405)
     assert "POST" in response.headers["allow"]
+    response = site.client.put("api/runs/nope")
+    assert_problem(response, 405)
+    assert response.headers["allow"] == "DELETE, GET, HEAD"
+
+
+def test_head_says_what_get_would_and_does_not_wait_for_the_end(site: ServedSite) -> None:
+    run_id = site.run("SLOW LONG", max_tokens=200)
+    for path in (f"api/runs/{run_id}/events", f"api/runs/{run_id}", "api/schema/events.json"):
+        head = site.client.head(path)
+        assert head.status_code == 200, path
+        assert head.content == b""
+        assert head.headers["content-type"]
+    assert site.client.get(f"api/runs/{run_id}").json()["status"] != "closed"
+    site.client.delete(f"api/runs/{run_id}")
+    assert site.client.head("api/runs/nope/events").status_code == 404
 
 
 def test_htmx_gets_the_same_as_a_fragment_beside_the_box(site: ServedSite) -> None:
