@@ -129,6 +129,30 @@ def test_back_to_another_run_takes_the_line_under_the_box_along(open_page: OpenP
     expect(page.locator("#prompt-status")).to_be_empty()
 
 
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_long_prompt_leaves_the_answer_in_view(open_page: OpenPage, viewport: dict[str, int]) -> None:
+    page = open_page(viewport=viewport)
+    assert page.get_attribute("#question", "tabindex") is None
+    ask(page, "Say yes. " + "The soup of the day is tomato soup with basil and bread. " * 120)
+    until(page, "document.querySelector('#answer .token') !== null", seconds=60)
+    page.wait_for_timeout(300)
+    question = page.locator("#question").bounding_box()
+    token = page.locator("#answer .token").first.bounding_box()
+    foot = page.locator("#foot").bounding_box()
+    assert question is not None
+    assert token is not None
+    assert foot is not None
+    assert question["height"] <= 0.3 * viewport["height"] + 1
+    assert 0 <= token["y"] < foot["y"]
+    page.focus("#question")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "The whole prompt"
+    page.locator("[data-action=stop]").first.dispatch_event("click")
+    wait_closed(page)
+    page.go_back()
+    until(page, "document.documentElement.dataset.run === 'recorded'")
+    until(page, "!document.querySelector('#question').hasAttribute('tabindex')")
+
+
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_a_chosen_theme_stays_and_is_there_at_the_first_paint(open_page: OpenPage, theme: str) -> None:
     page = open_page(color_scheme=theme, expect=("ERR_FAILED",))
