@@ -153,6 +153,18 @@ def test_a_long_prompt_leaves_the_answer_in_view(open_page: OpenPage, viewport: 
     until(page, "!document.querySelector('#question').hasAttribute('tabindex')")
 
 
+def test_prose_can_be_read_in_a_low_window(open_page: OpenPage) -> None:
+    """320 by 256 is what is left of 1280 by 1024 at 400 %."""
+    page = open_page(viewport={"width": 320, "height": 256}, reduced_motion="reduce")
+    to_end(page)
+    to_centre(page, "phases", 1)
+    # Down the middle of the window: lines of the step that nothing lies over.
+    lines: int = page.evaluate(
+        """() => [...Array(256).keys()].filter((y) => document.elementFromPoint(160, y)?.closest('.step')).length"""
+    )
+    assert lines >= 120, f"{lines} of 256 pixels are prose"
+
+
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_a_chosen_theme_stays_and_is_there_at_the_first_paint(open_page: OpenPage, theme: str) -> None:
     page = open_page(color_scheme=theme, expect=("ERR_FAILED",))
