@@ -42,7 +42,11 @@ class Guests:
     How much of a stranger's prompt was found in the cache says what has been asked before, so a guest is told as if it
     began with the first token that was computed for it: blocks that it found are not in its table, and its positions
     count without them. (What samples of one request share is their own and is told.) A block that only guests hold
-    unseen looks kept for its contents. Left are the sums of a step, seconds, FLOPs and bytes, which are the machine's.
+    unseen looks kept for its contents.
+
+    Left are the sums of a step, seconds, FLOPs and bytes. They are the machine's: without the guests' share the
+    reader's own rates would be false. So this hides what a guest found from a look, not from arithmetic: in a step with
+    one guest, ``kv_read_bytes`` less the reader's share is the guest's true length.
     """
 
     def __init__(self, own: str) -> None:

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from app.api import health, runs, schema, sockets
 from app.api.site import Site
@@ -32,6 +33,7 @@ from app.settings import Settings
 logger = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 3600.0
+PROGRAMS_AND_PAGES = (runs, sockets, schema, health, article, fragments, calculator)
 
 
 def engine_arguments(settings: Settings) -> list[str]:
@@ -48,10 +50,8 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
     settings = settings or Settings()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan, redirect_slashes=False)
     app.state.site = _build_site(settings, worker)
-    for router in (runs.router, sockets.router, schema.router, health.router):
-        app.include_router(router)
-    for router in (article.router, fragments.router, calculator.router):
-        app.include_router(router)
+    for module in PROGRAMS_AND_PAGES:
+        app.include_router(module.router)
     app.mount("/static", Static(directory=STATIC), name="static")
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -137,10 +137,18 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     words = {404: "There is nothing at this address.", 405: f"{request.method} is not something this address does."}
     detail = words.get(error.status_code, str(error.detail))
     codes = {404: "not_found", 405: "method_not_allowed"}
-    problem = Problem(
-        error.status_code, codes.get(error.status_code, "http_error"), detail, headers=error.headers or {}
-    )
+    headers = dict(error.headers or {})
+    if error.status_code == 405 and (allowed := _methods_of(request)):
+        headers["Allow"] = ", ".join(sorted(allowed))
+    problem = Problem(error.status_code, codes.get(error.status_code, "http_error"), detail, headers=headers)
     return render_problem(request, problem)
+
+
+def _methods_of(request: Request) -> set[str]:
+    """What an address does, of all its routes: the router names those of the first one alone."""
+    routes = [route for module in PROGRAMS_AND_PAGES for route in module.router.routes if isinstance(route, Route)]
+    found = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return {method for route in found for method in route.methods or ()}
 
 
 async def _on_fault(request: Request, error: Exception) -> Response:

@@ -29,7 +29,7 @@ class Projection:
     The run's own events pass whole, but that their reference counts know only holders that the log shows. Of other
     requests only what makes the kitchen busy passes: slots, lengths and blocks, as ``Guests`` tells them. Their
     prompts, tokens, probes, places in the line, cache hits and reasons never do: what is not allowed here by name is
-    dropped.
+    dropped. The sums of a step pass as they are, and lengths can be worked out from them (see ``Guests``).
     """
 
     def __init__(self, request_id: str) -> None:

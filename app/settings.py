@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     max_tokens: int = Field(default=4_096, ge=1)
     """Most tokens that one run may ask for; the model's own length is checked besides."""
     max_body_bytes: int = Field(default=256 * 1024, ge=1)
+    body_timeout: float = Field(default=30.0, gt=0)
+    """A request's body must have come within this time."""
     max_runs_per_visitor: int = Field(default=4, ge=1)
     """Live runs of one cookie."""
     max_runs_per_address: int = Field(default=16, ge=1)

@@ -46,6 +46,10 @@ class Follow(Response):
         raise NotImplementedError
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
         with self._site.readers.reading(self._run.run_id):
             gone = asyncio.create_task(_until_gone(receive))
             feed = asyncio.create_task(self._feed(scope, send))

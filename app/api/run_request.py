@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Annotated, Any, Literal, NoReturn
@@ -96,8 +97,18 @@ def describe(field: str, max_tokens: int) -> str:
     return f"{field} must be {kind} from {lowest} to {high}{null}."
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body, or 413 as soon as it is known to be longer than ``limit`` bytes."""
+async def read_body(request: Request, limit: int, seconds: float) -> bytes:
+    """The body; 413 as soon as it is known to be longer than ``limit`` bytes, 408 if it takes more than ``seconds``."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read_bounded(request, limit)
+    except TimeoutError:
+        detail = f"The request did not arrive whole within {seconds:g} seconds. Please send it again."
+        # What is still to come of it must not be taken for another request, nor hold the connection.
+        raise Problem(408, "body_timeout", detail, headers={"Connection": "close"}) from None
+
+
+async def _read_bounded(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "")
     size = int(declared) if declared.isdecimal() and len(declared) < 16 else 0
     chunks: list[bytes] = []

@@ -33,7 +33,7 @@ router = APIRouter()
 async def create_run(request: Request) -> Response:
     """A run of a prompt: JSON for programs, a fragment for htmx, the article for a plain form."""
     site = site_of(request)
-    limit = site.settings.max_body_bytes
+    bounds = (site.settings.max_body_bytes, site.settings.body_timeout)
     media_type = media_type_of(request)
     is_form = media_type == FORM
     fields: dict[str, Any] = {}
@@ -41,18 +41,18 @@ async def create_run(request: Request) -> Response:
         body = b""
         if is_form:
             # Read before anything is refused: the reader's words must stand in the page that says why.
-            body = await read_body(request, limit)
+            body = await read_body(request, *bounds)
             fields = legible_fields(body)
         refuse_cross_site(request, site.settings.public_origins)
         site.posts.take(caller_address(request))
-        fields = parse_body(body if is_form else await read_body(request, limit), media_type)
+        fields = parse_body(body if is_form else await read_body(request, *bounds), media_type)
         visitor = site.visitors.of(request) or site.visitors.new()
         run = await _take(site, request, fields, is_form, visitor)
     except Problem as problem:
         if not is_form or wants_fragment(request):
             raise
         site.metrics.refused.labels(problem.code).inc()
-        return await render_article(request, None, problem=problem, values=fields)
+        return await render_article(request, None, problem=problem, prompt=fields.get("prompt", ""))
     response = _created(request, run)
     site.visitors.remember(response, visitor, request)
     return response
@@ -86,7 +86,7 @@ def _created(request: Request, run: Run) -> Response:
         response = render_fragment(request, "run.html", {"run": run.summary}, status=201)
         response.headers["HX-Trigger"] = json.dumps({"kitchen:run": place})
         return response
-    if request.headers.get("content-type", "").startswith("application/json"):
+    if media_type_of(request) == "application/json":
         place = {
             "run_id": run_id,
             "url": f"{root}/?run={run_id}",
@@ -104,7 +104,7 @@ async def show_run(request: Request, run_id: str) -> Response:
     return JSONResponse(run.summary.to_dict(), headers={"Cache-Control": "no-store"})
 
 
-@router.get("/api/runs/{run_id}/events")
+@router.api_route("/api/runs/{run_id}/events", methods=["GET", "HEAD"])
 async def follow_run(request: Request, run_id: str) -> Response:
     """The log from ``after`` on, and on until it closes: one event a line, or server-sent events."""
     site = site_of(request)

@@ -19,7 +19,7 @@ def _schema() -> bytes:
     return msgspec.json.format(msgspec.json.encode(json_schema()), indent=1)
 
 
-@router.get("/api/schema/events.json")
+@router.api_route("/api/schema/events.json", methods=["GET", "HEAD"])
 async def show_schema(request: Request) -> Response:
     """JSON Schema (2020-12)."""
     return Response(_schema(), media_type="application/schema+json", headers={"Cache-Control": "public, max-age=300"})

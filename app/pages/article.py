@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from app.api.run_request import RunRequest
 from app.api.site import site_of
 from app.catalogue import script_messages, translations
 from app.pages.calculator import calculator_context
@@ -43,10 +39,10 @@ async def render_article(
     *,
     notice: str = "",
     problem: Problem | None = None,
-    values: Mapping[str, Any] | None = None,
+    prompt: str = "",
     status: int = 200,
 ) -> Response:
-    """The whole page. ``values`` are those of a form that was refused: they stay in it."""
+    """The whole page. ``prompt`` is that of a form that was refused: it stays in the box."""
     site = site_of(request)
     engine = site.kitchen.status
     page = {
@@ -63,7 +59,7 @@ async def render_article(
         "notice": notice,
         "kept": kept_words(site.settings),
         "problem": problem,
-        "values": form_values(values or {}),
+        "prompt": prompt,
         "status": engine,
         **calculator_context(request.query_params, lenient=True),
     }
@@ -87,15 +83,3 @@ def kept_words(settings: Settings) -> str:
         "under an address that cannot be guessed."
     )
     return words % {"days": f"{settings.keep_days:g}"}
-
-
-def form_values(refused: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands in the form: the page's defaults, or what was refused."""
-    defaults = {
-        name: RunRequest.model_fields[name].default
-        for name in ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty")
-    }
-    kept = {
-        name: value for name, value in refused.items() if name in RunRequest.model_fields and isinstance(value, str)
-    }
-    return {"prompt": "", "seed": "", **defaults, **kept}

@@ -66,12 +66,6 @@ def with_chosen(offered: tuple[int, ...], chosen: int) -> list[int]:
     return sorted({*offered, chosen})
 
 
-@router.get("/fragments/calculator")
-async def show_calculator(request: Request) -> Response:
-    """The form and its result."""
-    return render_fragment(request, "calculator.html", calculator_context(request.query_params))
-
-
 @router.get("/fragments/calculator/result")
 async def show_result(request: Request) -> Response:
     """The result alone: the form stays as it is, with the focus where it was."""

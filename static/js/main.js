@@ -57,6 +57,10 @@ let unknownRun = false;
 /** Runs asked for so far: an answer that comes after the reader asked for another one is not for them any more. */
 let asked = 0;
 
+const runOfAddress = () => new URL(location.href).searchParams.get("run");
+/** The run that the address asked for when it was last looked at. */
+let addressed = runOfAddress();
+
 /** Runs that this reader asked for. @type {Set<string | null>} */
 const own = new Set(config.mine ? [config.run_id] : []);
 
@@ -112,7 +116,13 @@ bindMotion(topbar, (still) => {
 bindPrompt(/** @type {HTMLFormElement} */ (required("#prompt-form")), { run: open, stop });
 document.addEventListener("htmx:afterSwap", () => numbers.refresh());
 document.addEventListener("htmx:after:swap", () => numbers.refresh());
-addEventListener("popstate", () => void openPage(new URL(location.href).searchParams.get("run")));
+addEventListener("popstate", () => {
+  const runId = runOfAddress();
+  if (runId === addressed) return; // a link within the page
+  addressed = runId;
+  if (optional(".run-status")?.dataset.run !== runId) required("#prompt-status").replaceChildren();
+  void openPage(runId);
+});
 
 /** @param {number} milliseconds */
 function timed(milliseconds) {
@@ -216,6 +226,7 @@ function open({ run_id: runId, socket_url: socket, events_url: events }) {
   unknownRun = false;
   own.add(runId);
   rememberRun(runId);
+  addressed = runId;
   bind({ kind: "run", runId, socketUrl: socketUrl(socket), eventsUrl: absolute(events), closed: false });
   // The answer takes the place of the title: the top of the page shows it. Who has walked on is left where they are.
   if (stage.view.chapter === answerChapter) scrollTo(0, 0);

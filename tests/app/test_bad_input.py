@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import string
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -155,6 +156,13 @@ def test_other_media_types_are_refused_in_words(site: ServedSite) -> None:
     assert "hello" in page.text
 
 
+@pytest.mark.parametrize("media_type", ["APPLICATION/JSON", "application/json; charset=utf-8", "Application/Json ;x=1"])
+def test_the_case_of_a_media_type_says_nothing(site: ServedSite, media_type: str) -> None:
+    response = site.client.post("api/runs", content=b'{"prompt": "hello"}', headers={"Content-Type": media_type})
+    assert response.status_code == 201
+    assert response.json()["run_id"]
+
+
 def test_a_number_of_thousands_of_digits_names_its_field(site: ServedSite) -> None:
     body = b'{"prompt": "a", "seed": ' + b"9" * 5000 + b"}"
     problem = assert_problem(site.client.post("api/runs", content=body, headers=JSON), 422, "seed")
@@ -189,6 +197,22 @@ def test_a_form_refused_unread_is_a_page_all_the_same(tmp_path: Path) -> None:
         assert int(hasty.headers["retry-after"]) >= 1
 
 
+@pytest.mark.parametrize("media_type", ["application/json", "application/x-www-form-urlencoded"])
+def test_a_body_that_never_ends_is_not_waited_for(tmp_path: Path, media_type: str) -> None:
+    with serving(tmp_path, ready=False, body_timeout=0.3) as site:
+        head = f"POST /api/runs HTTP/1.1\r\nHost: kitchen\r\nContent-Type: {media_type}\r\nContent-Length: 100\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+            connection.sendall(head.encode() + b'{"prompt": "a so')
+            answer = b""
+            while chunk := connection.recv(65_536):  # until the server closes the connection
+                answer += chunk
+    lines = answer.decode().lower()
+    assert lines.startswith("http/1.1 408")
+    assert "did not arrive whole within 0.3 seconds. please send it again." in lines
+    is_form = media_type == "application/x-www-form-urlencoded"
+    assert ("text/html" if is_form else "application/problem+json") in lines.partition("\r\n\r\n")[0]
+
+
 @pytest.mark.parametrize("run_id", ["A" * 22, "nope", "..%2f..%2fsecret", "%00", "a" * 5000, "é"])
 def test_unknown_runs(site: ServedSite, run_id: str) -> None:
     for path in (f"api/runs/{run_id}", f"api/runs/{run_id}/events", f"fragments/runs/{run_id}/queue"):
@@ -207,6 +231,21 @@ def test_addresses_and_methods_that_are_not(site: ServedSite) -> None:
     response = site.client.put("api/runs")
     assert_problem(response, 405)
     assert "POST" in response.headers["allow"]
+    response = site.client.put("api/runs/nope")
+    assert_problem(response, 405)
+    assert response.headers["allow"] == "DELETE, GET, HEAD"
+
+
+def test_head_says_what_get_would_and_does_not_wait_for_the_end(site: ServedSite) -> None:
+    run_id = site.run("SLOW LONG", max_tokens=200)
+    for path in (f"api/runs/{run_id}/events", f"api/runs/{run_id}", "api/schema/events.json"):
+        head = site.client.head(path)
+        assert head.status_code == 200, path
+        assert head.content == b""
+        assert head.headers["content-type"]
+    assert site.client.get(f"api/runs/{run_id}").json()["status"] != "closed"
+    site.client.delete(f"api/runs/{run_id}")
+    assert site.client.head("api/runs/nope/events").status_code == 404
 
 
 def test_htmx_gets_the_same_as_a_fragment_beside_the_box(site: ServedSite) -> None:

@@ -25,7 +25,7 @@ def test_the_numbers_are_those_of_costs(site: ServedSite, model: str) -> None:
 
 
 def test_drawing_and_formula_are_well_formed(site: ServedSite) -> None:
-    html = site.client.get("fragments/calculator").text
+    html = site.client.get("fragments/calculator/result").text
     for tag in ("svg", "math"):
         found = re.search(rf"<{tag}.*?</{tag}>", html, re.DOTALL)
         assert found

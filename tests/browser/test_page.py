@@ -105,6 +105,67 @@ def test_the_answer_comes_into_view_without_a_scroll(open_page: OpenPage) -> Non
     wait_closed(page)
 
 
+def test_a_link_within_the_page_leaves_the_run_where_it_is(open_page: OpenPage) -> None:
+    page = open_page(reduced_motion="reduce")
+    to_end(page)
+    page.evaluate("window.__player = window.__kitchen.player, __player.pause(), __player.seek(20)")
+    page.click("text=Scroll to walk through this run")
+    until(page, "location.hash === '#phases'")
+    page.wait_for_timeout(300)
+    page.evaluate("history.back()")
+    until(page, "location.hash === ''")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.__kitchen.player === window.__player")
+    assert page.evaluate("window.__kitchen.log.closed !== null")
+
+
+def test_back_to_another_run_takes_the_line_under_the_box_along(open_page: OpenPage) -> None:
+    page = open_page()
+    run_id = ask(page)
+    until(page, "document.querySelector('.run-status') !== null")
+    assert page.get_attribute(".run-status", "data-run") == run_id
+    page.go_back()
+    until(page, "document.documentElement.dataset.run === 'recorded'")
+    expect(page.locator("#prompt-status")).to_be_empty()
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_long_prompt_leaves_the_answer_in_view(open_page: OpenPage, viewport: dict[str, int]) -> None:
+    page = open_page(viewport=viewport)
+    assert page.get_attribute("#question", "tabindex") is None
+    ask(page, "Say yes. " + "The soup of the day is tomato soup with basil and bread. " * 40)
+    until(page, "document.querySelector('#answer .token') !== null", seconds=60)
+    page.wait_for_timeout(300)
+    question = page.locator("#question").bounding_box()
+    token = page.locator("#answer .token").first.bounding_box()
+    foot = page.locator("#foot").bounding_box()
+    assert question is not None
+    assert token is not None
+    assert foot is not None
+    assert question["height"] <= 0.2 * viewport["height"] + 1
+    assert token["y"] >= 0
+    assert token["y"] + 3 * token["height"] < foot["y"]
+    page.focus("#question")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "The whole prompt"
+    page.locator("[data-action=stop]").first.dispatch_event("click")
+    wait_closed(page)
+    page.go_back()
+    until(page, "document.documentElement.dataset.run === 'recorded'")
+    until(page, "!document.querySelector('#question').hasAttribute('tabindex')")
+
+
+def test_prose_can_be_read_in_a_low_window(open_page: OpenPage) -> None:
+    """320 by 256 is what is left of 1280 by 1024 at 400 %."""
+    page = open_page(viewport={"width": 320, "height": 256}, reduced_motion="reduce")
+    to_end(page)
+    to_centre(page, "phases", 1)
+    # Down the middle of the window: lines of the step that nothing lies over.
+    lines: int = page.evaluate(
+        """() => [...Array(256).keys()].filter((y) => document.elementFromPoint(160, y)?.closest('.step')).length"""
+    )
+    assert lines >= 120, f"{lines} of 256 pixels are prose"
+
+
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_a_chosen_theme_stays_and_is_there_at_the_first_paint(open_page: OpenPage, theme: str) -> None:
     page = open_page(color_scheme=theme, expect=("ERR_FAILED",))

@@ -82,6 +82,26 @@ def test_with_preemption(model: Model, references: list[Reference]) -> None:
     assert any(event.cached_tokens > 0 for event in again), "some found their blocks again in the cache"
 
 
+def test_long_prompts_that_are_thrown_out(model: Model, references: list[Reference]) -> None:
+    """A pool that holds two long prompts and not their answers: the one that came last is thrown out, in either order,
+    and comes back with what nobody wrote over."""
+    pair = sorted((r for r in references if len(r.prompt_ids) >= 200), key=lambda r: len(r.prompt_ids))[:2]
+    num_blocks = sum(-(-len(reference.prompt_ids) // 4) for reference in pair) + 8
+    events: list[Event] = []
+    config = EngineConfig(block_size=4, num_blocks=num_blocks, max_num_batched_tokens=256)
+    engine = Engine(model, config, events.append)
+    for ordered in (pair, pair[::-1]):
+        events.clear()
+        run(engine, ordered, "long, preempted")
+        admitted = [event for event in events if isinstance(event, RequestAdmitted)]
+        last = admitted[1]
+        assert last.num_tokens == len(ordered[1].prompt_ids)
+        assert {e.request_id for e in events if isinstance(e, RequestPreempted)} == {last.request_id}
+        again = [event for event in admitted[2:] if event.request_id == last.request_id]
+        assert again
+        assert all(0 < event.cached_tokens < event.num_tokens - 1 for event in again)
+
+
 def test_repetition_penalty(model: Model, reference_module: PreTrainedModel, references: list[Reference]) -> None:
     chosen = [reference for reference in references if len(reference.prompt_ids) < 100][::5]
     engine = Engine(model)

@@ -4,6 +4,8 @@ import { test } from "node:test";
 import zlib from "node:zlib";
 import { EventLog } from "../../static/js/log/log.js";
 import { Player } from "../../static/js/log/player.js";
+import { prefillWords } from "../../static/js/scenes/step_labels.js";
+import { measure } from "../../static/js/scenes/step_shapes.js";
 import { apply, applyUpTo } from "../../static/js/state/apply.js";
 import { createState } from "../../static/js/state/create.js";
 import { FACT_KEYS, facts } from "../../static/js/state/facts.js";
@@ -160,6 +162,21 @@ test("seeking anywhere equals a fresh replay", () => {
       assert.equal(stateHash(player.state), stateHash(stateAt(events, bounded)));
     }
   }
+});
+
+test("a prompt that took several steps is not said to have gone in at once", () => {
+  const { events } = makeLog();
+  const state = stateAt(events);
+  const own = state.steps.filter((step) => step.ownPhase === "prefill" && step.finishedAt !== null);
+  for (const [kept, fact, words] of [
+    [own.slice(0, 1), "one sweep", /^[\d,]+ tokens at once$/],
+    [[...own, ...own, ...own], `${3 * own.length} sweeps`, new RegExp(`^[\\d,]+ tokens in ${3 * own.length} steps$`)],
+  ]) {
+    const run = { ...state, steps: kept };
+    assert.equal(facts(run, "prefill.steps").text, fact);
+    assert.match(prefillWords(measure(run).prefill), words);
+  }
+  assert.ok(own.length > 0);
 });
 
 test("facts are null before they are said, and recorded facts say where they are from", () => {

@@ -56,6 +56,15 @@ function drawTimeAxis(context, plot, span, { palette }) {
   }
 }
 
+/**
+ * How the prompt went in: a step takes only so many tokens, and a longer prompt takes several.
+ * @param {{ steps: number, tokens: number }} prefill
+ */
+export function prefillWords({ steps, tokens }) {
+  const values = { tokens: count(tokens), steps: count(steps) };
+  return steps === 1 ? t("{tokens} tokens at once", values) : t("{tokens} tokens in {steps} steps", values);
+}
+
 /** @param {CanvasRenderingContext2D} context @param {Picture} picture @param {View} view @param {number} alpha */
 export function drawStream(context, { all, plot, mix, rects }, view, alpha) {
   const { css } = view.palette;
@@ -65,7 +74,7 @@ export function drawStream(context, { all, plot, mix, rects }, view, alpha) {
   const [x, y, width] = rects;
   const small = plot.width < 460;
   if (prefills.length) {
-    label(context, t("{tokens} tokens at once", { tokens: count(all.prefill.tokens) }), x, y - 30, {
+    label(context, prefillWords(all.prefill), x, y - 30, {
       size: small ? 13 : 17,
       weight: 650,
       color: css.prefill,

@@ -41,6 +41,7 @@ export function measure(state) {
   let tokens = 0;
   let widest = 1;
   let tallest = 0;
+  let prefillSteps = 0;
   let prefillTokens = 0;
   let prefillSeconds = 0;
   let decodeTokens = 0;
@@ -50,6 +51,7 @@ export function measure(state) {
     tokens += count;
     widest = Math.max(widest, count);
     if (step.ownPhase === "prefill") {
+      prefillSteps += 1;
       prefillTokens += count;
       prefillSeconds += step.seconds ?? 0;
     } else {
@@ -69,7 +71,7 @@ export function measure(state) {
     tokens,
     widest,
     tallest,
-    prefill: { tokens: prefillTokens, seconds: prefillSeconds },
+    prefill: { steps: prefillSteps, tokens: prefillTokens, seconds: prefillSeconds },
     decode: { tokens: decodeTokens, seconds: decodeSeconds },
     p50: gaps.length ? quantile(gaps, 0.5) : 0,
     p99: gaps.length ? quantile(gaps, 0.99) : 0,

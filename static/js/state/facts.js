@@ -4,6 +4,7 @@
 // `measured` becomes `recorded` when the log was made elsewhere. `modelled` follows from shapes (the events' own FLOPs
 // and bytes are counted by inference/costs.py, never here).
 
+import { t } from "../ui/messages.js";
 import { bytes, count, seconds, si } from "./format.js";
 import { quantile } from "./norms.js";
 
@@ -46,6 +47,8 @@ function ttft({ request }) {
   return request.firstTokenAt; // the log opens when the request arrives
 }
 
+/** @param {number} steps a prompt longer than a step may be is read in several */
+const sweeps = (steps) => (steps === 1 ? t("one sweep") : t("{steps} sweeps", { steps: count(steps) }));
 /** @param {string} value */
 const words = (value) => value;
 /** @param {number} value */
@@ -70,6 +73,7 @@ const RULES = {
   "itl.p50": measured((s) => gap(s, 0.5), seconds, "time between tokens, median"),
   "itl.p99": measured((s) => gap(s, 0.99), seconds, "time between tokens, 99th percentile"),
   "prefill.seconds": measured((s) => sum(prefillSteps(s), (step) => step.seconds ?? 0) || null, seconds, CLOCK),
+  "prefill.steps": measured((s) => prefillSteps(s).length || null, sweeps, COUNTED),
   "prefill.tokens": measured((s) => sum(prefillSteps(s), ownTokens) || null, count, COUNTED),
   "prefill.secondsPerToken": measured(
     (s) => inverse(rate(prefillSteps(s), ownTokens)),

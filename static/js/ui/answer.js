@@ -2,6 +2,7 @@
 // when the reader goes back; forward play rebuilds nothing.
 
 import { element, say } from "./dom.js";
+import { t } from "./messages.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {{ token: (position: number) => import("../state/types.d.ts").Token | undefined, hover: (position: number) => void, tooltip: import("./tooltip.js").Tooltip }} Host */
@@ -38,6 +39,22 @@ export function piecesOf(state) {
   });
 }
 
+/**
+ * A long prompt scrolls in a box of its own: while it does, the keyboard must reach it.
+ * @param {HTMLElement} prompt
+ */
+function reachWhileItScrolls(prompt) {
+  new ResizeObserver(() => {
+    const scrolls = prompt.scrollHeight > prompt.clientHeight;
+    if (scrolls === prompt.hasAttribute("tabindex")) return;
+    const attributes = { tabindex: "0", role: "group", "aria-label": t("The whole prompt") };
+    for (const [name, value] of Object.entries(attributes)) {
+      if (scrolls) prompt.setAttribute(name, value);
+      else prompt.removeAttribute(name);
+    }
+  }).observe(prompt);
+}
+
 export class Answer {
   /**
    * @param {HTMLElement} root `#answer`
@@ -47,6 +64,7 @@ export class Answer {
   constructor(root, prompt, host) {
     this.text = root;
     this.prompt = prompt;
+    if (prompt) reachWhileItScrolls(prompt);
     this.text.addEventListener("pointerover", (event) => this.#over(event, host));
     this.text.addEventListener("pointerleave", () => {
       host.hover(-1);

@@ -1,11 +1,14 @@
 // Every number in the prose, filled from the run at the playhead: `[data-value="KEY"]`. A fact that the run has not said
-// is a dash. The badge beside it says where it comes from.
+// is a dash. The badge beside it says where it comes from. A sentence about something that an ended run never had, say
+// the gaps of an answer of one token, is hidden: `[data-needs="KEY"]`.
 
 import { facts } from "../state/facts.js";
 import { say, seldom } from "./dom.js";
 import { t } from "./messages.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
+
+/** @typedef {{ element: HTMLElement, key: string, chapter: string | undefined }} Place in the prose */
 
 const DASH = "—";
 
@@ -16,20 +19,28 @@ export class Numbers {
     this.refresh();
   }
 
-  /** @type {{ element: HTMLElement, key: string, chapter: string | undefined }[]} */
+  /** @type {Place[]} */
   #numbers = [];
+  /** @type {Place[]} */
+  #sentences = [];
   /** @type {{ state: State, chapter: string } | null} */
   #last = null;
 
   /** The page has other numbers now (a fragment came). */
   refresh() {
-    const elements = /** @type {NodeListOf<HTMLElement>} */ (this.root.querySelectorAll("[data-value]"));
-    this.#numbers = [...elements].map((element) => ({
+    this.#numbers = this.#places("value");
+    this.#sentences = this.#places("needs");
+    if (this.#last) this.#fill(this.#last.state, this.#last.chapter);
+  }
+
+  /** @param {"value" | "needs"} name of the data attribute @returns {Place[]} */
+  #places(name) {
+    const elements = /** @type {NodeListOf<HTMLElement>} */ (this.root.querySelectorAll(`[data-${name}]`));
+    return [...elements].map((element) => ({
       element,
-      key: element.dataset.value ?? "",
+      key: element.dataset[name] ?? "",
       chapter: element.closest(".chapter")?.id,
     }));
-    if (this.#last) this.#fill(this.#last.state, this.#last.chapter);
   }
 
   /** Numbers of other chapters wait until theirs is read. */
@@ -43,8 +54,14 @@ export class Numbers {
    * @param {string} chapter on stage
    */
   #fill(state, chapter) {
-    for (const number of this.#numbers) {
-      if (number.chapter === undefined || number.chapter === chapter) show(number.element, facts(state, number.key));
+    /** @param {Place} place */
+    const here = (place) => place.chapter === undefined || place.chapter === chapter;
+    for (const { element, key } of this.#numbers.filter(here)) show(element, facts(state, key));
+    // What may still come keeps its place: prose must not jump while a run goes on.
+    const ended = state.request.status === "finished" || state.closed !== null;
+    for (const { element, key } of this.#sentences.filter(here)) {
+      const hidden = ended && facts(state, key) === null;
+      if (element.hidden !== hidden) element.hidden = hidden;
     }
   }
 }
