@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from inference.sequence import Sequence, SequenceId
+from inference.sequence import SamplingParams, Sequence, SequenceId
 
 NUM_CANDIDATES = 8
 GREEDY_BELOW = 1e-5
@@ -89,6 +89,10 @@ class Sampler:
         index = min(index, len(cumulative) - 1)
         return index if ids is None else int(ids[index])
 
+    def uniforms(self, sequence: Sequence, count: int) -> torch.Tensor:
+        """The next ``count`` draws of the sequence's own generator, float64 in [0, 1)."""
+        return torch.rand(count, dtype=torch.float64, generator=self._generator(sequence)).to(self._device)
+
     def _generator(self, sequence: Sequence) -> torch.Generator:
         generator = self._generators.get(sequence.id)
         if generator is None:
@@ -103,6 +107,20 @@ class Sampler:
 
 def _is_plain(sequence: Sequence) -> bool:
     return sequence.params.temperature < GREEDY_BELOW and sequence.params.repetition_penalty == 1.0
+
+
+def probabilities(row: torch.Tensor, params: SamplingParams, token_ids: list[int]) -> torch.Tensor:
+    """What is drawn from when ``row`` [vocab] follows ``token_ids``: float64 [vocab], zero where a cut fell, one place
+    only where greedy."""
+    if params.repetition_penalty != 1.0:
+        row = penalize(row, token_ids, params.repetition_penalty)
+    p = torch.zeros(len(row), dtype=torch.float64, device=row.device)
+    if params.temperature < GREEDY_BELOW:
+        p[best(row.unsqueeze(0))] = 1.0
+        return p
+    scores, ids = cut(row / params.temperature, params.top_k, params.top_p, params.min_p)
+    mass = scores.double().softmax(dim=-1)
+    return mass if ids is None else p.index_copy_(0, ids, mass)
 
 
 def penalize(row: torch.Tensor, token_ids: list[int], penalty: float) -> torch.Tensor:
