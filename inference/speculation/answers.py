@@ -21,7 +21,7 @@ from inference.engine import Engine, EngineConfig
 from inference.models import Model
 from inference.sampler import Sampled, Sampler, top
 from inference.sequence import SamplingParams, Sequence
-from inference.speculation.chat_prompts import resembles_held_out, training_prompts
+from inference.speculation.chat_prompts import other_topics, resembles_held_out, training_prompts
 
 Progress = Callable[[int, int], None]
 """Told (done, of how many)."""
@@ -40,6 +40,8 @@ class Text:
 
     token_ids: list[int]
     num_prompt_tokens: int
+    prompt: str = ""
+    """The prompt as its asker wrote it, where there is one."""
 
 
 class BatchSampler(Sampler):
@@ -80,29 +82,41 @@ def write_answers(
     if missing > 0:
         start = len(_lines(invented))
         _invent(model, invented, range(start, start + missing), seed=seed, batch=batch, progress=progress)
-    opening = model.tokenizer.encode_chat
-    prompts = [opening(prompt).token_ids for prompt in templated]
-    prompts += [opening(line["prompt"]).token_ids for line in _lines(invented)]
+    prompts = templated + [line["prompt"] for line in _lines(invented)]
     order = list(range(len(prompts)))
     random.Random(seed).shuffle(order)
-    wanted = [(index, prompts[index]) for index in order[:count] if index not in done]
+    wanted = {i: model.tokenizer.encode_chat(prompts[i]).token_ids for i in order[:count] if i not in done}
     engine = _engine(model, batch, max_tokens + 256, seed + len(done))
     manners = [_limited(manner, max_tokens) for manner in MANNERS]
-    requests = [(str(index), ids, manners[index % len(manners)]) for index, ids in wanted if len(ids) < 256]
-    prompt_of = dict(wanted)
+    requests = [(str(i), ids, manners[i % len(manners)]) for i, ids in wanted.items() if len(ids) < 256]
     with path.open("a") as file:
         for request_id, answer in _answers(engine, requests):
-            done.add(int(request_id))
-            line = {"index": int(request_id), "prompt_ids": prompt_of[int(request_id)], "answer_ids": answer}
+            index = int(request_id)
+            done.add(index)
+            line = {"index": index, "prompt": prompts[index], "prompt_ids": wanted[index], "answer_ids": answer}
             file.write(json.dumps(line) + "\n")
             file.flush()
-            progress(len(done), len(wanted) + len(done))
+            progress(len(done), count)
 
 
 def read_answers(path: Path) -> list[Text]:
     """The texts of ``write_answers`` in a fixed order."""
     lines = sorted(_lines(path), key=lambda line: line["index"])
-    return [Text(line["prompt_ids"] + line["answer_ids"], len(line["prompt_ids"])) for line in lines]
+    return [Text(line["prompt_ids"] + line["answer_ids"], len(line["prompt_ids"]), line["prompt"]) for line in lines]
+
+
+def with_other_topics(model: Model, texts: list[Text], count: int, seed: int) -> list[Text]:
+    """``texts`` and, of those on a topic of ours, ``count`` versions each on others: what the model would have said
+    only roughly, but its opinion at every token of them costs a fifth of having it write them."""
+    draw = random.Random(seed)
+    tokenizer, versions = model.tokenizer, list[Text]()
+    for text in texts:
+        answer = tokenizer.decode(text.token_ids[text.num_prompt_tokens :])
+        for version in other_topics(f"{text.prompt}\n{answer}", count, draw):
+            question, _, swapped = version.partition("\n")
+            ids = tokenizer.encode_chat(question).token_ids
+            versions.append(Text(ids + tokenizer.encode(swapped), len(ids), question))
+    return texts + versions
 
 
 def wrong_text(model: Model, *, num_tokens: int, length: int = 256) -> list[Text]:

@@ -235,12 +235,32 @@ def training_prompts(count: int, seed: int) -> list[str]:
     Whatever resembles one of ``HELD_OUT`` is left out."""
     prompts = [line.strip() for line in PLAIN.replace("\n", "").split("|")]
     for kind, templates in TEMPLATES.items():
-        topics = TOPICS[kind].replace("\n", "").split("|")
-        prompts += [template.format(topic) for template in templates for topic in topics]
+        prompts += [template.format(topic) for template in templates for topic in _TOPICS[kind]]
     draw = random.Random(seed)
     draw.shuffle(prompts)
     unlike = [prompt for prompt in dict.fromkeys(prompts) if not resembles_held_out(prompt)]
     return [draw.choice(PREFIXES) + prompt for prompt in unlike][:count]
+
+
+def other_topics(text: str, count: int, draw: random.Random) -> list[str]:
+    """Up to ``count`` versions of a templated prompt and its answer, each on another topic of the same kind; none where
+    ``text`` is on none of ours."""
+    kinds = [(topic, kind) for kind, topics in _TOPICS.items() for topic in topics if topic in text]
+    if not kinds:
+        return []
+    topic, kind = max(kinds, key=lambda pair: (text.count(pair[0]) > 1, len(pair[0])))
+    others = [other for other in _TOPICS[kind] if other != topic]
+    swapped = []
+    for other in draw.sample(others, count):
+        pairs = [(topic, other), (topic.capitalize(), other.capitalize())]
+        if topic.endswith("s") and other.endswith("s"):
+            pairs += [(old[:-1], new[:-1]) for old, new in pairs]
+        version = text
+        for old, new in pairs:
+            version = re.sub(rf"\b{re.escape(old)}\b", lambda _, new=new: new, version)
+        if version != text and not resembles_held_out(version.partition("\n")[0]):
+            swapped.append(version)
+    return swapped
 
 
 def resembles_held_out(prompt: str) -> bool:
@@ -259,4 +279,5 @@ def _runs(words: list[str], length: int = 4) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + length]) for i in range(len(words) - length + 1)}
 
 
+_TOPICS = {kind: topics.replace("\n", "").split("|") for kind, topics in TOPICS.items()}
 _HELD_OUT = [(_words(prompt), _runs(_words(prompt))) for prompt in HELD_OUT]

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from inference.models import DEFAULT_MODEL, Model, load_model
-from inference.speculation.answers import Text, read_answers, write_answers, wrong_text
+from inference.speculation.answers import Text, read_answers, with_other_topics, write_answers, wrong_text
 from inference.speculation.chat_prompts import HELD_OUT
 from inference.speculation.eagle import config_for, load_head, save_head
 from inference.speculation.evaluation import SETTINGS, acceptance, held_out_answers
@@ -84,7 +84,7 @@ def texts(model: Model, options: argparse.Namespace) -> list[Text]:
         batch=options.batch,
         progress=Meter("answers", "answers"),
     )
-    return read_answers(path)
+    return with_other_topics(model, read_answers(path), options.other_topics, options.seed)
 
 
 def learn(model: Model, lessons: list[Text], features: Path, path: Path, options: argparse.Namespace) -> None:
@@ -125,8 +125,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--model", default=DEFAULT_MODEL)
     add("--text", choices=["answers", "wrong"], default="answers", help="the model's answers, or source code")
     add("--output", type=Path, help="the weights' file (default: inference/speculation/weights/)")
-    add("--answers", type=int, default=4000, help="prompts to answer")
-    add("--max-tokens", type=int, default=256, help="of an answer")
+    add("--answers", type=int, default=4050, help="prompts to answer")
+    add("--other-topics", type=int, default=2, help="versions of each answer on other topics")
+    add("--max-tokens", type=int, default=160, help="of an answer")
     add("--batch", type=int, default=128, help="answers at a time")
     add("--wrong-tokens", type=int, default=200_000, help="of source code, for --text wrong")
     add("--feature-layers", type=int, nargs="*", default=[19], help="beside the last")

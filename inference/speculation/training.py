@@ -143,8 +143,8 @@ def draft_vocabulary(store: FeatureStore, vocab_size: int, size: int) -> tuple[t
 
 
 def token_table(model: Model, draft_ids: torch.Tensor, rank: int) -> torch.Tensor:
-    """[len(draft_ids) + 1, rank]: the target's normed state after each token with nothing but the template's end before it,
-    less what is common to all, along its ``rank`` principal directions; then a row of zeros."""
+    """[len(draft_ids) + 1, rank]: the target's normed state after each token with nothing but the template's
+    end before it, less what is common to all, along its ``rank`` principal directions; then a row of zeros."""
     opening = torch.tensor(model.tokenizer.encode_chat("").token_ids[-4:])
     layers = (model.card.num_layers - 1,)
     model.module.set_attn_implementation("sdpa")
