@@ -71,18 +71,25 @@ class BatchSampler(Sampler):
 
 
 def write_answers(
-    model: Model, path: Path, *, count: int, seed: int, max_tokens: int, batch: int, progress: Progress
+    model: Model,
+    path: Path,
+    *,
+    count: int,
+    num_invented: int,
+    seed: int,
+    max_tokens: int,
+    batch: int,
+    progress: Progress,
 ) -> None:
-    """Have ``model`` answer ``count`` prompts into ``path`` (JSON lines); what stands there is not done again."""
-    templated = training_prompts(count, seed)
+    """Have ``model`` answer ``count`` prompts, drawn from ours and ``num_invented`` of its own, into ``path`` (JSON
+    lines). What stands there is not done again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     done = {line["index"] for line in _lines(path)}
     invented = path.with_name("invented.jsonl")
-    missing = count - len(templated) - len(_lines(invented))
-    if missing > 0:
-        start = len(_lines(invented))
-        _invent(model, invented, range(start, start + missing), seed=seed, batch=batch, progress=progress)
-    prompts = templated + [line["prompt"] for line in _lines(invented)]
+    there = len(_lines(invented))
+    if there < num_invented:
+        _invent(model, invented, range(there, num_invented), seed=seed, batch=batch, progress=progress)
+    prompts = training_prompts(seed) + [line["prompt"] for line in _lines(invented)[:num_invented]]
     order = list(range(len(prompts)))
     random.Random(seed).shuffle(order)
     wanted = {i: model.tokenizer.encode_chat(prompts[i]).token_ids for i in order[:count] if i not in done}
@@ -100,7 +107,7 @@ def write_answers(
 
 
 def read_answers(path: Path) -> list[Text]:
-    """The texts of ``write_answers`` in a fixed order."""
+    """The texts of ``write_answers``, in the order of their prompts."""
     lines = sorted(_lines(path), key=lambda line: line["index"])
     return [Text(line["prompt_ids"] + line["answer_ids"], len(line["prompt_ids"]), line["prompt"]) for line in lines]
 

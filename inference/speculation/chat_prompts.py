@@ -230,16 +230,15 @@ HELD_OUT = [
 ]
 
 
-def training_prompts(count: int, seed: int) -> list[str]:
-    """``count`` different prompts in an order of their own for each ``seed``; as many as there are if it is more.
-    Whatever resembles one of ``HELD_OUT`` is left out."""
+def training_prompts(seed: int) -> list[str]:
+    """All of our prompts, in an order of their own for each ``seed``; none resembles one of ``HELD_OUT``."""
     prompts = [line.strip() for line in PLAIN.replace("\n", "").split("|")]
     for kind, templates in TEMPLATES.items():
         prompts += [template.format(topic) for template in templates for topic in _TOPICS[kind]]
     draw = random.Random(seed)
     draw.shuffle(prompts)
     unlike = [prompt for prompt in dict.fromkeys(prompts) if not resembles_held_out(prompt)]
-    return [draw.choice(PREFIXES) + prompt for prompt in unlike][:count]
+    return [draw.choice(PREFIXES) + prompt for prompt in unlike]
 
 
 def other_topics(text: str, count: int, draw: random.Random) -> list[str]:
@@ -257,7 +256,7 @@ def other_topics(text: str, count: int, draw: random.Random) -> list[str]:
             pairs += [(old[:-1], new[:-1]) for old, new in pairs]
         version = text
         for old, new in pairs:
-            version = re.sub(rf"\b{re.escape(old)}\b", lambda _, new=new: new, version)
+            version = re.sub(rf"\b{re.escape(old)}\b", new, version)
         if version != text and not resembles_held_out(version.partition("\n")[0]):
             swapped.append(version)
     return swapped

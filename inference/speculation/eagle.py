@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
@@ -342,7 +342,7 @@ def load_head(path: Path, model: Model) -> EagleHead:
         with safe_open(path, framework="pt") as file:
             config = msgspec.json.decode((file.metadata() or {}).get("config", ""), type=EagleConfig)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, SafetensorError, msgspec.DecodeError) as error:
         raise ValueError(f"drafter {path} is not a draft head: {error}") from error
     card = model.card
     for name, needed, there in (

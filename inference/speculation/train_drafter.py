@@ -79,6 +79,7 @@ def texts(model: Model, options: argparse.Namespace) -> list[Text]:
         model,
         path,
         count=options.answers,
+        num_invented=options.invented,
         seed=options.seed,
         max_tokens=options.max_tokens,
         batch=options.batch,
@@ -126,8 +127,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--text", choices=["answers", "wrong"], default="answers", help="the model's answers, or source code")
     add("--output", type=Path, help="the weights' file (default: inference/speculation/weights/)")
     add("--answers", type=int, default=4050, help="prompts to answer")
+    add("--invented", type=int, default=580, help="prompts to let the model invent")
     add("--other-topics", type=int, default=2, help="versions of each answer on other topics")
-    add("--max-tokens", type=int, default=160, help="of an answer")
+    add("--max-tokens", type=int, default=128, help="of an answer")
     add("--batch", type=int, default=128, help="answers at a time")
     add("--wrong-tokens", type=int, default=200_000, help="of source code, for --text wrong")
     add("--feature-layers", type=int, nargs="*", default=[19], help="beside the last")

@@ -180,24 +180,25 @@ def test_the_loss_has_its_own_gradient(overlap_weight: float) -> None:
 
 
 def test_held_out_prompts_are_held_out() -> None:
-    prompts = training_prompts(10**6, 0)
+    prompts = training_prompts(0)
     assert len(HELD_OUT) == len(set(HELD_OUT)) == 40
     assert len(prompts) > 3000
     assert not any(own in prompt for own in HELD_OUT for prompt in prompts)
     assert resembles_held_out("give me a simple recipe for pumpkin soup")
-    assert training_prompts(50, 1) == training_prompts(50, 1) != training_prompts(50, 2)
+    assert training_prompts(1) == training_prompts(1) != training_prompts(2)
 
 
 def test_answers_are_resumed(tiny: Model, tmp_path) -> None:
     """A run that was cut short goes on, and answers nothing twice."""
     path = tmp_path / "answers.jsonl"
     told: list[tuple[int, int]] = []
-    write_answers(tiny, path, count=6, seed=3, max_tokens=4, batch=4, progress=lambda *p: told.append(p))
+    options = {"count": 6, "num_invented": 0, "seed": 3, "max_tokens": 4, "batch": 4}
+    write_answers(tiny, path, **options, progress=lambda *p: told.append(p))
     assert told[-1] == (6, 6)
     whole = path.read_text().splitlines()
     assert len({json.loads(line)["index"] for line in whole}) == 6
     path.write_text("\n".join(whole[:3]) + "\n" + whole[3][:20])
-    write_answers(tiny, path, count=6, seed=3, max_tokens=4, batch=4, progress=lambda *p: None)
+    write_answers(tiny, path, **options, progress=lambda *p: None)
     assert path.read_text().splitlines()[:3] == whole[:3]
     texts = read_answers(path)
     assert [each.token_ids[: each.num_prompt_tokens] for each in texts] == [
