@@ -80,9 +80,9 @@ def write_answers(
     max_tokens: int,
     batch: int,
     progress: Progress,
-) -> None:
+) -> list[Text]:
     """Have ``model`` answer ``count`` prompts, drawn from ours and ``num_invented`` of its own, into ``path`` (JSON
-    lines). What stands there is not done again."""
+    lines), where what stands is not done again. Returns them with their answers."""
     path.parent.mkdir(parents=True, exist_ok=True)
     done = {line["index"] for line in _lines(path)}
     invented = path.with_name("invented.jsonl")
@@ -104,12 +104,9 @@ def write_answers(
             file.write(json.dumps(line) + "\n")
             file.flush()
             progress(len(done), count)
-
-
-def read_answers(path: Path) -> list[Text]:
-    """The texts of ``write_answers``, in the order of their prompts."""
-    lines = sorted(_lines(path), key=lambda line: line["index"])
-    return [Text(line["prompt_ids"] + line["answer_ids"], len(line["prompt_ids"]), line["prompt"]) for line in lines]
+    lines = {line["index"]: line for line in _lines(path)}
+    answered = [lines[index] for index in order[:count] if index in lines]
+    return [Text(line["prompt_ids"] + line["answer_ids"], len(line["prompt_ids"]), line["prompt"]) for line in answered]
 
 
 def with_other_topics(model: Model, texts: list[Text], count: int, seed: int) -> list[Text]:

@@ -8,9 +8,13 @@ leaves them.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
+import msgspec
 import torch
 
 from inference.engine import Engine, EngineConfig
@@ -24,13 +28,9 @@ from inference.speculation.training import unrolled
 
 SETTINGS = {
     "greedy": SamplingParams(temperature=0.0),
-    "greedy, repetition penalty 1.1": SamplingParams(temperature=0.0, repetition_penalty=1.1),
-    "temperature 0.6, top-p 0.9, repetition penalty 1.1": SamplingParams(
-        temperature=0.6, top_p=0.9, repetition_penalty=1.1, seed=1
-    ),
-    "temperature 0.6": SamplingParams(temperature=0.6, seed=1),
+    "sampled": SamplingParams(temperature=0.6, top_p=0.9, repetition_penalty=1.1, seed=1),
 }
-"""How held-out prompts are answered; the third is the page's."""
+"""How held-out prompts are answered; the second is the page's."""
 
 
 @dataclass
@@ -48,25 +48,22 @@ class Acceptance:
         return 1.0 + sum(self.reached)
 
 
-def held_out_answers(model: Model, params: SamplingParams, max_tokens: int) -> list[Text]:
-    """The model's answers to ``HELD_OUT``, by our own engine."""
+def held_out_answers(model: Model, params: SamplingParams, max_tokens: int, path: Path) -> list[Text]:
+    """The model's answers to ``HELD_OUT``, by our own engine; kept in ``path``, for every drafter is judged by them."""
+    if path.exists():
+        return [Text(**each) for each in json.loads(path.read_text())]
     engine = Engine(model, EngineConfig(num_blocks=40 * (max_tokens // 16 + 8), max_num_seqs=40))
     prompts = [model.tokenizer.encode_chat(prompt).token_ids for prompt in HELD_OUT]
-    params = SamplingParams(
-        temperature=params.temperature,
-        top_p=params.top_p,
-        repetition_penalty=params.repetition_penalty,
-        seed=params.seed,
-        max_tokens=max_tokens,
-    )
+    params = msgspec.structs.replace(params, max_tokens=max_tokens)
     outputs = engine.generate(cast(list[str | list[int]], prompts), params)
-    return [Text(ids + output.token_ids, len(ids)) for ids, output in zip(prompts, outputs, strict=True)]
+    texts = [Text(ids + output.token_ids, len(ids)) for ids, output in zip(prompts, outputs, strict=True)]
+    path.write_text(json.dumps([dataclasses.asdict(text) for text in texts]))
+    return texts
 
 
 @torch.inference_mode()
 def acceptance(model: Model, head: EagleHead, texts: list[Text], params: SamplingParams, k: int) -> Acceptance:
     """The acceptance of drafts of ``k`` tokens in ``texts``, which ``params`` drew from ``model``."""
-    model.module.set_attn_implementation("sdpa")
     chances = torch.cat([_chances(model, head, text, params, k) for text in texts])
     reached = chances.cumprod(dim=1)
     before = torch.cat((torch.ones(len(chances), 1), reached[:, :-1]), dim=1)

@@ -39,7 +39,7 @@ class FeatureStore:
 
 def hidden_states(module: torch.nn.Module, layers: tuple[int, ...], token_ids: torch.Tensor) -> torch.Tensor:
     """Outputs of decoder ``layers`` for ``token_ids`` [batch, length], causal and from position 0:
-    [batch, length, len(layers) * hidden]."""
+    [batch, length, len(layers) * hidden]. Whatever attention an engine has given the model is put back."""
     found: dict[int, torch.Tensor] = {}
     base = module.base_model
     decoder: torch.nn.ModuleList = base.layers  # type: ignore[union-attr, assignment]
@@ -50,10 +50,13 @@ def hidden_states(module: torch.nn.Module, layers: tuple[int, ...], token_ids: t
 
         return hook
 
+    before = module.config._attn_implementation  # type: ignore[union-attr]
+    module.set_attn_implementation("sdpa")  # type: ignore[operator]
     handles = [decoder[index].register_forward_hook(keep(index)) for index in layers]
     try:
         base(input_ids=token_ids, use_cache=False)  # type: ignore[operator]
     finally:
+        module.set_attn_implementation(before)  # type: ignore[operator]
         for handle in handles:
             handle.remove()
     return torch.cat([found[index] for index in layers], dim=-1)
@@ -69,7 +72,6 @@ def compute_features(
 ) -> FeatureStore:
     """The features of ``texts`` in ``path`` (and ``path`` with ``.json`` for how far it is), as far as they are not
     there yet. Texts are computed shortest first, so that a pass holds texts of like length."""
-    model.module.set_attn_implementation("sdpa")
     order = sorted(range(len(texts)), key=lambda i: (len(texts[i].token_ids), i))
     ordered = [texts[i] for i in order]
     offsets = [0, *np.cumsum([len(text.token_ids) for text in ordered]).tolist()]

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from inference.models import DEFAULT_MODEL, Model, load_model
-from inference.speculation.answers import Text, read_answers, with_other_topics, write_answers, wrong_text
+from inference.speculation.answers import Text, with_other_topics, write_answers, wrong_text
 from inference.speculation.chat_prompts import HELD_OUT
 from inference.speculation.eagle import config_for, load_head, save_head
 from inference.speculation.evaluation import SETTINGS, acceptance, held_out_answers
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     model = load_model(options.model, dtype="bfloat16", device="cpu")
     if not options.evaluate_only:
         learn(model, texts(model, options), work / f"{options.text}.features", path, options)
-    report = evaluate(model, path, options.held_out_tokens, options.drafts)
+    report = evaluate(model, path, work, options.held_out_tokens, options.drafts)
     report["minutes"] = round((time.monotonic() - started) / 60, 1)
     (work / f"{name}-report.json").write_text(json.dumps(report, indent=1))
 
@@ -75,7 +75,7 @@ def texts(model: Model, options: argparse.Namespace) -> list[Text]:
     if options.text == "wrong":
         return wrong_text(model, num_tokens=options.wrong_tokens)
     path: Path = options.work_dir / "answers.jsonl"
-    write_answers(
+    answers = write_answers(
         model,
         path,
         count=options.answers,
@@ -85,7 +85,7 @@ def texts(model: Model, options: argparse.Namespace) -> list[Text]:
         batch=options.batch,
         progress=Meter("answers", "answers"),
     )
-    return with_other_topics(model, read_answers(path), options.other_topics, options.seed)
+    return with_other_topics(model, answers, options.other_topics, options.seed)
 
 
 def learn(model: Model, lessons: list[Text], features: Path, path: Path, options: argparse.Namespace) -> None:
@@ -105,12 +105,12 @@ def learn(model: Model, lessons: list[Text], features: Path, path: Path, options
     say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
-def evaluate(model: Model, path: Path, max_tokens: int, k: int) -> dict[str, object]:
+def evaluate(model: Model, path: Path, work: Path, max_tokens: int, k: int) -> dict[str, object]:
     """Print and return the acceptance of the head in ``path`` on the held-out prompts."""
     report: dict[str, object] = {"drafter": path.name, "prompts": len(HELD_OUT), "max_tokens": max_tokens}
     head = load_head(path, model)
     for setting, params in SETTINGS.items():
-        answers = held_out_answers(model, params, max_tokens)
+        answers = held_out_answers(model, params, max_tokens, work / f"held-out-{max_tokens}-{setting}.json")
         found = acceptance(model, head, answers, params, k)
         report[setting] = dataclasses.asdict(found) | {"tokens_per_step": found.tokens_per_step}
         say(f"\n{path.name}, {setting}: {found.tokens_per_step:.2f} tokens a step at k = {k}")
@@ -143,7 +143,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--learning-rate", type=float, default=recipe.learning_rate)
     add("--step-weights", type=float, nargs="+", default=recipe.step_weights, help="one for each unrolled step")
     add("--overlap-weight", type=float, default=recipe.overlap_weight)
-    add("--held-out-tokens", type=int, default=160, help="of an answer to a held-out prompt")
+    add("--held-out-tokens", type=int, default=96, help="of an answer to a held-out prompt")
     add("--drafts", type=int, default=5, help="places of a draft to judge")
     add("--evaluate-only", action="store_true", help="judge the weights that are there")
     return parser.parse_args(arguments)

@@ -147,7 +147,6 @@ def token_table(model: Model, draft_ids: torch.Tensor, rank: int) -> torch.Tenso
     end before it, less what is common to all, along its ``rank`` principal directions; then a row of zeros."""
     opening = torch.tensor(model.tokenizer.encode_chat("").token_ids[-4:])
     layers = (model.card.num_layers - 1,)
-    model.module.set_attn_implementation("sdpa")
     states = []
     with torch.no_grad():
         for ids in draft_ids.split(128):
