@@ -68,10 +68,12 @@ def compute_features(
     path: Path,
     layers: tuple[int, ...],
     *,
+    limit: int | None = None,
     progress: Callable[[int, int], None],
 ) -> FeatureStore:
     """The features of ``texts`` in ``path`` (and ``path`` with ``.json`` for how far it is), as far as they are not
-    there yet. Texts are computed shortest first, so that a pass holds texts of like length."""
+    there yet. Texts are computed shortest first, so that a pass holds texts of like length; with ``limit``, only until
+    so many tokens are there."""
     order = sorted(range(len(texts)), key=lambda i: (len(texts[i].token_ids), i))
     ordered = [texts[i] for i in order]
     offsets = [0, *np.cumsum([len(text.token_ids) for text in ordered]).tolist()]
@@ -83,7 +85,8 @@ def compute_features(
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = np.memmap(path, dtype=np.int16, mode="r+" if done else "w+", shape=(offsets[-1], width))
     features = torch.from_numpy(stored).view(torch.bfloat16)
-    while done < len(ordered):
+    limit = offsets[-1] if limit is None else min(limit, offsets[-1])
+    while offsets[done] < limit:
         stop = done + 1
         while stop < len(ordered) and len(ordered[stop].token_ids) * (stop + 1 - done) <= MAX_TOKENS:
             stop += 1
@@ -95,6 +98,7 @@ def compute_features(
             features[offsets[index] : offsets[index + 1]] = states[row, : len(batch[row])]
         done = stop
         marker.write_text(json.dumps({"plan": plan, "done": done}))
-        progress(offsets[done], offsets[-1])
-    token_ids = torch.tensor([token for text in ordered for token in text.token_ids])
-    return FeatureStore(token_ids, features, offsets, [text.num_prompt_tokens for text in ordered])
+        progress(offsets[done], limit)
+    token_ids = torch.tensor([token for text in ordered[:done] for token in text.token_ids])
+    prompts = [text.num_prompt_tokens for text in ordered[:done]]
+    return FeatureStore(token_ids, features[: len(token_ids)], offsets[: done + 1], prompts)

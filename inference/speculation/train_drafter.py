@@ -91,7 +91,9 @@ def texts(model: Model, options: argparse.Namespace) -> list[Text]:
 def learn(model: Model, lessons: list[Text], features: Path, path: Path, options: argparse.Namespace) -> None:
     """Features, then training; the head goes to ``path``."""
     layers = (*options.feature_layers, model.card.num_layers - 1)
-    store = compute_features(model, lessons, features, layers, progress=Meter("features", "tokens"))
+    store = compute_features(
+        model, lessons, features, layers, limit=options.feature_tokens, progress=Meter("features", "tokens")
+    )
     ids, covered = draft_vocabulary(store, model.card.vocab_size, options.draft_vocab)
     say(f"{len(store)} texts, {len(store.token_ids):,} tokens; {len(ids)} tokens to propose cover {covered:.2%}")
     config = config_for(model, feature_layers=layers, draft_vocab_size=len(ids), table_rank=options.table_rank)
@@ -131,9 +133,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--other-topics", type=int, default=2, help="versions of each answer on other topics")
     add("--max-tokens", type=int, default=128, help="of an answer")
     add("--batch", type=int, default=128, help="answers at a time")
+    add("--feature-tokens", type=int, help="learn from so many tokens, the shorter texts first (default: all)")
     add("--wrong-tokens", type=int, default=200_000, help="of source code, for --text wrong")
     add("--feature-layers", type=int, nargs="*", default=[19], help="beside the last")
-    add("--draft-vocab", type=int, default=8192, help="tokens that the head can propose")
+    add("--draft-vocab", type=int, default=6144, help="tokens that the head can propose")
     add("--table-rank", type=int, default=96, help="numbers a token beside its embedding")
     add("--seed", type=int, default=0)
     add("--threads", type=int, default=2)

@@ -32,8 +32,8 @@ would not mean the same to both."""
 class Recipe:
     """What training is told. ``step_weights``: how much each unrolled step counts; as many steps as weights."""
 
-    epochs: int = 6
-    tokens_per_batch: int = 3072
+    epochs: int = 4
+    tokens_per_batch: int = 1024
     learning_rate: float = 1e-3
     warmup: float = 0.03
     weight_decay: float = 0.01
@@ -144,8 +144,8 @@ def draft_vocabulary(store: FeatureStore, vocab_size: int, size: int) -> tuple[t
 
 def token_table(model: Model, draft_ids: torch.Tensor, rank: int) -> torch.Tensor:
     """[len(draft_ids) + 1, rank]: the target's normed state after each token with nothing but the template's
-    end before it, less what is common to all, along its ``rank`` principal directions; then a row of zeros."""
-    opening = torch.tensor(model.tokenizer.encode_chat("").token_ids[-4:])
+    last token before it, less what is common to all, along its ``rank`` principal directions; then a row of zeros."""
+    opening = torch.tensor(model.tokenizer.encode_chat("").token_ids[-1:])
     layers = (model.card.num_layers - 1,)
     states = []
     with torch.no_grad():
