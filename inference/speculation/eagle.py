@@ -67,6 +67,13 @@ class EagleConfig(msgspec.Struct, frozen=True, kw_only=True):
     rms_norm_eps: float
 
 
+class RMSNorm(nn.RMSNorm):
+    """In its input's dtype: with weights of another, as in training, torch would take a path several times slower."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class EagleHead(nn.Module):
     """The head. Embedding and output matrix are the target's own and are not kept with it."""
 
@@ -93,7 +100,7 @@ class EagleHead(nn.Module):
         self.gate_up = nn.Linear(hidden, 2 * config.intermediate_size, bias=False)
         self.down = nn.Linear(config.intermediate_size, hidden, bias=False)
         for name in ("token_norm", "feature_norm", "attention_norm", "mlp_norm", "final_norm"):
-            self.register_module(name, nn.RMSNorm(hidden, eps=config.rms_norm_eps))
+            self.register_module(name, RMSNorm(hidden, eps=config.rms_norm_eps))
         self.register_buffer("draft_ids", torch.arange(config.draft_vocab_size))
         self.register_buffer("token_table", torch.zeros(config.draft_vocab_size + 1, config.table_rank))
         self.register_buffer("feature_mean", torch.zeros(num_features * hidden))

@@ -32,6 +32,8 @@ SETTINGS = {
 }
 """How held-out prompts are answered; the second is the page's."""
 
+_NUCLEUS = 512
+
 
 @dataclass
 class Acceptance:
@@ -105,7 +107,9 @@ def _shaped(logits: torch.Tensor, seen: torch.Tensor, params: SamplingParams) ->
         return torch.zeros_like(logits).scatter_(1, logits.argmax(dim=1, keepdim=True), 1.0)
     probabilities = (logits / params.temperature).softmax(dim=1)
     if params.top_p < 1.0:
-        sorted_p, order = probabilities.sort(dim=1, descending=True)
+        sorted_p, order = probabilities.topk(min(_NUCLEUS, probabilities.shape[1]), dim=1)
+        if float(sorted_p.sum(dim=1).min()) < params.top_p:  # a wider nucleus than nearly all
+            sorted_p, order = probabilities.sort(dim=1, descending=True)
         sorted_p[sorted_p.cumsum(dim=1) - sorted_p >= params.top_p] = 0.0
         probabilities = torch.zeros_like(probabilities).scatter_(1, order, sorted_p)
         probabilities /= probabilities.sum(dim=1, keepdim=True)
