@@ -105,8 +105,9 @@ class EagleHead(nn.Module):
         self.register_buffer("token_table", torch.zeros(config.draft_vocab_size + 1, config.table_rank))
         self.register_buffer("feature_mean", torch.zeros(num_features * hidden))
         self.register_buffer("feature_std", torch.ones(num_features * hidden))
-        self._embedding = embedding
-        self._target_output = embedding if output is None else output
+        # Detached: as parameters they would become the head's own.
+        self._embedding = embedding.detach()
+        self._target_output = self._embedding if output is None else output.detach()
         self.set_draft_ids(self.draft_ids)
         half = config.head_dim // 2
         self._frequencies = config.rope_theta ** (-torch.arange(half, dtype=torch.float32) / half)
