@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence as Seq
 from dataclasses import replace
 from itertools import takewhile
+from operator import eq
 
 import torch
 
 from inference.block_manager import BlockManager
 from inference.model_runner import ModelRunner
 from inference.models import Model
-from inference.sampler import Sampler, probabilities
+from inference.sampler import Sampler, distribution
 from inference.scheduler import ScheduledItem
-from inference.sequence import Sequence
+from inference.sequence import Sequence, SequenceId
 from inference.speculation.drafter import Draft, Features
-from inference.speculation.rejection import draw
 
 
 class ModelDrafter:
@@ -34,64 +34,75 @@ class ModelDrafter:
                 f"drafter {model.card.name!r} has a vocabulary of {model.card.vocab_size} and the model one of "
                 f"{vocab_size}: a drafter's ids must be the model's own"
             )
-        self.parameter_bytes = model.card.parameter_bytes
         self._max_model_len = model.card.max_model_len
         self._blocks = BlockManager(num_blocks, block_size, enable_prefix_caching=False)
         self._runner = ModelRunner(model, self._blocks)
-        self._shadows: dict[str, Sequence] = {}
-        self._sampler = Sampler(vocab_size, torch.device(model.device))
+        self._shadows: dict[SequenceId, Sequence] = {}
+        self._sampler = Sampler(vocab_size, torch.device(model.device), stream=1)
 
-    def observe(self, features: Seq[Features]) -> None:
+    def observe(self, features: Features) -> None:
         """It thinks for itself."""
 
-    def forget(self, key: str) -> None:
+    def fork(self, parent: SequenceId, child: SequenceId) -> None:
+        """Nothing: the child's prompt is computed when it is first drafted for."""
+
+    def forget(self, sequence_id: SequenceId) -> None:
         """Free its blocks."""
-        if self._shadows.pop(key, None) is not None:
-            self._blocks.release(key)
-            self._sampler.forget(key)
+        if self._shadows.pop(sequence_id, None) is not None:
+            self._blocks.release(sequence_id)
+            self._sampler.forget(sequence_id)
 
     def propose(self, sequences: Seq[Sequence], counts: Seq[int]) -> list[Draft]:
-        """Draws at each sequence's temperature and cuts: the nearer ``q`` to what the target will draw from, the better."""
+        """Draws with each sequence's temperature and cuts: the nearer ``q`` to what the target will draw from, the
+        better. Fewer than asked for where its own context or pool ends."""
         shadows = [self._shadow(sequence) for sequence in sequences]
-        guesses: list[list[int]] = [[] for _ in sequences]
-        rows: list[list[torch.Tensor]] = [[] for _ in sequences]
+        drafts = [Draft([], []) for _ in sequences]
         for place in range(max(counts, default=0)):
             active = [
-                i for i, count in enumerate(counts) if place < count and place == len(guesses[i]) and self._fits(shadows[i])
+                (shadow, draft)
+                for shadow, draft, count in zip(shadows, drafts, counts, strict=True)
+                if place < count and place == len(draft.token_ids) and self._fits(shadow, shadows)
             ]
             if not active:
                 break
-            logits = self._runner.execute([_everything(shadows[i]) for i in active])
-            for i, row in zip(active, logits, strict=True):
-                shadow = shadows[i]
+            logits = self._runner.execute([_rest(shadow) for shadow, _ in active])
+            for (shadow, draft), row in zip(active, logits, strict=True):
                 shadow.num_computed_tokens = shadow.num_tokens
-                q = probabilities(row, shadow.params, shadow.token_ids)
-                guess = draw(q, self._sampler.uniforms(shadow, 1)[0])
-                guesses[i].append(guess)
-                rows[i].append(q)
-                shadow.token_ids.append(guess)
-        return [Draft(ids, torch.stack(q) if q else None) for ids, q in zip(guesses, rows, strict=True)]
+                self._guess(row, shadow, draft)
+        return drafts
+
+    def _guess(self, row: torch.Tensor, shadow: Sequence, draft: Draft) -> None:
+        q = distribution(row, shadow.params, shadow.token_ids)
+        token = self._sampler.draw_from(q, shadow)
+        assert draft.q is not None
+        draft.q.append(q)
+        draft.token_ids.append(token)
+        shadow.token_ids.append(token)
 
     def _shadow(self, sequence: Sequence) -> Sequence:
         """Our copy of ``sequence``, brought up to date: computed as far as the tokens agree."""
-        shadow = self._shadows.get(sequence.key)
+        shadow = self._shadows.get(sequence.id)
         if shadow is None:
-            shadow = self._shadows[sequence.key] = replace(sequence, token_ids=[], num_computed_tokens=0)
-            self._blocks.admit(sequence.key, [])
-        agreed = sum(1 for _ in takewhile(eq_pair, zip(shadow.token_ids, sequence.token_ids, strict=False)))
+            shadow = self._shadows[sequence.id] = replace(sequence, num_computed_tokens=0)
+            self._blocks.admit(sequence.id, [])
+        agreed = sum(1 for _ in takewhile(bool, map(eq, shadow.token_ids, sequence.token_ids)))
         shadow.token_ids = list(sequence.token_ids)
         # The last token is always computed: its logits are what is wanted.
         shadow.num_computed_tokens = min(shadow.num_computed_tokens, agreed, shadow.num_tokens - 1)
         return shadow
 
-    def _fits(self, shadow: Sequence) -> bool:
-        return shadow.num_tokens <= self._max_model_len and self._blocks.grow(shadow.key, shadow.num_tokens)
+    def _fits(self, shadow: Sequence, wanted: list[Sequence]) -> bool:
+        """Room for all its tokens, at the expense of sequences that nobody asks about now."""
+        if shadow.num_tokens > self._max_model_len:
+            return False
+        while not self._blocks.grow(shadow.id, shadow.num_tokens):
+            idle = next((other for other in self._shadows.values() if other not in wanted), None)
+            if idle is None:
+                return False
+            self._blocks.release(idle.id)
+            del self._shadows[idle.id]
+        return True
 
 
-def eq_pair(pair: tuple[int, int]) -> bool:
-    """Whether both are the same token."""
-    return pair[0] == pair[1]
-
-
-def _everything(shadow: Sequence) -> ScheduledItem:
+def _rest(shadow: Sequence) -> ScheduledItem:
     return ScheduledItem(shadow, shadow.num_computed_tokens, shadow.num_tokens, "decode", samples=True)

@@ -12,29 +12,27 @@ from typing import Protocol
 
 import torch
 
-from inference.sequence import Sequence
+from inference.sampler import Distribution
+from inference.sequence import Sequence, SequenceId
 
 MAX_SPECULATIVE_TOKENS = 16
 
 
 @dataclass(slots=True)
 class Draft:
-    """Guesses for one sequence. ``q`` [k, vocab] float32: what each was drawn from; None: each was certain (all of
-    ``q`` on the guess itself), as for a look-up."""
+    """Guesses for one sequence. ``q``: what each was drawn from; None: each was certain (all of ``q`` on the guess
+    itself), as for a look-up."""
 
     token_ids: list[int]
-    q: torch.Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.token_ids)
+    q: list[Distribution] | None = None
 
 
 @dataclass(slots=True)
 class Features:
-    """What the target's pass left behind for one sequence: ``hidden`` [layers, tokens, hidden_size] of the tokens at
-    ``start <= position < start + tokens``, for the layers that the drafter asked for."""
+    """What the target's pass left behind for one sequence: ``hidden`` [n, layers * hidden_size], the outputs of the
+    decoder layers that the drafter asked for, side by side, of the tokens ``start <= position < start + n``."""
 
-    sequence: Sequence
+    sequence_id: SequenceId
     start: int
     hidden: torch.Tensor
 
@@ -48,24 +46,24 @@ class Drafter(Protocol):
         ...
 
     @property
-    def parameter_bytes(self) -> int:
-        """What it keeps in memory beside the target: the price of guessing."""
-        ...
-
-    @property
     def feature_layers(self) -> tuple[int, ...]:
-        """The decoder layers of the target whose outputs it wants to see; () for none."""
+        """The decoder layers of the target whose outputs it wants to see, counted from 0; () for none."""
         ...
 
-    def observe(self, features: Seq[Features]) -> None:
-        """Learn of the target's pass over tokens that are certain (never of rejected guesses)."""
+    def observe(self, features: Features) -> None:
+        """Learn of the target's pass over tokens that stand (never of rejected guesses), or that it will stand in the
+        same way again: what was preempted is computed once more."""
         ...
 
     def propose(self, sequences: Seq[Sequence], counts: Seq[int]) -> list[Draft]:
         """At most ``counts[i]`` guesses for what follows ``sequences[i]``'s tokens; fewer, or none, where it has none
-        to give. Guesses are drawn at the sequence's own temperature."""
+        to give. Guesses are drawn at the sequence's own temperature, from numbers of the drafter's own."""
         ...
 
-    def forget(self, key: str) -> None:
-        """The sequence of that key (``Sequence.key``) has ended, or lost its cache."""
+    def fork(self, parent: SequenceId, child: SequenceId) -> None:
+        """``child`` begins as the double of ``parent``."""
+        ...
+
+    def forget(self, sequence_id: SequenceId) -> None:
+        """The sequence has ended."""
         ...

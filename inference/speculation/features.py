@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from inference.layer_outputs import layer_outputs
 from inference.models import Model
 from inference.speculation.answers import Text
 
@@ -40,25 +41,13 @@ class FeatureStore:
 def hidden_states(module: torch.nn.Module, layers: tuple[int, ...], token_ids: torch.Tensor) -> torch.Tensor:
     """Outputs of decoder ``layers`` for ``token_ids`` [batch, length], causal and from position 0:
     [batch, length, len(layers) * hidden]. Whatever attention an engine has given the model is put back."""
-    found: dict[int, torch.Tensor] = {}
-    base = module.base_model
-    decoder: torch.nn.ModuleList = base.layers  # type: ignore[union-attr, assignment]
-
-    def keep(index: int) -> Callable[[object, object, object], None]:
-        def hook(_module: object, _inputs: object, output: object) -> None:
-            found[index] = output if isinstance(output, torch.Tensor) else output[0]  # type: ignore[index]
-
-        return hook
-
     before = module.config._attn_implementation  # type: ignore[union-attr]
     module.set_attn_implementation("sdpa")  # type: ignore[operator]
-    handles = [decoder[index].register_forward_hook(keep(index)) for index in layers]
     try:
-        base(input_ids=token_ids, use_cache=False)  # type: ignore[operator]
+        with layer_outputs(module, layers) as found:
+            module.base_model(input_ids=token_ids, use_cache=False)  # type: ignore[operator]
     finally:
         module.set_attn_implementation(before)  # type: ignore[operator]
-        for handle in handles:
-            handle.remove()
     return torch.cat([found[index] for index in layers], dim=-1)
 
 
