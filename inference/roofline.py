@@ -65,7 +65,7 @@ def peak_flops(dtype: torch.dtype, device: torch.device) -> float:
         def multiply(a: torch.Tensor = left, b: torch.Tensor = right, out: torch.Tensor = product) -> None:
             torch.mm(a, b, out=out)
 
-        seconds = _best_seconds(multiply, device, SECONDS_EACH / 2)
+        seconds = best_seconds(multiply, device, SECONDS_EACH / 2)
         best = max(best, 2 * side**3 / seconds)
         if 8 * seconds > SECONDS_EACH:
             break
@@ -79,11 +79,11 @@ def memory_bandwidth(device: torch.device) -> float:
     matrix = torch.ones(STREAM_BYTES // 4 // columns, columns, device=device)
     vector = torch.ones(columns, device=device)
     product = torch.empty(matrix.shape[0], device=device)
-    seconds = _best_seconds(lambda: torch.mv(matrix, vector, out=product), device, SECONDS_EACH)
+    seconds = best_seconds(lambda: torch.mv(matrix, vector, out=product), device, SECONDS_EACH)
     return matrix.numel() * matrix.element_size() / seconds
 
 
-def _best_seconds(work: Callable[[], object], device: torch.device, budget: float) -> float:
+def best_seconds(work: Callable[[], object], device: torch.device, budget: float) -> float:
     """The least time ``work`` took, tried for ``budget`` seconds and at least twice, after one try that warms up."""
 
     def once() -> float:
