@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -16,7 +17,7 @@ from inference.attention.triton_paged import attend_with_triton
 from inference.kernel_check import RejectionCase, rejection_inputs
 from inference.kernel_report import Rate
 from inference.roofline import best_seconds
-from inference.speculation.rejection import judge
+from inference.speculation.rejection import Judgement, judge
 from inference.speculation.triton_rejection import judge_batch
 
 SECONDS_EACH = 0.3
@@ -67,10 +68,8 @@ def rates(
         yield _rate(f"prefill, {batch.sequences} x {batch.tokens} tokens", seconds, flops / 1e12, "TFLOP/s")
     for case in rejections:
         inputs = rejection_inputs(case, device)
-        ours = best_seconds(lambda inputs=inputs: judge_batch(*inputs), device, SECONDS_EACH)
-        theirs = best_seconds(
-            lambda inputs=inputs: [judge(*row) for row in zip(*inputs, strict=True)], device, SECONDS_EACH
-        )
+        ours = best_seconds(partial(judge_batch, *inputs), device, SECONDS_EACH)
+        theirs = best_seconds(partial(_judge_each, *inputs), device, SECONDS_EACH)
         what = f"rejection, {case.sequences} x {case.k} drafts of {case.vocab} tokens"
         yield _rate(what, (ours, theirs), case.sequences / 1e3, "thousand sequences/s")
 
@@ -103,6 +102,10 @@ def _both(context: StepContext, cache: torch.Tensor, rows: int, heads: Heads) ->
         best_seconds(work(attend_with_triton), cache.device, SECONDS_EACH),
         best_seconds(work(attend_with_torch), cache.device, SECONDS_EACH),
     )
+
+
+def _judge_each(*inputs: torch.Tensor) -> list[Judgement]:
+    return [judge(*row) for row in zip(*inputs, strict=True)]
 
 
 def _rate(what: str, seconds: tuple[float, float], amount: float, unit: str) -> Rate:

@@ -25,8 +25,6 @@ from inference.attention import triton_decode, triton_prefill
 from inference.speculation import triton_rejection
 
 TARGETS = (80, 90, 100)
-SHARED_LIMIT = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}
-"""Bytes of shared memory that one program may have (CUDA C++ Programming Guide, technical specifications)."""
 SPLITS = 8
 TRITON_DTYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
@@ -143,12 +141,12 @@ def main() -> int:
     parser.add_argument(
         "--target", type=int, choices=TARGETS, action="append", help="80, 90 or 100; all when not given"
     )
-    parser.add_argument("--what", default="", help="only what is compiled for a name that starts so")
+    parser.add_argument("--what", action="append", help="only what is compiled for a name that starts so")
     parser.add_argument("--json", type=Path, help="write the table there too")
     arguments = parser.parse_args()
     rows = []
     for source in sources():
-        if source.what.startswith(arguments.what):
+        if source.what.startswith(tuple(arguments.what or [""])):
             rows += [compile_for(source, target) for target in arguments.target or TARGETS]
     print(f"Triton {triton.__version__}\n\n{table(rows)}")
     if arguments.json:

@@ -103,7 +103,7 @@ def attention_error(
 
     each = [-(-length // case.block_size) for length in case.lengths]
     num_blocks = sum(each) + 3
-    owned = torch.randperm(num_blocks, generator=generator).split([*each, 3])[:-1]
+    owned = torch.split(torch.randperm(num_blocks, generator=generator), [*each, 3])[:-1]
     cache = torch.full((num_blocks, case.block_size, 2, case.kv_heads, case.dim), float("nan")).to(device, dtype)
     tables = torch.full((len(each), max(each)), num_blocks - 1)
     contents = []
@@ -122,13 +122,14 @@ def attention_error(
     options = {"sliding_window": case.sliding_window, "softcap": case.softcap, "sinks": sinks}
     if case.queries:
         first_rows = torch.tensor([0, *itertools.accumulate(asking)]).to(device)
-        where = (tables.to(device), first_rows, starts.to(device), max(asking))
-        result = prefill(query, cache, *where, scaling, **options)
+        result = prefill(
+            query, cache, tables.to(device), first_rows, starts.to(device), max(asking), scaling, **options
+        )
     else:
-        where = (tables.to(device), starts.to(device), max(case.lengths))
-        result = decode(query, cache, *where, scaling, **options, splits=case.splits)
+        longest, more = max(case.lengths), {"splits": case.splits}
+        result = decode(query, cache, tables.to(device), starts.to(device), longest, scaling, **options, **more)
     expected = []
-    for rows, content, start in zip(query.split(asking), contents, starts.tolist(), strict=True):
+    for rows, content, start in zip(torch.split(query, list(asking)), contents, starts.tolist(), strict=True):
         key, value = content.float().permute(1, 2, 0, 3).unsqueeze(1)
         mask = causal_mask(torch.arange(start, len(content), device=device), len(content), case.sliding_window)
         asked = rows.float().transpose(0, 1).unsqueeze(0)

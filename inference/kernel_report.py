@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -67,19 +68,20 @@ def check_all(device: torch.device, *, every: int = 1) -> Iterator[Check]:
     from inference.kernel_check import CASES, REJECTION_CASES, TOLERANCES, attention_error, rejection_differences
 
     for rejection in REJECTION_CASES[::every]:
-        yield _check(str(rejection), "float32", 0.0, lambda case=rejection: float(rejection_differences(case, device)))
+        yield _check(str(rejection), "float32", 0.0, partial(rejection_differences, rejection, device))
     for dtype in dtypes_of(device):
         for case in CASES[::every]:
             yield _check(
                 str(case),
                 str(dtype).removeprefix("torch."),
                 TOLERANCES[dtype],
-                lambda case=case, dtype=dtype: attention_error(case, dtype, device),
+                partial(attention_error, case, dtype, device),
             )
 
 
 def _check(case: str, dtype: str, tolerance: float, compare: Callable[[], float]) -> Check:
-    error, problem = math.inf, ""
+    error: float = math.inf
+    problem = ""
     try:
         error = compare()
     except Exception as raised:  # a compiler and a driver raise what they like, and one case must not hide the others

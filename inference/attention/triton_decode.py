@@ -68,7 +68,8 @@ def attend_split(
 
     maximum = tl.full([PADDED_GROUPS], float("-inf"), tl.float32)
     total = tl.zeros([PADDED_GROUPS], tl.float32)
-    if sinks is not None:  # a sink is a score that was there before the first key, and has no value
+    if sinks is not None:  # noqa: SIM102  (the first is decided when it is compiled)
+        # A sink is a score that was there before the first key, and has no value.
         if split == 0:
             maximum = tl.load(sinks + heads, mask=group < GROUPS, other=0.0).to(tl.float32)
             total = tl.full([PADDED_GROUPS], 1.0, tl.float32)
@@ -89,7 +90,7 @@ def attend_split(
 
 @triton.jit
 def join_splits(outputs, maxima, totals, result, DIM: tl.constexpr, PADDED_DIM: tl.constexpr, SPLITS: tl.constexpr):
-    """``result`` [sequences, heads, DIM]: the splits' outputs, weighed by how far their maxima lie under the largest."""
+    """``result`` [sequences, heads, DIM]: the splits' outputs, each weighed by how far its maximum is behind."""
     row = tl.program_id(0)
     dims = tl.arange(0, PADDED_DIM)
     splits = tl.arange(0, SPLITS)

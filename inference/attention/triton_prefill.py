@@ -59,7 +59,7 @@ def attend_chunk(
 
     maximum = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)
-    if sinks is not None:  # a sink is a score that was there before the first key, and has no value
+    if sinks is not None:  # a score that was there before the first key, and has no value
         maximum = tl.zeros([ROWS], tl.float32) + tl.load(sinks + head).to(tl.float32)
         total = tl.full([ROWS], 1.0, tl.float32)
     output = tl.zeros([ROWS, PADDED_DIM], tl.float32)
