@@ -50,7 +50,7 @@ def test_the_distribution_is_the_targets(name: str) -> None:
 
 BIASES = {
     "accepting always": ("if not uniforms[place] * q[place, draft].double() < p[place, draft].double():", "if False:"),
-    "a residual over the drafter's list": ("weights - q[accepted].double())", "weights * (q[accepted] > 0) - q[accepted])"),
+    "a residual of known tokens": ("weights - q[accepted].double())", "weights * (q[accepted] > 0) - q[accepted])"),
     "recovering from the target": ("weights = residual if bool(residual.any()) else weights", "pass"),
 }  # fmt: skip
 
