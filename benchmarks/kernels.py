@@ -47,6 +47,7 @@ ATTENTIONS = (
     Attention("SmolLM2-135M", 9, 3, 64),
     Attention("SmolLM2-135M", 9, 3, 64, torch.float32),
     Attention("Llama-3-8B", 32, 8, 128),
+    Attention("Llama-3-8B", 32, 8, 128, torch.float32),
     Attention("gpt-oss-20b, windowed layers", 64, 8, 64, sliding_window=128, sinks=True),
     Attention("Gemma-2-9B, windowed layers", 16, 8, 256, sliding_window=4096, softcap=50.0),
 )

@@ -20,18 +20,18 @@ MIN_DOT = 16
 
 def layout(heads: int, cache: torch.Tensor) -> dict[str, int]:
     """What both kernels are compiled for: the shape of one layer's ``cache`` [blocks, block_size, 2, kv_heads, dim],
-    query heads a key head, and how many keys make a tile (shared memory holds two or three tiles of keys and of values,
-    so wide heads get short ones)."""
+    query heads a key head, and how many keys make a tile: fewer of wide heads, or registers and shared memory would not
+    hold it (benchmarks/kernels.md)."""
     _, block_size, _, kv_heads, dim = cache.shape
     padded_dim = max(MIN_DOT, triton.next_power_of_2(dim))
-    tile = max(MIN_DOT, min(64, 64 * 256 // (padded_dim * cache.element_size())))
+    key_bytes = padded_dim * cache.element_size()
     return {
         "BLOCK_SIZE": block_size,
         "KV_HEADS": kv_heads,
         "GROUPS": heads // kv_heads,
         "DIM": dim,
         "PADDED_DIM": padded_dim,
-        "TILE": tile,
+        "TILE": 64 if key_bytes <= 128 else 32 if key_bytes <= 512 else MIN_DOT,
     }
 
 
