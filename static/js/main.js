@@ -95,7 +95,7 @@ const numbers = new Numbers(document);
 const live = new LiveRegion(required("#live-region"));
 const notice = new Notice(optional("#notice"), () => session.start());
 const caption = optional("#stage-caption");
-const stopButtons = document.querySelectorAll("[data-action=stop]");
+const stopButtons = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-action=stop]"));
 const table = new TableView(topbar, () => stage.scene?.table(player().state) ?? null);
 const hear = seldom(200, () => live.update(player().state, player().moving));
 const answerChapter = required("#answer").closest(".chapter")?.id;
@@ -151,8 +151,8 @@ function changed(what) {
   }
   const unknown = unknownRun ? noticeOf(null, { state: "not-found" }) : null;
   notice.show(noticeOf(log.closed, status, source.kind === "recording") ?? unknown);
-  for (const button of stopButtons)
-    /** @type {HTMLElement} */ (button).hidden = !session.player.growing || !own.has(session.runId);
+  const stoppable = session.player.growing && own.has(session.runId);
+  for (const button of stopButtons) button.hidden = !stoppable;
   transport.words();
   controls.fit(log.opened?.model ?? null);
   if (what === "log") stage.invalidate("log");
