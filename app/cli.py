@@ -156,6 +156,31 @@ def bench(
         raise typer.Exit(1)
 
 
+@app.command()
+def doctor(
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the report there too.", envvar="OPENKITCHEN_DOCTOR_JSON")
+    ] = None,
+    model: Model = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Say what this machine has, what would be used, what is missing and how to get it. On a GPU, check the kernels
+    and measure them. Exits with 1 when something needed is missing, or a kernel is wrong."""
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        fail(f"There is no folder {json_file.parent}. Make it first, or name another file with --json.")
+    import msgspec
+
+    from app.doctor import examine
+
+    report = examine(settings_from(model=model, device=device, dtype=dtype, data_dir=data_dir), typer.echo)
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    if not report.healthy:
+        raise typer.Exit(1)
+
+
 class Progress:
     """How far a command is, on standard error: one line that changes on a terminal, else a line for each stage."""
 

