@@ -42,6 +42,7 @@ PROVIDES = (
     "blocks",
     "kv.written",
     "token.candidates",
+    "speculation",
     "probe.kv",
 )
 
@@ -336,12 +337,15 @@ class StepFinished(Event, kw_only=True, tag="step.finished"):
     step: int
     seconds: float
     """From before scheduling (whose ``block.*`` and ``request.admitted`` come before ``step.started``) to the last
-    drawn token: the sum of the three below and a rest."""
+    drawn token: the sum of schedule, draft, forward and sample, and a rest."""
     schedule_seconds: float
     forward_seconds: float
     sample_seconds: float
+    """Drawing tokens, and judging drafts."""
     num_tokens: int
+    """Computed, rejected drafts among them."""
     flops: float
+    """Of the model; what a drafter does is told by its seconds alone."""
     weight_bytes: int
     """Parameters read."""
     kv_read_bytes: int
@@ -351,6 +355,7 @@ class StepFinished(Event, kw_only=True, tag="step.finished"):
     kv_unused_bytes: int | None = None
     """Of those, where no key or value stands: the rest of last blocks, and what an allocator reserved. Null: not
     said."""
+    draft_seconds: float = 0.0
 
 
 class CollectiveFinished(Event, kw_only=True, tag="collective.finished"):
@@ -446,6 +451,48 @@ class TokenSampled(RequestEvent, kw_only=True, tag="token.sampled"):
     step: int = 0
 
 
+# ---- speculation ---------------------------------------------------------------------------------------------------
+
+
+class SpeculationDrafted(RequestEvent, kw_only=True, tag="speculation.drafted"):
+    """A drafter guessed the tokens at ``position`` and on, which step ``step`` is going to verify."""
+
+    step: int
+    drafter: str
+    position: int
+    ids: list[int]
+    texts: list[str]
+    """Each token alone, as in ``Candidate``."""
+    q: list[float]
+    """With which probability the drafter drew each, after temperature and cuts (1: it was certain, or greedy)."""
+    seconds: float
+    """What drafting took, for all requests that the step speculates for."""
+
+
+class SpeculationJudged(RequestEvent, kw_only=True, tag="speculation.judged"):
+    """The target has computed the drafts: ``num_accepted`` of them are kept, and ``id`` follows. A draft x is accepted
+    if its draw is below p(x) / q(x); the first that is not ends it, and the token in its place is recovered from the
+    residual (p - q)+; where all are accepted a bonus follows. (Tokens beyond the end of an answer, behind an EOS, are
+    judged but not said: they have no ``token.sampled``.)"""
+
+    step: int
+    position: int
+    """Of the first draft."""
+    p: list[float]
+    """With which probability the target would have drawn each draft that was judged: the accepted and the one that
+    was not. After penalties, temperature and cuts (at temperature 0 therefore 1 or 0)."""
+    q: list[float]
+    draws: list[float] | None
+    """Uniform in [0, 1). Null at temperature 0, where nothing is drawn."""
+    num_drafts: int
+    num_accepted: int
+    id: int
+    text: str
+    origin: Literal["recovered", "bonus"]
+    seconds: float
+    """What verifying took: the target's pass, for all requests of the step, and this judgement."""
+
+
 # ---- probes --------------------------------------------------------------------------------------------------------
 
 
@@ -479,6 +526,8 @@ AnyEvent = (
     | BlockEvicted
     | KVWritten
     | TokenSampled
+    | SpeculationDrafted
+    | SpeculationJudged
     | ProbeKV
 )
 

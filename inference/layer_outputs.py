@@ -13,7 +13,6 @@ def layer_outputs(module: torch.nn.Module, layers: tuple[int, ...]) -> Iterator[
     """The outputs of decoder ``layers`` (from 0) of ``module`` in its last pass: the residual stream as each leaves it,
     before any final norm, by layer; filled as long as the context is open."""
     found: dict[int, torch.Tensor] = {}
-    decoder: torch.nn.ModuleList = module.base_model.layers  # type: ignore[union-attr, assignment]
 
     def keep(index: int) -> Callable[[object, object, object], None]:
         def hook(_module: object, _inputs: object, output: object) -> None:
@@ -21,7 +20,7 @@ def layer_outputs(module: torch.nn.Module, layers: tuple[int, ...]) -> Iterator[
 
         return hook
 
-    handles = [decoder[index].register_forward_hook(keep(index)) for index in layers]
+    handles = [module.base_model.layers[index].register_forward_hook(keep(index)) for index in layers]  # type: ignore
     try:
         yield found
     finally:

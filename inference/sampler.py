@@ -46,6 +46,10 @@ class Distribution:
     ids: torch.Tensor | None
     """[n] int64: the tokens that have it, each once. None: the whole vocabulary, in its order."""
 
+    def probability(self, token_id: int) -> float:
+        """Of one token."""
+        return float(self.mass[token_id] if self.ids is None else self.mass[self.ids == token_id].sum())
+
 
 class Sampler:
     """Draws the next token of several sequences from their logits.
@@ -101,7 +105,9 @@ class Sampler:
 
     def draw_from(self, drawn_from: Distribution, sequence: Sequence) -> int:
         """One token, with the sequence's next draw (greedy takes none)."""
-        index = 0 if sequence.params.temperature < GREEDY_BELOW else draw(drawn_from.mass, self.uniforms(sequence, 1)[0])
+        index = (
+            0 if sequence.params.temperature < GREEDY_BELOW else draw(drawn_from.mass, self.uniforms(sequence, 1)[0])
+        )
         return index if drawn_from.ids is None else int(drawn_from.ids[index])
 
     def uniforms(self, sequence: Sequence, count: int) -> torch.Tensor:

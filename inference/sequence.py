@@ -31,6 +31,7 @@ class SamplingParams(msgspec.Struct, kw_only=True, frozen=True):
     """Parallel samples: answers drawn independently to one prompt, which is computed once."""
     ignore_eos: bool = False
     drafter: str | None = None
+    """Who drafts for it, of the drafters that the engine has loaded. None: the engine's first; "none": nobody."""
 
     def validate(self) -> None:
         """Raise ``ValueError`` that names the field and its range."""
@@ -45,8 +46,8 @@ class SamplingParams(msgspec.Struct, kw_only=True, frozen=True):
         if any(not isinstance(stop, str) or not stop for stop in self.stop):
             raise ValueError("stop must hold strings of at least one character")
         _within("n", self.n, 1, MAX_SAMPLES)
-        if self.drafter is not None:
-            raise ValueError(f"drafter must be null (this engine has no drafter loaded), got {self.drafter!r}")
+        if self.drafter is not None and not isinstance(self.drafter, str):
+            raise ValueError(f"drafter must be null or a drafter's name, got {self.drafter!r}")
 
 
 def _within(name: str, value: float, low: float, high: float | None, *, above: bool = False) -> None:

@@ -88,22 +88,30 @@ class Span:
 
 @dataclass(slots=True)
 class Singles:
-    """One token each of several sequences of like length: rows ``first:last``, block tables padded to the longest."""
+    """One token each of several sequences of like length, or, where drafts are verified, ``width`` consecutive tokens
+    each: rows ``first:last``, sequence by sequence; block tables padded to the longest."""
 
     first: int
     last: int
     positions: torch.Tensor
+    """[sequences], of the first token of each."""
     blocks: torch.Tensor
     """[sequences * blocks_each]; what padding points to is masked."""
     length: int
-    """Of the longest."""
+    """Of the longest, its last token included."""
+    width: int = 1
     masks: dict[int | None, torch.Tensor | None] = field(default_factory=dict)
 
+    @property
+    def num_sequences(self) -> int:
+        return (self.last - self.first) // self.width
+
     def mask(self, sliding_window: int | None) -> torch.Tensor | None:
-        """[sequences, 1, 1, length], or None where all see everything."""
+        """[sequences, 1, width, length], or None where all see everything."""
         if sliding_window not in self.masks:
             alone = self.last - self.first == 1 and (sliding_window is None or sliding_window >= self.length)
-            mask = None if alone else causal_mask(self.positions, self.length, sliding_window)[:, None, None]
+            positions = self.positions.unsqueeze(1) + torch.arange(self.width, device=self.positions.device)
+            mask = None if alone else causal_mask(positions, self.length, sliding_window).unsqueeze(1)
             self.masks[sliding_window] = mask
         return self.masks[sliding_window]
 
@@ -194,20 +202,24 @@ def _attend_part(
 ) -> torch.Tensor:
     """``query`` [1, heads, rows, dim] -> [1, rows, heads, dim]."""
     _, heads, rows, dim = query.shape
-    batch = rows if isinstance(part, Singles) else 1
+    batch = part.num_sequences if isinstance(part, Singles) else 1
     gathered = blocks.index_select(0, part.blocks).view(batch, -1, 2, *blocks.shape[3:])[:, : part.length]
     key, value = gathered.permute(2, 0, 3, 1, 4).unbind(0)
     mask = part.mask(sliding_window)
     plain = softcap is None and sinks is None
     if isinstance(part, Singles):
-        query = query.permute(2, 1, 0, 3)
+        query = query.view(heads, batch, part.width, dim).transpose(0, 1)
         if plain:
             # The heads that share a key head are its queries: nothing needs repeating, and their masks are the same.
-            query = query.reshape(rows, key.shape[1], heads // key.shape[1], dim)
+            groups = heads // key.shape[1]
+            query = query.reshape(batch, key.shape[1], groups * part.width, dim)
+            if mask is not None and part.width > 1:
+                mask = mask.repeat(1, 1, groups, 1)
             attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+            attended = attended.view(batch, heads, part.width, dim)
         else:
             attended = attend(query, key, value, mask, scaling, softcap=softcap, sinks=sinks)
-        return attended.reshape(1, rows, heads, dim)
+        return attended.transpose(1, 2).reshape(1, rows, heads, dim)
     if plain:
         attended = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=heads != key.shape[1]

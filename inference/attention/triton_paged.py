@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from inference.attention.interface import Span, StepContext
+from inference.attention.interface import Singles, Span, StepContext
 from inference.attention.triton_decode import paged_decode
 from inference.attention.triton_prefill import paged_prefill
 
@@ -39,6 +39,13 @@ class PackedSpans:
             max(span.last - span.first for span in spans),
         )
 
+    @staticmethod
+    def of_group(group: Singles) -> PackedSpans:
+        """Sequences with as many tokens each, whose drafts are verified."""
+        edges = torch.arange(group.num_sequences + 1, device=group.blocks.device) * group.width
+        tables = group.blocks.view(group.num_sequences, -1)
+        return PackedSpans(group.first, group.last, tables, edges, group.positions, group.width)
+
 
 def attend_with_triton(
     query: torch.Tensor,
@@ -54,6 +61,9 @@ def attend_with_triton(
     rows = rows if rows.stride(-1) == 1 else rows.contiguous()
     output = torch.empty_like(rows, memory_format=torch.contiguous_format)
     for group in kv.singles:
+        if group.width > 1:
+            _prefill(rows, blocks, PackedSpans.of_group(group), output, scaling, sliding_window, softcap, sinks)
+            continue
         output[group.first : group.last] = paged_decode(
             rows[group.first : group.last],
             blocks,
@@ -68,17 +78,30 @@ def attend_with_triton(
     if kv.spans:
         if kv.packed_spans is None:
             kv.packed_spans = PackedSpans.of(kv.spans)
-        spans = kv.packed_spans
-        output[spans.first : spans.last] = paged_prefill(
-            rows[spans.first : spans.last],
-            blocks,
-            spans.tables,
-            spans.first_rows,
-            spans.starts,
-            spans.most_rows,
-            scaling,
-            sliding_window=sliding_window,
-            softcap=softcap,
-            sinks=sinks,
-        )
+        _prefill(rows, blocks, kv.packed_spans, output, scaling, sliding_window, softcap, sinks)
     return output.unsqueeze(0)
+
+
+def _prefill(
+    rows: torch.Tensor,
+    blocks: torch.Tensor,
+    spans: PackedSpans,
+    output: torch.Tensor,
+    scaling: float,
+    sliding_window: int | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+) -> None:
+    """The rows of ``spans`` of ``output`` [T, heads, dim]."""
+    output[spans.first : spans.last] = paged_prefill(
+        rows[spans.first : spans.last],
+        blocks,
+        spans.tables,
+        spans.first_rows,
+        spans.starts,
+        spans.most_rows,
+        scaling,
+        sliding_window=sliding_window,
+        softcap=softcap,
+        sinks=sinks,
+    )

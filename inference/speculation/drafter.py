@@ -26,6 +26,12 @@ class Draft:
     token_ids: list[int]
     q: list[Distribution] | None = None
 
+    def probabilities(self) -> list[float]:
+        """Of each guess, when it was drawn."""
+        if self.q is None:
+            return [1.0] * len(self.token_ids)
+        return [each.probability(token) for each, token in zip(self.q, self.token_ids, strict=True)]
+
 
 @dataclass(slots=True)
 class Features:

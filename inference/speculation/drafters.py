@@ -16,18 +16,18 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 def load_drafters(asked: str, model: Model, *, num_blocks: int, block_size: int) -> dict[str, Drafter]:
-    """The drafters that ``asked`` names, by name, in its order: ``NAME`` or ``NAME:PATH``, several with commas between.
+    """The drafters that ``asked`` names, by name, in its order: ``NAME`` or ``NAME:PATH``, with commas between several.
 
-    ``eagle`` and ``mismatched`` are draft heads: those that were trained for ``model``, or the one in the file ``PATH``.
-    ``model`` is another model: a directory, ``.gguf`` or name, as ``load_model`` takes it; its cache has
-    ``num_blocks`` of ``block_size`` tokens. Raises ``ValueError`` for what does not exist or does not fit the model.
+    ``eagle`` and ``mismatched`` are draft heads: those trained for ``model``, or the one in file ``PATH``. ``model``
+    is another model: a directory, ``.gguf`` or name, as ``load_model`` takes it; its cache has ``num_blocks`` of
+    ``block_size`` tokens. Raises ``ValueError`` for what does not exist or does not fit the model.
     """
     drafters: dict[str, Drafter] = {}
     for each in asked.split(","):
         name, _, path = each.strip().partition(":")
         if name not in NAMES or name in drafters or (name == "model") > bool(path) or (name == "ngram" and path):
             raise ValueError(
-                f"drafter must be one of eagle, ngram, mismatched, model:MODEL, or several of them with commas between, "
+                f"drafter must be one of eagle, ngram, mismatched, model:MODEL, or several with commas between, "
                 f"got {asked!r}"
             )
         if name == "ngram":

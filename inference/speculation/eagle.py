@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
@@ -341,6 +341,16 @@ def save_head(head: EagleHead, path: Path, dtype: torch.dtype = torch.bfloat16) 
     save_file(tensors, path, metadata={"config": msgspec.json.encode(head.config).decode()})
 
 
+def target_of(path: Path) -> str:
+    """Name of the model that the head in ``path`` was trained for."""
+    with safe_open(path, framework="pt") as file:
+        return _config(file).target
+
+
+def _config(file: Any) -> EagleConfig:  # noqa: ANN401  (safetensors does not name the type of an open file)
+    return msgspec.json.decode((file.metadata() or {}).get("config", ""), type=EagleConfig)
+
+
 def load_head(path: Path, model: Model) -> EagleHead:
     """The head in ``path``, on ``model``'s device and in its dtype.
 
@@ -348,7 +358,7 @@ def load_head(path: Path, model: Model) -> EagleHead:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            config = msgspec.json.decode((file.metadata() or {}).get("config", ""), type=EagleConfig)
+            config = _config(file)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, msgspec.DecodeError) as error:
         raise ValueError(f"drafter {path} is not a draft head: {error}") from error

@@ -1,6 +1,7 @@
 """Prompt look-up: what followed the last time these words were said (Saxena 2023, "Prompt Lookup Decoding").
 
-It costs nothing and knows nothing. Where an answer copies from its prompt (an edit, a summary, code) it is hard to beat.
+It costs nothing and knows nothing. Where an answer copies from its prompt (an edit, a summary, code) it is hard to
+beat.
 """
 
 from __future__ import annotations

@@ -11,10 +11,11 @@ the tokens that somebody can say, which after top-k or top-p are a few of the ma
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-from inference.sampler import Distribution, best, certain, distribution, is_plain
+from inference.sampler import GREEDY_BELOW, Distribution, Sampler, best, certain, distribution, is_plain
 from inference.sequence import Sequence
 from inference.speculation.drafter import Draft
 from inference.speculation.rejection import judge
@@ -25,51 +26,61 @@ class Verdict:
     """What became of a draft."""
 
     num_accepted: int
-    token_id: int
-    """What follows the accepted drafts: recovered after a rejection, else the bonus."""
+    token_ids: list[int]
+    """The accepted drafts and the token that follows them: recovered after a rejection, else the bonus."""
+    origin: Literal["recovered", "bonus"]
+    """Of the last token; the others are drafts."""
     p: list[float]
     """Of each draft up to the first rejected: what the target gave it."""
     q: list[float]
     """And the drafter."""
+    draws: list[float] | None
+    """The uniform draw that decided; None where greedy."""
 
 
-def verify(rows: torch.Tensor, sequence: Sequence, draft: Draft, uniforms: torch.Tensor) -> Verdict:
-    """Judge ``draft``, which continues ``sequence``, by ``rows`` [k + 1, vocab] float32 of logits and ``uniforms``
-    [k + 1] float64 in [0, 1) (see ``judge``)."""
+@torch.inference_mode()
+def verify(rows: torch.Tensor, sequence: Sequence, draft: Draft, sampler: Sampler) -> Verdict:
+    """Judge ``draft``, which continues ``sequence``, by ``rows`` [k + 1, vocab] float32 of logits, with draws of the
+    sequence's own."""
+    greedy = sequence.params.temperature < GREEDY_BELOW
+    uniforms = rows.new_zeros(len(rows), dtype=torch.float64) if greedy else sampler.uniforms(sequence, len(rows))
     drafted = torch.tensor(draft.token_ids, device=rows.device)
     q = [certain(token) for token in drafted.split(1)] if draft.q is None else draft.q
-    ids, weights = over_one_support([*targets(rows, sequence, draft.token_ids), *q], rows.shape[1])
+    ids, mass = over_one_support([*_targets(rows, sequence, draft.token_ids), *q], rows.shape[1])
+    target, drafter = mass[: len(rows)], mass[len(rows) :]
     places = drafted if ids is None else torch.searchsorted(ids, drafted)
-    target, drafter = weights[: len(rows)], weights[len(rows) :]
     judgement = judge(target, drafter, places, uniforms)
-    judged = torch.arange(min(judgement.num_accepted + 1, len(drafted)), device=rows.device)
+    num_judged = min(judgement.num_accepted + 1, len(drafted))
+    rejected = judgement.num_accepted < len(drafted)
+    follows = judgement.token_id if ids is None else int(ids[judgement.token_id])
+    judged = torch.arange(num_judged, device=rows.device), places[:num_judged]
     return Verdict(
         judgement.num_accepted,
-        judgement.token_id if ids is None else int(ids[judgement.token_id]),
-        target[judged, places[judged]].tolist(),
-        drafter[judged, places[judged]].tolist(),
+        [*draft.token_ids[: judgement.num_accepted], follows],
+        "recovered" if rejected else "bonus",
+        target[judged].tolist(),
+        drafter[judged].tolist(),
+        None if greedy else uniforms[:num_judged].tolist(),
     )
 
 
-def targets(rows: torch.Tensor, sequence: Sequence, drafted: list[int]) -> list[Distribution]:
+def _targets(rows: torch.Tensor, sequence: Sequence, drafted: list[int]) -> list[Distribution]:
     """What each of ``rows`` would be drawn from: row ``i`` follows the first ``i`` of ``drafted``."""
     if is_plain(sequence.params):
         return [certain(token) for token in best(rows).split(1)]
-    return [
-        distribution(row, sequence.params, sequence.token_ids + drafted[:index]) for index, row in enumerate(rows)
-    ]
+    tokens = sequence.token_ids
+    return [distribution(row, sequence.params, tokens + drafted[:index]) for index, row in enumerate(rows)]
 
 
 def over_one_support(distributions: list[Distribution], vocab_size: int) -> tuple[torch.Tensor | None, torch.Tensor]:
-    """The tokens that any of ``distributions`` gives mass to, in order (None: the whole vocabulary), and the mass of
-    each: [n] int64 and [distributions, n] float64."""
+    """The tokens that any of ``distributions`` gives mass to, in order (None: the whole vocabulary), and the mass that
+    each gives them: [n] int64 and [distributions, n] float64."""
     supports = [each.ids for each in distributions if each.ids is not None]
     ids = torch.cat(supports).unique() if len(supports) == len(distributions) else None
-    size = vocab_size if ids is None else len(ids)
-    weights = distributions[0].mass.new_zeros(len(distributions), size)
-    for row, each in zip(weights, distributions, strict=True):
+    mass = distributions[0].mass.new_zeros(len(distributions), vocab_size if ids is None else len(ids))
+    for row, each in zip(mass, distributions, strict=True):
         if each.ids is None:
             row.copy_(each.mass)
         else:
             row.index_copy_(0, each.ids if ids is None else torch.searchsorted(ids, each.ids), each.mass)
-    return ids, weights
+    return ids, mass
