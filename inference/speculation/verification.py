@@ -45,8 +45,11 @@ def verify(rows: torch.Tensor, sequence: Sequence, draft: Draft, sampler: Sample
     greedy = sequence.params.temperature < GREEDY_BELOW
     uniforms = rows.new_zeros(len(rows), dtype=torch.float64) if greedy else sampler.uniforms(sequence, len(rows))
     drafted = torch.tensor(draft.token_ids, device=rows.device)
-    q = [certain(token) for token in drafted.split(1)] if draft.q is None else draft.q
-    ids, mass = over_one_support([*_targets(rows, sequence, draft.token_ids), *q], rows.shape[1])
+    if draft.q is None and is_plain(sequence.params):
+        ids, mass = all_certain(torch.cat([best(rows), drafted]))
+    else:
+        q = [certain(token) for token in drafted.split(1)] if draft.q is None else draft.q
+        ids, mass = over_one_support([*_targets(rows, sequence, draft.token_ids), *q], rows.shape[1])
     target, drafter = mass[: len(rows)], mass[len(rows) :]
     places = drafted if ids is None else torch.searchsorted(ids, drafted)
     judgement = judge(target, drafter, places, uniforms)
@@ -66,10 +69,14 @@ def verify(rows: torch.Tensor, sequence: Sequence, draft: Draft, sampler: Sample
 
 def _targets(rows: torch.Tensor, sequence: Sequence, drafted: list[int]) -> list[Distribution]:
     """What each of ``rows`` would be drawn from: row ``i`` follows the first ``i`` of ``drafted``."""
-    if is_plain(sequence.params):
-        return [certain(token) for token in best(rows).split(1)]
     tokens = sequence.token_ids
     return [distribution(row, sequence.params, tokens + drafted[:index]) for index, row in enumerate(rows)]
+
+
+def all_certain(token_ids: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """``over_one_support`` of distributions that have all their mass on one of ``token_ids`` [distributions] each."""
+    ids, places = token_ids.unique(return_inverse=True)
+    return ids, torch.eye(len(ids), dtype=torch.float64, device=ids.device)[places]
 
 
 def over_one_support(distributions: list[Distribution], vocab_size: int) -> tuple[torch.Tensor | None, torch.Tensor]:
