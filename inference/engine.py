@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import msgspec
 import torch
 
+from inference.attention.quantized_cache import KV_CACHE_DTYPES, with_cache
 from inference.block_manager import BlockManager, IntegrityError
 from inference.events import EngineCard, Event, FinishReason, Snapshot
 from inference.model_runner import ModelRunner
@@ -41,6 +42,8 @@ class EngineConfig(msgspec.Struct, frozen=True):
     drafter: str | None = None
     num_speculative_tokens: int = 4
     max_model_len: int | None = None
+    kv_cache_dtype: str = "auto"
+    """``auto``: the model's own; ``int8`` or ``fp8``."""
 
     def validate(self) -> None:
         """Raise ``ValueError`` that names the field and what it may be."""
@@ -52,6 +55,8 @@ class EngineConfig(msgspec.Struct, frozen=True):
             raise ValueError(f"max_model_len must be a whole number of at least 2, got {self.max_model_len!r}")
         if self.policy != "continuous":
             raise ValueError(f"policy must be 'continuous' (the only one this engine has), got {self.policy!r}")
+        if self.kv_cache_dtype not in KV_CACHE_DTYPES:
+            raise ValueError(f"kv_cache_dtype must be one of {', '.join(KV_CACHE_DTYPES)}, got {self.kv_cache_dtype!r}")
         if self.drafter is not None:
             raise ValueError(f"drafter must be None (this engine has none), got {self.drafter!r}")
 
@@ -93,6 +98,7 @@ class Engine:
     ) -> None:
         config = config or EngineConfig()
         config.validate()
+        model = with_cache(model, config.kv_cache_dtype)
         self.model = model
         self.config = config
         self.max_model_len = min(config.max_model_len or DEFAULT_MAX_MODEL_LEN, model.card.max_model_len)
@@ -108,7 +114,7 @@ class Engine:
             clock=time.monotonic,
             emit=emit,
         )
-        self._runner = ModelRunner(model, self._blocks)
+        self._runner = ModelRunner(model, self._blocks, kv_cache_dtype=config.kv_cache_dtype)
         self._sampler = Sampler(model.card.vocab_size, torch.device(model.device))
         self._sequences: dict[str, Sequence] = {}
         self._answers: dict[str, _Answer] = {}
@@ -353,6 +359,7 @@ class Engine:
             max_model_len=self.max_model_len,
             policy=config.policy,
             enable_prefix_caching=config.enable_prefix_caching,
+            kv_cache_dtype=config.kv_cache_dtype,
         )
 
     def check_integrity(self) -> None:

@@ -98,6 +98,10 @@ class ModelCard(msgspec.Struct, kw_only=True):
     max_model_len: int
     license: str = ""
     note: str = ""
+    quantization: str = ""
+    """Of the weights: ``int8``, ``int4``, ``int4-awq``; empty where all of them are of ``dtype``."""
+    head_bytes: int = 0
+    """Of ``parameter_bytes``, the vocabulary head's."""
 
 
 class Hardware(msgspec.Struct, kw_only=True):
@@ -129,6 +133,8 @@ class EngineCard(msgspec.Struct, kw_only=True):
     enable_prefix_caching: bool
     drafter: str | None = None
     num_speculative_tokens: int = 0
+    kv_cache_dtype: str = "auto"
+    """``auto``: the model's own; ``int8``, ``fp8``."""
 
 
 class Software(msgspec.Struct, kw_only=True):

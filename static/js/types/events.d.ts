@@ -39,6 +39,8 @@ export interface ModelCard {
   max_model_len: number;
   license: string;
   note: string;
+  quantization: string;
+  head_bytes: number;
 }
 
 /** The machine, with its roofs as measured there (`inference/roofline.py`), not as advertised. */
@@ -63,6 +65,7 @@ export interface EngineCard {
   enable_prefix_caching: boolean;
   drafter: string | null;
   num_speculative_tokens: number;
+  kv_cache_dtype: string;
 }
 
 /** What ran: versions, and the commit of this project where it is known. */
