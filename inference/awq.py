@@ -47,7 +47,7 @@ def scale_salient_channels(module: PreTrainedModel, token_ids: list[int], group_
     New tensors are put in the places of those that change; the old are not written to. Raises ``ValueError`` for an
     architecture where the factors cannot be folded.
     """
-    module.set_attn_implementation("sdpa")
+    module.set_attn_implementation("eager")
     layers = _layers(module)
     inputs = _inputs(module, layers, token_ids)
     ids = torch.tensor([token_ids[:64]])
