@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -87,7 +87,7 @@ class _Fold:
 
 
 def _layers(module: PreTrainedModel) -> list[Any]:
-    layers = [layer for layer in module.modules() if hasattr(layer, "self_attn") and hasattr(layer, "mlp")]
+    layers: list[Any] = [la for la in module.modules() if hasattr(la, "self_attn") and hasattr(la, "mlp")]
     wanted = ("input_layernorm", "post_attention_layernorm", "self_attn.o_proj", "mlp.down_proj")
     try:
         whole = all(layer.get_submodule(name) is not None for layer in layers for name in wanted)
@@ -179,4 +179,4 @@ def _search(fold: _Fold, inputs: torch.Tensor, group_size: int) -> torch.Tensor:
         error = float((rows @ (rounded - weight.float()).t()).square().mean())
         if error < least:
             best, least = factors, error
-    return cast(torch.Tensor, best)
+    return best

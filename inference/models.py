@@ -426,5 +426,5 @@ def _card(module: PreTrainedModel, config: Any, name: str, manifest: Manifest | 
         max_model_len=config.max_position_embeddings,
         license=manifest.license if manifest else "",
         note=manifest.note if manifest else "",
-        head_bytes=module.get_output_embeddings().weight.nbytes,
+        head_bytes=module.get_output_embeddings().weight.nbytes,  # type: ignore[no-untyped-call]
     )

@@ -82,7 +82,7 @@ def quantize(model: Model, scheme: str, *, group_size: int = GROUP_SIZE) -> Mode
         quantised = Int8Linear(head.weight, head.bias)
         if module.get_input_embeddings().weight is head.weight:
             module.set_input_embeddings(Int8Embedding(quantised))
-        module.set_output_embeddings(quantised)
+        module.set_output_embeddings(quantised)  # type: ignore[no-untyped-call]
         saved += sum(parameter.nbytes for parameter in head.parameters()) - quantised.weight_bytes
         head_bytes = quantised.weight_bytes
     card = msgspec.structs.replace(
@@ -122,7 +122,7 @@ class _Place:
 
 def _places(module: PreTrainedModel) -> Iterator[_Place]:
     """Every linear layer but the head; fused ones once, under all their names."""
-    head = module.get_output_embeddings()
+    head = module.get_output_embeddings()  # type: ignore[no-untyped-call]
     names: dict[FusedLinear, list[str]] = {}
     for name, layer in module.named_modules():
         if isinstance(layer, Share):
@@ -140,7 +140,8 @@ def _places(module: PreTrainedModel) -> Iterator[_Place]:
 def _head(module: PreTrainedModel) -> nn.Linear | None:
     """The vocabulary head, if it can be quantised: a plain layer, whose embedding, where tied, is plain too (some
     models scale theirs)."""
-    head, embedding = module.get_output_embeddings(), module.get_input_embeddings()
+    head = module.get_output_embeddings()  # type: ignore[no-untyped-call]
+    embedding = module.get_input_embeddings()
     if type(head) not in (nn.Linear, VectorLinear) or head.in_features % INT8_MULTIPLE:
         return None
     tied = embedding.weight is head.weight

@@ -158,7 +158,7 @@ def round_to_groups(weight: torch.Tensor, group_size: int) -> tuple[torch.Tensor
     Each group's sixteen levels reach from its least to its greatest weight; level 8 is the zero. The codes are those
     of the scale and zero as they are kept, so what these lose in being rounded is not lost twice.
     """
-    groups = weight.float().unflatten(1, (-1, group_size))
+    groups = weight.float().view(weight.shape[0], -1, group_size)
     least, greatest = groups.amin(dim=-1), groups.amax(dim=-1)
     scales = ((greatest - least) / 15).clamp(min=torch.finfo(torch.float16).tiny).to(weight.dtype)
     zeros = (least + 8 * scales.float()).to(weight.dtype)

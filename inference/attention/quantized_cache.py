@@ -91,8 +91,9 @@ def _rounded(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def _restored(stored: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    codes, factors = stored.split((stored.shape[-1] - _FACTOR.itemsize, _FACTOR.itemsize), dim=-1)
-    return codes.to(dtype) * factors.contiguous().view(_FACTOR).to(dtype)
+    codes, factors = stored[..., : -_FACTOR.itemsize], stored[..., -_FACTOR.itemsize :]
+    restored: torch.Tensor = codes.to(dtype) * factors.contiguous().view(_FACTOR).to(dtype)
+    return restored
 
 
 class Float8KVCache(KVCache):
