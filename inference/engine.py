@@ -16,6 +16,7 @@ import msgspec
 import torch
 
 from inference.answer import Answer
+from inference.attention.quantized_cache import KV_CACHE_DTYPES, with_cache
 from inference.block_manager import BlockManager, IntegrityError
 from inference.events import EngineCard, Event, FinishReason, Snapshot
 from inference.model_runner import ModelRunner
@@ -53,6 +54,8 @@ class EngineConfig(msgspec.Struct, frozen=True):
     drafter: str | None = None
     num_speculative_tokens: int = 4
     max_model_len: int | None = None
+    kv_cache_dtype: str = "auto"
+    """``auto``: the model's own; ``int8`` or ``fp8``."""
 
     def validate(self) -> None:
         """Raise ``ValueError`` that names the field and what it may be."""
@@ -62,7 +65,13 @@ class EngineConfig(msgspec.Struct, frozen=True):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
         if self.max_model_len is not None and (not isinstance(self.max_model_len, int) or self.max_model_len < 2):
             raise ValueError(f"max_model_len must be a whole number of at least 2, got {self.max_model_len!r}")
-        for name, known in (("policy", tuple(POLICIES)), ("allocator", ALLOCATORS), ("slab_reserve", RESERVES)):
+        choices = {
+            "policy": tuple(POLICIES),
+            "allocator": ALLOCATORS,
+            "slab_reserve": RESERVES,
+            "kv_cache_dtype": KV_CACHE_DTYPES,
+        }
+        for name, known in choices.items():
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
         if self.drafter is not None:
@@ -77,6 +86,7 @@ class Engine:
     ) -> None:
         config = config or EngineConfig()
         config.validate()
+        model = with_cache(model, config.kv_cache_dtype)
         self.model = model
         self.config = config
         self.max_model_len = min(config.max_model_len or DEFAULT_MAX_MODEL_LEN, model.card.max_model_len)
@@ -96,7 +106,7 @@ class Engine:
             clock=time.monotonic,
             emit=emit,
         )
-        self._runner = ModelRunner(model, self._blocks)
+        self._runner = ModelRunner(model, self._blocks, kv_cache_dtype=config.kv_cache_dtype)
         self._sampler = Sampler(model.card.vocab_size, torch.device(model.device))
         self._requests: dict[str, list[Sequence]] = {}
         """Unfinished samples of each: one until its prompt is computed, then ``n``."""
@@ -370,6 +380,7 @@ class Engine:
             policy=config.policy,
             enable_prefix_caching=self._blocks.enable_prefix_caching,
             allocator=config.allocator,
+            kv_cache_dtype=config.kv_cache_dtype,
         )
 
     def _unfinished(self) -> list[Sequence]:

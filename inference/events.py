@@ -102,6 +102,10 @@ class ModelCard(msgspec.Struct, kw_only=True):
     """Tokens that a layer with a window attends to, itself included."""
     num_sliding_layers: int = 0
     """Layers that have the window; the others see everything."""
+    quantization: str = ""
+    """Of the weights: ``int8``, ``int4``, ``int4-awq``; empty where all of them are of ``dtype``."""
+    head_bytes: int = 0
+    """Of ``parameter_bytes``, the vocabulary head's."""
 
 
 class Hardware(msgspec.Struct, kw_only=True):
@@ -136,6 +140,8 @@ class EngineCard(msgspec.Struct, kw_only=True):
     allocator: str = "paged"
     drafter: str | None = None
     num_speculative_tokens: int = 0
+    kv_cache_dtype: str = "auto"
+    """``auto``: the model's own; ``int8``, ``fp8``."""
 
 
 class Software(msgspec.Struct, kw_only=True):

@@ -6,7 +6,8 @@ from itertools import chain
 
 import torch
 
-from inference.attention.interface import NAME, KVCache, Singles, Span, StepContext
+from inference.attention.interface import NAME, Singles, Span, StepContext
+from inference.attention.quantized_cache import make_cache
 from inference.block_manager import BlockManager
 from inference.linear import prepare
 from inference.models import Model
@@ -16,22 +17,13 @@ from inference.scheduler import ScheduledItem
 class ModelRunner:
     """The model, its paged cache, and nothing else."""
 
-    def __init__(self, model: Model, blocks: BlockManager) -> None:
-        card = model.card
+    def __init__(self, model: Model, blocks: BlockManager, *, kv_cache_dtype: str = "auto") -> None:
         self._module = model.module
         self._module.set_attn_implementation(NAME)
         self._device = torch.device(model.device)
         prepare(self._module, self._device)
         self._blocks = blocks
-        self.cache = KVCache(
-            card.num_layers,
-            blocks.pool.num_blocks,
-            blocks.block_size,
-            card.num_kv_heads,
-            card.head_dim,
-            model.dtype,
-            self._device,
-        )
+        self.cache = make_cache(model, blocks.pool.num_blocks, blocks.block_size, kv_cache_dtype)
 
     @torch.inference_mode()
     def execute(self, items: list[ScheduledItem]) -> torch.Tensor:

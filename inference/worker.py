@@ -221,7 +221,11 @@ class Worker:
         except Exception as error:
             return self._fail(error)
         ready = Ready(
-            model=model.card, hardware=hardware, engine=engine.card, software=software(), monotonic=time.monotonic()
+            model=engine.model.card,
+            hardware=hardware,
+            engine=engine.card,
+            software=software(),
+            monotonic=time.monotonic(),
         )
         self._link.say(ready)
         self._looping = True

@@ -41,6 +41,8 @@ export interface ModelCard {
   note: string;
   sliding_window: number | null;
   num_sliding_layers: number;
+  quantization: string;
+  head_bytes: number;
 }
 
 /** The machine, with its roofs as measured there (`inference/roofline.py`), not as advertised. */
@@ -67,6 +69,7 @@ export interface EngineCard {
   allocator: string;
   drafter: string | null;
   num_speculative_tokens: number;
+  kv_cache_dtype: string;
 }
 
 /** What ran: versions, and the commit of this project where it is known. */
