@@ -137,14 +137,23 @@ class BlockManager:
 
     # ---- taking ----------------------------------------------------------------------------------------------------
 
-    def admit(self, request_id: str, token_ids: list[int], *, salt: str = "", num_public_tokens: int = 0) -> int | None:
+    def admit(
+        self,
+        request_id: str,
+        token_ids: list[int],
+        *,
+        salt: str = "",
+        num_public_tokens: int = 0,
+        max_cached_tokens: int | None = None,
+    ) -> int | None:
         """Open a table that has room for all of ``token_ids``.
 
         Returns how many of them are already computed in blocks found by hash: always whole blocks, and never the last
-        token, whose logits somebody wants. Returns None, having changed nothing, if the pool cannot hold them.
+        token, whose logits somebody wants, nor any beyond ``max_cached_tokens``. Returns None, having changed nothing,
+        if the pool cannot hold them.
         """
         table = BlockTable(salt, num_public_tokens)
-        hits = self._find(table, token_ids)
+        hits = self._find(table, token_ids, max_cached_tokens)
         num_fresh = self.num_blocks_for(len(token_ids)) - len(hits)
         num_hits_cached = sum(self.pool.ref_counts[block_id] == 0 for block_id in hits)
         if num_fresh > self.pool.num_available - num_hits_cached:
@@ -181,12 +190,14 @@ class BlockManager:
         if self._emit:
             self._emit(BlockAllocated(request_id=request_id, block_ids=table.block_ids[start:], start=start))
 
-    def _find(self, table: BlockTable, token_ids: list[int]) -> list[int]:
-        """The longest run of published blocks that begins ``token_ids`` and leaves at least one token."""
+    def _find(self, table: BlockTable, token_ids: list[int], most: int | None = None) -> list[int]:
+        """The longest run of published blocks that begins ``token_ids``, leaves at least one token and covers at
+        ``most`` so many."""
         hits: list[int] = []
         if not self.enable_prefix_caching:
             return hits
-        for index in range((len(token_ids) - 1) // self.block_size):
+        most = len(token_ids) - 1 if most is None else min(most, len(token_ids) - 1)
+        for index in range(most // self.block_size):
             block_id = self.pool.block_of.get(self._hash(table, token_ids, index))
             if block_id is None:
                 break

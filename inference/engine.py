@@ -10,7 +10,7 @@ import itertools
 import time
 from collections.abc import Callable, Collection
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 import torch
@@ -19,6 +19,8 @@ from inference.block_manager import BlockManager, IntegrityError
 from inference.events import EngineCard, Event, FinishReason, Snapshot
 from inference.model_runner import ModelRunner
 from inference.models import Model
+from inference.prober import Prober
+from inference.probes import Probes
 from inference.reporter import Reporter, StepClock, snapshot
 from inference.sampler import Sampled, Sampler
 from inference.scheduler import ContinuousScheduler, ScheduledItem
@@ -26,7 +28,6 @@ from inference.sequence import RequestOutput, SamplingParams, Sequence, Sequence
 from inference.tokenizer import IncrementalDetokenizer
 
 DEFAULT_MAX_MODEL_LEN = 4096
-PROBES = frozenset({"kv"})
 
 
 class EngineConfig(msgspec.Struct, frozen=True):
@@ -109,6 +110,7 @@ class Engine:
             emit=emit,
         )
         self._runner = ModelRunner(model, self._blocks)
+        self._prober = None if emit is None else Prober(self._runner, emit)
         self._sampler = Sampler(model.card.vocab_size, torch.device(model.device))
         self._sequences: dict[str, Sequence] = {}
         self._answers: dict[str, _Answer] = {}
@@ -129,19 +131,19 @@ class Engine:
         own: list[tuple[int, int]] | None = None,
         pieces: list[str] | None = None,
         tokenize_seconds: float = 0.0,
-        probes: Collection[str] = (),
+        probes: Probes | Collection[str] = (),
     ) -> str:
         """Queue a prompt: text as it is (no template), or token ids. Returns the request's id.
 
         ``cache_salt`` keeps its cached blocks apart from those of other salts, except for blocks wholly inside the
         first ``num_public_tokens``. ``own``: the half-open token ranges that are the reader's own text (None: all).
         ``pieces`` and ``tokenize_seconds``: what the caller's tokenizing gave, for ``request.tokenized``.
+        ``probes``: what is to be looked at more closely (``probes.py``), or the names of those that need no more words.
         Raises ``ValueError`` for what can never be served.
         """
         params = params or SamplingParams()
         params.validate()
-        if unknown := set(probes) - PROBES:
-            raise ValueError(f"probes must be among {sorted(PROBES)}, got {sorted(unknown)}")
+        probes = Probes.of(probes)
         arrival = next(self._arrivals)
         request_id = f"request-{arrival}" if request_id is None else request_id
         if request_id in self._sequences:
@@ -151,6 +153,7 @@ class Engine:
         if isinstance(prompt, str):
             tokenize_seconds = time.monotonic() - started
         self._check_fits(len(token_ids), params.max_tokens)
+        resolved = probes.resolve(self.model.card, len(token_ids), params.max_tokens)
         sequence = Sequence(
             request_id=request_id,
             token_ids=token_ids,
@@ -159,7 +162,7 @@ class Engine:
             queued_at=time.monotonic(),
             cache_salt=cache_salt,
             num_public_tokens=num_public_tokens,
-            probes=frozenset(probes),
+            probes=None if self._prober is None else resolved,
         )
         self._answers[request_id] = _Answer(IncrementalDetokenizer(self.model.tokenizer, prompt_ids=token_ids))
         self._sequences[request_id] = sequence
@@ -228,10 +231,13 @@ class Engine:
         clock.scheduled = time.perf_counter()
         if self._reporter is not None:
             self._reporter.step_started(self._num_steps, items, len(self._scheduler.waiting))
+        look = None if self._prober is None else self._prober.look(items)
         clock.forward_began = time.perf_counter()
-        logits = self._runner.execute(items)
+        logits = self._runner.execute(items, look)
         clock.computed = time.perf_counter()
         self._mark_computed(items)
+        if self._prober is not None and look is not None:
+            self._prober.say(look)
         clock.sample_began = time.perf_counter()
         samplers = [item.sequence for item in items if item.samples]
         describe = self._reporter is not None
@@ -280,15 +286,6 @@ class Engine:
             self._blocks.mark_computed(sequence.request_id, sequence.token_ids, item.stop)
         if self._reporter is not None:
             self._reporter.kv_written(items)
-            self._probe_norms([item for item in items if "kv" in item.sequence.probes])
-
-    def _probe_norms(self, items: list[ScheduledItem]) -> None:
-        """The norms of what was written, and before a request's first of what it found in the prefix cache."""
-        assert self._reporter is not None
-        items = [replace(item, start=min(item.start, item.sequence.num_probed_tokens)) for item in items]
-        self._reporter.norms(items, self._runner.norms(items))
-        for item in items:
-            item.sequence.num_probed_tokens = item.stop
 
     def _accept(self, sequence: Sequence, sampled: Sampled) -> FinishReason | None:
         """Append a drawn token, say it, and tell whether it ends the sequence."""
@@ -314,6 +311,8 @@ class Engine:
 
     def _forget(self, sequence: Sequence) -> None:
         self._sampler.forget(sequence.request_id)
+        if self._prober is not None:
+            self._prober.forget(sequence)
         del self._answers[sequence.request_id]
         del self._sequences[sequence.request_id]
 

@@ -128,6 +128,7 @@ class ContinuousScheduler:
                 sequence.token_ids,
                 salt=sequence.cache_salt,
                 num_public_tokens=sequence.num_public_tokens,
+                max_cached_tokens=sequence.max_cached_tokens,
             )
             if num_cached is None:
                 return

@@ -9,6 +9,7 @@ from enum import Enum
 import msgspec
 
 from inference.events import FinishReason, Usage
+from inference.probes import Probes
 
 MAX_SEED = 2**63 - 1
 
@@ -89,7 +90,8 @@ class Sequence:
     num_prompt_tokens: int = 0
     cache_salt: str = ""
     num_public_tokens: int = 0
-    probes: frozenset[str] = frozenset()
+    probes: Probes | None = None
+    """Resolved; None where nothing is asked for."""
     status: SequenceStatus = SequenceStatus.WAITING
     slot: int | None = None
     num_computed_tokens: int = 0
@@ -97,7 +99,7 @@ class Sequence:
     """Prompt tokens that its first admission found in the prefix cache."""
     num_preemptions: int = 0
     num_probed_tokens: int = 0
-    """Positions before this have had their K/V norms said."""
+    """Positions before this have had what their probes ask for."""
     position: int | None = None
     """Place in the waiting line as last told."""
     admitted: bool = field(default=False)
@@ -113,6 +115,11 @@ class Sequence:
     @property
     def num_output_tokens(self) -> int:
         return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def max_cached_tokens(self) -> int | None:
+        """How many tokens it may take from the prefix cache: what a probe is still to see must be computed."""
+        return None if self.probes is None else self.probes.first_owed(self.num_probed_tokens)
 
     @property
     def usage(self) -> Usage:

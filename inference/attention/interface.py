@@ -9,6 +9,7 @@ Causality, sliding windows, soft-caps and sinks are ours to honour, because no m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -16,7 +17,7 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface
 
-from inference.attention.reference import attend, causal_mask
+from inference.attention.reference import Rule, attend, causal_mask
 
 NAME = "openkitchen_paged"
 
@@ -45,6 +46,10 @@ class KVCache:
         self.keys = [layer[:, 0] for layer in flat.unbind(0)]
         """Per layer: [slots, kv_heads, head_dim]."""
         self.values = [layer[:, 1] for layer in flat.unbind(0)]
+
+    def read(self, layer: int, blocks: torch.Tensor) -> torch.Tensor:
+        """What stands in ``blocks``: [blocks, block_size, 2, kv_heads, head_dim], in the model's dtype."""
+        return self.blocks[layer].index_select(0, blocks)
 
     def norms(self, slots: torch.Tensor) -> torch.Tensor:
         """Euclidean norms of what stands in ``slots``: [2 (keys, values), layers, kv_heads, slots], float32."""
@@ -98,6 +103,25 @@ class Singles:
 
 
 @dataclass(slots=True)
+class QueryWatch:
+    """Keeps the queries of some packed rows, for a probe to look at after the step."""
+
+    rows: torch.Tensor
+    """[n]"""
+    layer: int | None = None
+    """None: of all layers."""
+    queries: dict[int, torch.Tensor] = field(default_factory=dict)
+    """Per layer: [heads, n, head_dim], after RoPE."""
+    rules: dict[int, Rule] = field(default_factory=dict)
+
+    def see(self, layer: int, query: torch.Tensor, rule: Rule) -> None:
+        """``query`` [1, heads, T, head_dim] of the whole pack."""
+        if self.layer is None or self.layer == layer:
+            self.queries[layer] = query[0].index_select(1, self.rows)
+            self.rules[layer] = rule
+
+
+@dataclass(slots=True)
 class StepContext:
     """What the attention of one step needs to know, the same for every layer."""
 
@@ -106,6 +130,7 @@ class StepContext:
     """[T]: where in the cache each packed token's key and value go."""
     singles: list[Singles]
     spans: list[Span]
+    watches: Sequence[QueryWatch] = ()
 
 
 def paged_attention(
@@ -127,6 +152,8 @@ def paged_attention(
     kv.cache.keys[layer].index_copy_(0, kv.slots, key[0].transpose(0, 1))
     kv.cache.values[layer].index_copy_(0, kv.slots, value[0].transpose(0, 1))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    for watch in kv.watches:
+        watch.see(layer, query, Rule(scaling, sliding_window, softcap, s_aux))
     blocks = kv.cache.blocks[layer]
     parts: list[Singles | Span] = [*kv.singles, *kv.spans]
     if len(parts) == 1:
