@@ -153,7 +153,7 @@ class BlockManager:
         if the pool cannot hold them.
         """
         table = BlockTable(salt, num_public_tokens)
-        hits = self._find(table, token_ids, max_cached_tokens)
+        hits = self._find(table, token_ids if max_cached_tokens is None else token_ids[: max_cached_tokens + 1])
         num_fresh = self.num_blocks_for(len(token_ids)) - len(hits)
         num_hits_cached = sum(self.pool.ref_counts[block_id] == 0 for block_id in hits)
         if num_fresh > self.pool.num_available - num_hits_cached:
@@ -190,14 +190,12 @@ class BlockManager:
         if self._emit:
             self._emit(BlockAllocated(request_id=request_id, block_ids=table.block_ids[start:], start=start))
 
-    def _find(self, table: BlockTable, token_ids: list[int], most: int | None = None) -> list[int]:
-        """The longest run of published blocks that begins ``token_ids``, leaves at least one token and covers at
-        ``most`` so many."""
+    def _find(self, table: BlockTable, token_ids: list[int]) -> list[int]:
+        """The longest run of published blocks that begins ``token_ids`` and leaves at least one token."""
         hits: list[int] = []
         if not self.enable_prefix_caching:
             return hits
-        most = len(token_ids) - 1 if most is None else min(most, len(token_ids) - 1)
-        for index in range(most // self.block_size):
+        for index in range((len(token_ids) - 1) // self.block_size):
             block_id = self.pool.block_of.get(self._hash(table, token_ids, index))
             if block_id is None:
                 break

@@ -30,7 +30,8 @@ MAX_TILES_TOKENS = 256
 MAX_TILES = 1024
 """Each is 27 bytes of log a row, and some 0.1 ms of work."""
 MAX_NAMED = 256
-"""Layers or heads that may be named; what is meant is that no list is endless."""
+"""Layers or heads: more than any model here has. Together with the next, so that no list or number is endless."""
+MAX_POSITION = 2**24
 
 
 class AttentionProbe(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -93,14 +94,20 @@ class Probes(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
 
     def check_sizes(self) -> None:
         """Raise ``ValueError`` for what no model could be asked for: too much of anything."""
+        far = MAX_POSITION
         _at_most("probes.logits", self.logits, MAX_LOGITS, "positions")
+        _each_within("probes.logits", self.logits, -far, far)
         if (attention := self.attention) is not None:
             _at_most("probes.attention.positions", attention.positions, MAX_ATTENTION_POSITIONS, "positions")
-            _at_most("probes.attention.layers", attention.layers or (), MAX_NAMED, "layers")
-            _at_most("probes.attention.heads", attention.heads or (), MAX_NAMED, "heads")
+            _each_within("probes.attention.positions", attention.positions, -far, far)
+            for name in ("layers", "heads"):
+                _at_most(f"probes.attention.{name}", getattr(attention, name) or (), MAX_NAMED, name)
+                _each_within(f"probes.attention.{name}", getattr(attention, name) or (), 0, MAX_NAMED - 1)
             if not attention.positions:
                 raise ValueError("probes.attention.positions must name at least one position, got none")
         if (tiles := self.tiles) is not None:
+            for name in ("layer", "head"):
+                _each_within(f"probes.tiles.{name}", [getattr(tiles, name)], 0, MAX_NAMED - 1)
             for name in ("num_tokens", "block_q", "block_k"):
                 _each_within(f"probes.tiles.{name}", [getattr(tiles, name)], 1, MAX_TILES_TOKENS)
             if tiles.num_tiles > MAX_TILES:
@@ -113,7 +120,6 @@ class Probes(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         """The same with every position counted from 0 and in order, and with all layers and heads by number; None if
         nothing is asked for. Raises ``ValueError`` that names the field, the value and its range for what this model
         and this prompt do not have."""
-        self.check_sizes()
         if not self.names:
             return None
         first, last = -num_prompt_tokens, num_prompt_tokens + max_tokens - 2
@@ -131,12 +137,16 @@ class Probes(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
                 layers=_chosen("probes.attention.layers", attention.layers, *layers),
                 heads=_chosen("probes.attention.heads", attention.heads, *heads),
             )
-            _check_weights(attention)
         if tiles is not None:
             _chosen("probes.tiles.layer", (tiles.layer,), *layers)
             _chosen("probes.tiles.head", (tiles.head,), *heads)
+        logits = positions("probes.logits", self.logits)
+        self.check_sizes()
+        if attention is not None:
+            _check_weights(attention)
+        if tiles is not None:
             tiles = replace(tiles, num_tokens=min(tiles.num_tokens, num_prompt_tokens))
-        return Probes(kv=self.kv, logits=positions("probes.logits", self.logits), attention=attention, tiles=tiles)
+        return Probes(kv=self.kv, logits=logits, attention=attention, tiles=tiles)
 
     # ---- what is still owed (of resolved probes)
 
