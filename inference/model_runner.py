@@ -49,8 +49,9 @@ class ModelRunner:
         packed = singles + spans
         tokens = list(chain.from_iterable(item.sequence.token_ids[item.start : item.stop] for item in packed))
         positions = list(chain.from_iterable(range(item.start, item.stop) for item in packed))
-        slots, spans_of_pack = self._tensor(self.slots(packed)), self._spans(spans, len(singles))
-        context = StepContext(self.cache, slots, self._singles(singles), spans_of_pack)
+        context = StepContext(
+            self.cache, self._tensor(self.slots(packed)), self._singles(singles), self._spans(spans, len(singles))
+        )
         last_row, row = {}, -1
         for item in packed:
             row += item.stop - item.start

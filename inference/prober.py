@@ -5,8 +5,8 @@
     look(items) ─► StepLook ─► ModelRunner.execute keeps the queries of the rows that are wanted, and their logits
                       └──────► say(look): the rest is worked out here, after the pass, from these and the paged cache
 
-So a pass that nobody looks at does nothing for probes but to walk an empty list once a layer, and one that somebody
-looks at is measured without the looking. What is worked out is the model's own attention, once more, in float32.
+So a pass that nobody looks at does nothing for probes but to ask once a layer whether somebody does, and one that
+somebody looks at is timed without the looking. What is worked out is the model's own attention, once more, in float32.
 """
 
 from __future__ import annotations
@@ -57,18 +57,13 @@ class StepLook:
         watches = []
         for look in self.looks:
             shift = last_rows[look.item.sequence.request_id] - (look.item.stop - 1)
-
-            def rows(positions: list[int], shift: int = shift) -> torch.Tensor:
-                return torch.tensor([position + shift for position in positions], dtype=torch.long, device=device)
-
             look.logits_rows = [position + shift for position in look.logits]
             if look.attention:
-                watches.append(QueryWatch(rows(look.attention)))
-                look.attention_watch = watches[-1]
-            if look.tiles:
-                assert look.probes.tiles is not None
-                watches.append(QueryWatch(rows(look.tiles), look.probes.tiles.layer))
-                look.tiles_watch = watches[-1]
+                look.attention_watch = QueryWatch(torch.tensor(look.attention, device=device) + shift)
+                watches.append(look.attention_watch)
+            if look.probes.tiles is not None and look.tiles:
+                look.tiles_watch = QueryWatch(torch.tensor(look.tiles, device=device) + shift, look.probes.tiles.layer)
+                watches.append(look.tiles_watch)
         return watches
 
     @property
@@ -106,11 +101,9 @@ class Prober:
                 if position < stop:
                     logits = _pack(step.logits[row])
                     self._emit(ProbeLogits(request_id=sequence.request_id, position=position, logits=logits))
-            if look.attention_watch is not None:
-                assert look.probes.attention is not None
+            if look.probes.attention is not None and look.attention_watch is not None:
                 self._say_attention(look, look.attention_watch, look.probes.attention, stop)
-            if look.tiles_watch is not None:
-                assert look.probes.tiles is not None
+            if look.probes.tiles is not None and look.tiles_watch is not None:
                 self._take_tiles(look, look.tiles_watch, look.probes.tiles)
             sequence.num_probed_tokens = max(sequence.num_probed_tokens, stop)
 

@@ -76,8 +76,8 @@ class Probes(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         """Probes, or a list of the names of those that take no more words: ``["kv"]``. Raises ``ValueError``."""
         if isinstance(asked, Probes):
             return asked
-        if unknown := set(asked) - {"kv"}:
-            raise ValueError(f"probes, as a list of names, must be among ['kv'], got {sorted(unknown)}")
+        if unknown := [name for name in asked if name != "kv"]:
+            raise ValueError(f"probes, as a list of names, must be among ['kv'], got {unknown}")
         return cls(kv="kv" in asked)
 
     @property

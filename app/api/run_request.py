@@ -32,20 +32,19 @@ def _no_stop_if_empty(value: object) -> object:
 
 
 def _read_probes(value: object) -> Probes:
-    """A list of names, or an object as in ``inference/probes.py``. Raises ``ValueError``."""
+    """A list of names, or an object as in ``inference/probes.py``. Raises ``ValueError``, whose message may repeat the
+    caller's own words."""
     if isinstance(value, Probes):
         return value
-    if isinstance(value, list | str):
-        names = _as_list(value)
-        if not all(name == "kv" for name in names):
-            raise ValueError('probes, as a list, may hold nothing but "kv"; the others are asked for by an object.')
-        return Probes.of(names)
     try:
+        if isinstance(value, list | str):
+            return Probes.of(_as_list(value))
         probes = msgspec.convert(value, Probes)
-    except msgspec.ValidationError as error:
-        # What it says may repeat the caller's own words.
+        probes.check_sizes()
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise ValueError(f"probes must be a list of names or an object: {printable(str(error), 160)}.") from None
-    probes.check_sizes()
+    except ValueError as error:
+        raise ValueError(f"{printable(str(error), 160)}.") from None
     return probes
 
 
@@ -264,15 +263,11 @@ def _problem_of(error: ValidationError, max_tokens: int) -> Problem:
             # A name that is no Unicode text is refused before it is looked at, and so without saying which it was.
             found[name] = "The body holds a name that is not something a run takes."
         elif name == "probes":
-            found[name] = _sentence(item["msg"].removeprefix("Value error, "))
+            found[name] = item["msg"].removeprefix("Value error, ")
         else:
             found[name] = describe(name, max_tokens)
     errors = tuple(FieldError(name, detail) for name, detail in found.items())[:20]
     return Problem(422, "invalid", " ".join(error.detail for error in errors), errors)
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith(".") else f"{text}."
 
 
 def printable(text: str, most: int = 64) -> str:

@@ -152,8 +152,9 @@ def paged_attention(
     kv.cache.keys[layer].index_copy_(0, kv.slots, key[0].transpose(0, 1))
     kv.cache.values[layer].index_copy_(0, kv.slots, value[0].transpose(0, 1))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    for watch in kv.watches:
-        watch.see(layer, query, Rule(scaling, sliding_window, softcap, s_aux))
+    if kv.watches:
+        for watch in kv.watches:
+            watch.see(layer, query, Rule(scaling, sliding_window, softcap, s_aux))
     blocks = kv.cache.blocks[layer]
     parts: list[Singles | Span] = [*kv.singles, *kv.spans]
     if len(parts) == 1:

@@ -105,7 +105,7 @@ def test_markup_is_text_all_the_way(site: ServedSite) -> None:
         ("probes", ["kv", 1], "kv"),
         ("probes", None, "probes must be a list of names or an object"),
         ("probes", {"lux": 1}, "unknown field `lux`"),
-        ("probes", {"\ud800" * 200: 1}, "unknown field"),
+        ("probes", {"\ud800" * 200: 1}, "probes must be a list of names or an object"),
         ("probes", {"kv": 1}, "Expected `bool`, got `int` - at `$.kv`"),
         ("probes", {"logits": list(range(9))}, "probes.logits may name at most 8 positions, got 9"),
         ("probes", {"logits": [10**30]}, "probes.logits must be a whole number from -16777216 to 16777216, got 1"),

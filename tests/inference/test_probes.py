@@ -493,4 +493,4 @@ def test_probes_are_described_as_they_are_asked_for() -> None:
     assert Probes().describe() == []
     assert Probes(kv=True).describe() == ["kv"]
     described = Probes(kv=True, logits=(3, -1)).describe()
-    assert described == {"kv": True, "logits": [3, -1], "attention": None, "tiles": None}
+    assert described == {"kv": True, "logits": (3, -1), "attention": None, "tiles": None}
