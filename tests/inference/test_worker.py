@@ -176,7 +176,13 @@ def test_the_same_prompt_is_a_cache_hit_for_the_same_visitor_only(client: Client
         ("a", {"max_tokens": 0}, Probes(), "invalid", "max_tokens"),
         ("a", {"temperature": float("nan")}, Probes(), "invalid", "temperature"),
         ("a", {"n": 2}, Probes(), "invalid", "n must be"),
-        ("a", {}, Probes(attention=AttentionProbe(positions=(0,), layers=(99,))), "invalid", "from 0 to 29"),
+        (
+            "a",
+            {},
+            Probes(attention=AttentionProbe(positions=(0,), layers=(99,))),
+            "invalid",
+            "from 0 to 1 (the model has 2 layers), got 99",
+        ),
     ],
 )
 def test_what_cannot_be_served_is_refused_and_said(
