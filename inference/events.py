@@ -130,6 +130,7 @@ class EngineCard(msgspec.Struct, kw_only=True):
     max_model_len: int
     policy: str
     enable_prefix_caching: bool
+    allocator: str = "paged"
     drafter: str | None = None
     num_speculative_tokens: int = 0
 
@@ -249,7 +250,7 @@ class RequestAdmitted(RequestEvent, kw_only=True, tag="request.admitted"):
     num_tokens: int
     """Tokens it holds now (the prompt, and after a preemption what it had generated)."""
     cached_tokens: int
-    """Of those, found computed in the prefix cache."""
+    """Of those, found computed: in the prefix cache, or (a parallel sample) shared by the fork."""
     queue_seconds: float
 
 
@@ -262,7 +263,7 @@ class RequestPreempted(RequestEvent, kw_only=True, tag="request.preempted"):
 
 
 class RequestFinished(RequestEvent, kw_only=True, tag="request.finished"):
-    """Ended. ``text`` is the whole answer (cut at the stop string, without special tokens)."""
+    """A sample of a request ended. ``text`` is its whole answer (cut at the stop string, without special tokens)."""
 
     slot: int | None
     reason: FinishReason
@@ -270,7 +271,10 @@ class RequestFinished(RequestEvent, kw_only=True, tag="request.finished"):
     """The stop string that ended it, where one did."""
     text: str | None = None
     usage: Usage | None = None
+    """Of this sample. All samples of a request read the same prompt, which was computed once."""
     detail: str = ""
+    num_samples_left: int = 0
+    """Samples of the request that have not finished yet. 0: the request has ended."""
 
 
 # ---- steps ---------------------------------------------------------------------------------------------------------
@@ -295,6 +299,8 @@ class StepStarted(Event, kw_only=True, tag="step.started"):
     requests: list[StepItem]
     num_tokens: int
     num_waiting: int
+    num_idle_slots: int | None = None
+    """Slots for which the step computes nothing: free ones, and those whose sequence gets no share. Null: not said."""
 
 
 class StepFinished(Event, kw_only=True, tag="step.finished"):
@@ -313,6 +319,11 @@ class StepFinished(Event, kw_only=True, tag="step.finished"):
     """Parameters read."""
     kv_read_bytes: int
     kv_written_bytes: int
+    kv_held_bytes: int | None = None
+    """Of the cache's blocks that sequences hold after the step. Null: not said."""
+    kv_unused_bytes: int | None = None
+    """Of those, where no key or value stands: the rest of last blocks, and what an allocator reserved. Null: not
+    said."""
 
 
 # ---- the cache -----------------------------------------------------------------------------------------------------
@@ -326,7 +337,8 @@ class BlockAllocated(RequestEvent, kw_only=True, tag="block.allocated"):
 
 
 class BlockShared(RequestEvent, kw_only=True, tag="block.shared"):
-    """Computed blocks found by hash (or forked) enter a block table; ``ref_counts`` are those after."""
+    """Computed blocks enter the beginning of a block table: found by hash, or all of the parent's at a fork (then the
+    last may be partly full). ``ref_counts`` are those after."""
 
     block_ids: list[int]
     ref_counts: list[int]
@@ -334,7 +346,8 @@ class BlockShared(RequestEvent, kw_only=True, tag="block.shared"):
 
 
 class BlockCopied(RequestEvent, kw_only=True, tag="block.copied"):
-    """Copy-on-write: a shared block was about to be written."""
+    """Copy-on-write: a shared block was about to be written, so ``block_id``, a copy of its own, takes its place in the
+    block table. The source has one holder fewer."""
 
     source_block_id: int
     block_id: int

@@ -41,8 +41,9 @@ class ModelRunner:
     @torch.inference_mode()
     def execute(self, items: list[ScheduledItem], look: StepLook | None = None) -> torch.Tensor:
         """Compute the items' tokens into the cache. Returns float32 logits ``[n, vocab]`` of the last token of each
-        item that samples, in the items' order (the head is skipped where none does). What probes ``look`` at is left
-        with them."""
+        item that samples, in the items' order (the head is skipped where none does). Blocks that are to be copied
+        before they are written are copied first. What probes ``look`` at is left with them."""
+        self._copy_blocks()
         singles = [item for item in items if item.stop - item.start == 1]
         spans = [item for item in items if item.stop - item.start > 1]
         singles.sort(key=lambda item: item.stop)
@@ -55,8 +56,8 @@ class ModelRunner:
         last_row, row = {}, -1
         for item in packed:
             row += item.stop - item.start
-            last_row[item.sequence.request_id] = row
-        sampled = [last_row[item.sequence.request_id] for item in items if item.samples]
+            last_row[item.sequence.id] = row
+        sampled = [last_row[item.sequence.id] for item in items if item.samples]
         wanted = sampled
         if look is not None:
             context.watches = look.place(last_row, self._device)
@@ -73,6 +74,12 @@ class ModelRunner:
             look.logits = dict(zip(wanted, logits, strict=True))
         return logits[: len(sampled)]
 
+    def _copy_blocks(self) -> None:
+        copies = self._blocks.take_copies()
+        if copies:
+            sources, targets = zip(*copies, strict=True)
+            self.cache.copy_blocks(self._tensor(list(sources)), self._tensor(list(targets)))
+
     @torch.inference_mode()
     def norms(self, spans: list[tuple[Sequence, int, int]]) -> list[torch.Tensor]:
         """Norms of the keys and values of each sequence's tokens ``start <= position < stop``: [2, layers, kv_heads,
@@ -86,7 +93,7 @@ class ModelRunner:
     @torch.inference_mode()
     def keys_and_values(self, sequence: Sequence, layer: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """What stands in the cache of ``sequence``'s first ``length`` tokens: each [kv_heads, length, head_dim]."""
-        blocks = self._blocks.tables[sequence.request_id].block_ids[: self._blocks.num_blocks_for(length)]
+        blocks = self._blocks.tables[sequence.id].block_ids[: self._blocks.num_blocks_for(length)]
         gathered = self.cache.read(layer, self._tensor(blocks)).flatten(0, 1)[:length]
         key, value = gathered.permute(1, 2, 0, 3).unbind(0)
         return key, value
@@ -97,14 +104,14 @@ class ModelRunner:
 
     def _slots(self, sequence: Sequence, start: int, stop: int) -> list[int]:
         size = self._blocks.block_size
-        table = self._blocks.tables[sequence.request_id].block_ids
+        table = self._blocks.tables[sequence.id].block_ids
         return [table[p // size] * size + p % size for p in range(start, stop)]
 
     def _tensor(self, values: list[int]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.long, device=self._device)
 
     def _block_ids(self, item: ScheduledItem) -> list[int]:
-        table = self._blocks.tables[item.sequence.request_id].block_ids
+        table = self._blocks.tables[item.sequence.id].block_ids
         return table[: self._blocks.num_blocks_for(item.stop)]
 
     def _spans(self, items: list[ScheduledItem], first: int) -> list[Span]:

@@ -24,7 +24,7 @@ from inference.events import Array, Event, ProbeAttention, ProbeAttentionSummary
 from inference.model_runner import ModelRunner
 from inference.probes import AttentionProbe, Probes, TilesProbe
 from inference.scheduler import ScheduledItem
-from inference.sequence import Sequence
+from inference.sequence import Sequence, SequenceId
 
 NEAR_TOKENS = 8
 """A head looks near where it looks at the last so many tokens, the query's own among them."""
@@ -52,11 +52,11 @@ class StepLook:
     logits: dict[int, torch.Tensor] = field(default_factory=dict)
     """By packed row: float32 [vocab]."""
 
-    def place(self, last_rows: dict[str, int], device: torch.device) -> list[QueryWatch]:
+    def place(self, last_rows: dict[SequenceId, int], device: torch.device) -> list[QueryWatch]:
         """Learn in which packed rows the items stand. Returns whose queries are to be kept."""
         watches = []
         for look in self.looks:
-            shift = last_rows[look.item.sequence.request_id] - (look.item.stop - 1)
+            shift = last_rows[look.item.sequence.id] - (look.item.stop - 1)
             look.logits_rows = [position + shift for position in look.logits]
             if look.attention:
                 look.attention_watch = QueryWatch(torch.tensor(look.attention, device=device) + shift)
@@ -78,7 +78,7 @@ class Prober:
     def __init__(self, runner: ModelRunner, emit: Callable[[Event], None]) -> None:
         self._runner = runner
         self._emit = emit
-        self._tile_queries: dict[str, torch.Tensor] = {}
+        self._tile_queries: dict[SequenceId, torch.Tensor] = {}
         """Of prompts that are partly through: [tokens so far, head_dim]."""
 
     def look(self, items: Iterable[ScheduledItem]) -> StepLook | None:
@@ -88,7 +88,7 @@ class Prober:
 
     def forget(self, sequence: Sequence) -> None:
         """It has ended."""
-        self._tile_queries.pop(sequence.request_id, None)
+        self._tile_queries.pop(sequence.id, None)
 
     @torch.inference_mode()
     def say(self, step: StepLook) -> None:
@@ -168,10 +168,10 @@ class Prober:
         """Keep the queries of this chunk, and once all are there, go through their attention tile by tile."""
         sequence = look.item.sequence
         heads = watch.queries[probe.layer]
-        known = self._tile_queries.get(sequence.request_id, heads[0, :0])
+        known = self._tile_queries.get(sequence.id, heads[0, :0])
         query = torch.cat([known[: look.tiles[0]], heads[probe.head]])  # (what was preempted begins again)
         if len(query) < probe.num_tokens:
-            self._tile_queries[sequence.request_id] = query
+            self._tile_queries[sequence.id] = query
             return
         self.forget(sequence)
         key, value = self._runner.keys_and_values(sequence, probe.layer, probe.num_tokens)

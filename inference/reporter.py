@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from inference.block_manager import BlockManager
 from inference.costs import step_costs
 from inference.events import (
     Candidate,
@@ -26,7 +27,7 @@ from inference.events import (
 from inference.models import Model
 from inference.sampler import Sampled
 from inference.scheduler import ScheduledItem
-from inference.sequence import Sequence
+from inference.sequence import Sequence, SequenceId
 
 
 @dataclass(slots=True)
@@ -70,7 +71,7 @@ class Reporter:
             )
         )
 
-    def step_started(self, step: int, items: list[ScheduledItem], num_waiting: int) -> None:
+    def step_started(self, step: int, items: list[ScheduledItem], num_waiting: int, num_idle_slots: int) -> None:
         """What the step is going to compute."""
         phase = "prefill" if any(item.phase == "prefill" for item in items) else items[0].phase
         self.emit(
@@ -80,13 +81,17 @@ class Reporter:
                 requests=[item.describe() for item in items],
                 num_tokens=sum(item.stop - item.start for item in items),
                 num_waiting=num_waiting,
+                num_idle_slots=num_idle_slots,
             )
         )
 
     def kv_written(self, items: list[ScheduledItem]) -> None:
         """The items' keys and values stand in the cache."""
         for item in items:
-            self.emit(KVWritten(request_id=item.sequence.request_id, start=item.start, stop=item.stop))
+            sequence = item.sequence
+            self.emit(
+                KVWritten(request_id=sequence.request_id, sample=sequence.sample, start=item.start, stop=item.stop)
+            )
 
     def sampled(self, step: int, sequence: Sequence, sampled: Sampled, text: str) -> None:
         """The last token of ``sequence`` was drawn; ``text`` is what it adds to the answer."""
@@ -94,6 +99,7 @@ class Reporter:
         self.emit(
             TokenSampled(
                 request_id=sequence.request_id,
+                sample=sequence.sample,
                 position=sequence.num_tokens - 1,
                 id=sampled.id,
                 text=text,
@@ -107,8 +113,11 @@ class Reporter:
             )
         )
 
-    def step_finished(self, step: int, items: list[ScheduledItem], num_logits: int, clock: StepClock) -> None:
-        """What the step took: seconds as measured, FLOPs and bytes by the shapes."""
+    def step_finished(
+        self, step: int, items: list[ScheduledItem], num_logits: int, clock: StepClock, blocks: BlockManager
+    ) -> None:
+        """What the step took: seconds as measured, FLOPs and bytes by the shapes; and what the cache holds after it."""
+        slot_bytes = self._model.card.kv_bytes_per_token
         spans = [(item.start, item.stop) for item in items]
         costs = step_costs(self._model.card, spans, num_logits, self._model.dtype.itemsize)
         self.emit(
@@ -123,19 +132,25 @@ class Reporter:
                 weight_bytes=costs.weight_bytes,
                 kv_read_bytes=costs.kv_read_bytes,
                 kv_written_bytes=costs.kv_written_bytes,
+                kv_held_bytes=blocks.num_held_blocks * blocks.block_size * slot_bytes,
+                kv_unused_bytes=blocks.num_unused_slots * slot_bytes,
             )
         )
 
-    def finished(self, sequence: Sequence, reason: FinishReason, text: str, stop: str | None) -> None:
-        """The request has ended."""
+    def finished(
+        self, sequence: Sequence, reason: FinishReason, text: str, stop: str | None, num_samples_left: int
+    ) -> None:
+        """The sample has ended, and with the last of them the request."""
         self.emit(
             RequestFinished(
                 request_id=sequence.request_id,
+                sample=sequence.sample,
                 slot=sequence.slot,
                 reason=reason,
                 stop=stop,
                 text=text,
                 usage=sequence.usage,
+                num_samples_left=num_samples_left,
             )
         )
 
@@ -143,7 +158,7 @@ class Reporter:
 def snapshot(
     request_id: str,
     others: Iterable[Sequence],
-    block_ids_of: Callable[[str], list[int]],
+    block_ids_of: Callable[[SequenceId], list[int]],
     *,
     num_blocks: int,
     num_free_blocks: int,
@@ -153,11 +168,11 @@ def snapshot(
     requests = [
         SnapshotRequest(
             request_id=sequence.request_id,
-            sample=0,
+            sample=sequence.sample,
             slot=sequence.slot,
             num_tokens=sequence.num_tokens,
             num_computed_tokens=sequence.num_computed_tokens,
-            block_ids=block_ids_of(sequence.request_id),
+            block_ids=block_ids_of(sequence.id),
         )
         for sequence in others
     ]

@@ -1,6 +1,6 @@
 """Draws tokens. The order of the cuts is the field's: repetition penalty, temperature, top-k, top-p, min-p.
 
-Every request has a random generator of its own, so that what it draws does not depend on who shares its steps.
+Every sequence has a random generator of its own, so that what it draws does not depend on who shares its steps.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from inference.sequence import Sequence
+from inference.sequence import Sequence, SequenceId
 
 NUM_CANDIDATES = 8
 GREEDY_BELOW = 1e-5
@@ -40,10 +40,10 @@ class Sampler:
     def __init__(self, vocab_size: int, device: torch.device) -> None:
         self._num_candidates = min(NUM_CANDIDATES, vocab_size)
         self._device = device
-        self._generators: dict[str, torch.Generator] = {}
+        self._generators: dict[SequenceId, torch.Generator] = {}
 
-    def forget(self, request_id: str) -> None:
-        self._generators.pop(request_id, None)
+    def forget(self, sequence_id: SequenceId) -> None:
+        self._generators.pop(sequence_id, None)
 
     @torch.inference_mode()
     def sample(self, logits: torch.Tensor, sequences: list[Sequence], *, describe: bool = True) -> list[Sampled]:
@@ -90,14 +90,14 @@ class Sampler:
         return index if ids is None else int(ids[index])
 
     def _generator(self, sequence: Sequence) -> torch.Generator:
-        generator = self._generators.get(sequence.request_id)
+        generator = self._generators.get(sequence.id)
         if generator is None:
             generator = torch.Generator()
-            if sequence.params.seed is None:
+            if sequence.seed is None:
                 generator.seed()
             else:
-                generator.manual_seed(sequence.params.seed)
-            self._generators[sequence.request_id] = generator
+                generator.manual_seed(sequence.seed)
+            self._generators[sequence.id] = generator
         return generator
 
 

@@ -355,7 +355,7 @@ class Worker:
             return
         said, self._said = self._said, []
         for event in said:
-            if isinstance(event, RequestFinished):
+            if isinstance(event, RequestFinished) and event.num_samples_left == 0:
                 self._running.pop(event.request_id, None)
         self._link.say(Events(events=cast(list[AnyEvent], said)))
 

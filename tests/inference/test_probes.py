@@ -223,6 +223,26 @@ def test_answers_are_the_same_with_probes_and_without(tiny: Model) -> None:
     assert answers[0] == answers[1] == answers[2]
 
 
+def test_of_parallel_samples_the_first_is_looked_at(tiny: Model) -> None:
+    prompt, answers = list(range(150, 163)), []
+    for probes in (Probes(), everything(len(prompt) + 7)):
+        events: list[Event] = []
+        engine = Engine(tiny, EngineConfig(block_size=4, max_num_batched_tokens=9), events.append)
+        params = SamplingParams(n=3, seed=4, max_tokens=8, ignore_eos=True)
+        engine.add_request(prompt, params, request_id="me", probes=probes)
+        found = {}
+        while engine.has_unfinished_requests():
+            found |= {output.index: output.token_ids for output in engine.step()}
+            engine.check_integrity()
+        answers.append(found)
+    assert answers[0] == answers[1]
+    assert len(answers[0]) == 3
+    said = [event for event in events if type(event).__name__.startswith("Probe")]
+    assert {event.sample for event in said} == {0}
+    expected = everything(len(prompt) + 7).logits
+    assert sorted(at(events, ProbeLogits, "me")) == sorted(at(events, ProbeAttention, "me")) == list(expected)
+
+
 def test_nothing_is_done_where_nobody_asks(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError("nobody asked for this")

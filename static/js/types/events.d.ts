@@ -61,6 +61,7 @@ export interface EngineCard {
   max_model_len: number;
   policy: string;
   enable_prefix_caching: boolean;
+  allocator: string;
   drafter: string | null;
   num_speculative_tokens: number;
 }
@@ -171,7 +172,7 @@ export interface RequestPreempted {
   num_computed_tokens: number;
 }
 
-/** Ended. `text` is the whole answer (cut at the stop string, without special tokens). */
+/** A sample of a request ended. `text` is its whole answer (cut at the stop string, without special tokens). */
 export interface RequestFinished {
   type: "request.finished";
   seq: number;
@@ -184,6 +185,7 @@ export interface RequestFinished {
   text: string | null;
   usage: Usage | null;
   detail: string;
+  num_samples_left: number;
 }
 
 /** Tokens: read, of those found in the cache, and written (the EOS that ended a request included). */
@@ -203,6 +205,7 @@ export interface StepStarted {
   requests: StepItem[];
   num_tokens: number;
   num_waiting: number;
+  num_idle_slots: number | null;
 }
 
 /** One request's share of a step: its tokens `start <= position < stop` are computed. */
@@ -230,6 +233,8 @@ export interface StepFinished {
   weight_bytes: number;
   kv_read_bytes: number;
   kv_written_bytes: number;
+  kv_held_bytes: number | null;
+  kv_unused_bytes: number | null;
 }
 
 /** Fresh blocks at the end of a block table: `block_table[start:start + len(block_ids)] = block_ids`. */
@@ -243,7 +248,10 @@ export interface BlockAllocated {
   start: number;
 }
 
-/** Computed blocks found by hash (or forked) enter a block table; `ref_counts` are those after. */
+/**
+ * Computed blocks enter the beginning of a block table: found by hash, or all of the parent's at a fork (then the
+ * last may be partly full). `ref_counts` are those after.
+ */
 export interface BlockShared {
   type: "block.shared";
   seq: number;
@@ -255,7 +263,10 @@ export interface BlockShared {
   start: number;
 }
 
-/** Copy-on-write: a shared block was about to be written. */
+/**
+ * Copy-on-write: a shared block was about to be written, so `block_id`, a copy of its own, takes its place in the
+ * block table. The source has one holder fewer.
+ */
 export interface BlockCopied {
   type: "block.copied";
   seq: number;
