@@ -19,9 +19,10 @@ from app.runs import LogFile, RunLog
 from app.settings import Settings
 from inference.events import AnyEvent, Event
 from inference.messages import Generate, Ready
+from inference.probes import Probes
 from inference.sequence import SamplingParams
 
-PROBES = ["kv"]
+PROBES = Probes(kv=True)
 
 
 class CannotRecord(RuntimeError):

@@ -27,6 +27,7 @@ from inference.events import (
     encode,
 )
 from inference.messages import Ready
+from inference.probes import Probes
 
 logger = structlog.get_logger(__name__)
 
@@ -73,7 +74,7 @@ class RunLog:
         run_id: str,
         file: LogFile,
         params: dict[str, Any],
-        probes: Iterable[str],
+        probes: Probes,
         *,
         source: Source = "live",
     ) -> None:
@@ -85,7 +86,7 @@ class RunLog:
         self._zero = time.monotonic()
         self._file = file
         self._params = params
-        self._provides = [fact for fact in PROVIDES if not fact.startswith("probe.") or fact[6:] in set(probes)]
+        self._provides = [fact for fact in PROVIDES if not fact.startswith("probe.") or fact[6:] in probes.names]
         self._projection = Projection(run_id)
         self._seq = 0
         self._t = 0.0

@@ -10,7 +10,6 @@ import itertools
 import time
 from collections.abc import Callable, Collection
 from collections.abc import Sequence as Seq
-from dataclasses import replace
 
 import msgspec
 import torch
@@ -21,6 +20,8 @@ from inference.block_manager import BlockManager, IntegrityError
 from inference.events import EngineCard, Event, FinishReason, Snapshot
 from inference.model_runner import ModelRunner
 from inference.models import Model
+from inference.prober import Prober
+from inference.probes import Probes
 from inference.reporter import Reporter, StepClock, snapshot
 from inference.sampler import Sampled, Sampler
 from inference.scheduler import ContinuousScheduler, ScheduledItem, StaticScheduler
@@ -29,7 +30,6 @@ from inference.slab import SlabManager
 from inference.tokenizer import IncrementalDetokenizer, Part
 
 DEFAULT_MAX_MODEL_LEN = 4096
-PROBES = frozenset({"kv"})
 POLICIES = {"continuous": ContinuousScheduler, "static": StaticScheduler}
 ALLOCATORS = ("paged", "slab")
 RESERVES = ("max_tokens", "max_model_len")
@@ -107,6 +107,7 @@ class Engine:
             emit=emit,
         )
         self._runner = ModelRunner(model, self._blocks, kv_cache_dtype=config.kv_cache_dtype)
+        self._prober = None if emit is None else Prober(self._runner, emit)
         self._sampler = Sampler(model.card.vocab_size, torch.device(model.device))
         self._requests: dict[str, list[Sequence]] = {}
         """Unfinished samples of each: one until its prompt is computed, then ``n``."""
@@ -129,7 +130,7 @@ class Engine:
         pieces: list[str] | None = None,
         parts: Seq[Part] = (),
         tokenize_seconds: float = 0.0,
-        probes: Collection[str] = (),
+        probes: Probes | Collection[str] = (),
     ) -> str:
         """Queue a prompt: text as it is (no template), or token ids. Returns the request's id.
 
@@ -137,12 +138,12 @@ class Engine:
         first ``num_public_tokens``. ``own``: the half-open token ranges that are the reader's own text (None: all).
         ``pieces``, ``parts`` (the texts that token ids came from) and ``tokenize_seconds``: what the caller's
         tokenizing gave, for ``request.tokenized``.
+        ``probes``: what is to be looked at more closely (``probes.py``), or the names of those that need no more words.
         Raises ``ValueError`` for what can never be served.
         """
         params = params or SamplingParams()
         params.validate()
-        if unknown := set(probes) - PROBES:
-            raise ValueError(f"probes must be among {sorted(PROBES)}, got {sorted(unknown)}")
+        probes = Probes.of(probes)
         arrival = next(self._arrivals)
         request_id = f"request-{arrival}" if request_id is None else request_id
         if request_id in self._requests:
@@ -153,6 +154,7 @@ class Engine:
             tokenize_seconds = time.monotonic() - started
             parts = [Part(prompt, add_special_tokens=True)]
         self._check_fits(len(token_ids), params.max_tokens)
+        resolved = probes.resolve(self.model.card, len(token_ids), params.max_tokens)
         sequence = Sequence(
             request_id=request_id,
             token_ids=token_ids,
@@ -161,7 +163,7 @@ class Engine:
             queued_at=time.monotonic(),
             cache_salt=cache_salt,
             num_public_tokens=num_public_tokens,
-            probes=frozenset(probes),
+            probes=None if self._prober is None else resolved,
         )
         self._requests[request_id] = []
         self._remember(sequence)
@@ -231,10 +233,13 @@ class Engine:
         if self._reporter is not None:
             num_idle_slots = self._scheduler.num_slots - len(items)
             self._reporter.step_started(self._num_steps, items, len(self._scheduler.waiting), num_idle_slots)
+        look = None if self._prober is None else self._prober.look(items)
         clock.forward_began = time.perf_counter()
-        logits = self._runner.execute(items)
+        logits = self._runner.execute(items, look)
         clock.computed = time.perf_counter()
         self._mark_computed(items)
+        if self._prober is not None and look is not None:
+            self._prober.say(look)
         forks = [self._fork(item.sequence) for item in items if item.samples]
         clock.sample_began = time.perf_counter()
         samplers = list(itertools.chain.from_iterable(forks))
@@ -286,15 +291,6 @@ class Engine:
             self._blocks.mark_computed(sequence.id, sequence.token_ids, item.stop)
         if self._reporter is not None:
             self._reporter.kv_written(items)
-            self._probe_norms([item for item in items if "kv" in item.sequence.probes])
-
-    def _probe_norms(self, items: list[ScheduledItem]) -> None:
-        """The norms of what was written, and before a request's first of what it found in the prefix cache."""
-        assert self._reporter is not None
-        items = [replace(item, start=min(item.start, item.sequence.num_probed_tokens)) for item in items]
-        self._reporter.norms(items, self._runner.norms(items))
-        for item in items:
-            item.sequence.num_probed_tokens = item.stop
 
     def _fork(self, sequence: Sequence) -> list[Sequence]:
         """The sequences that draw from the logits of ``sequence``: itself, and where its prompt has just been computed
@@ -341,6 +337,8 @@ class Engine:
         if not samples:
             del self._requests[sequence.request_id]
         self._sampler.forget(sequence.id)
+        if self._prober is not None:
+            self._prober.forget(sequence)
         del self._answers[sequence.id]
 
     def _output(self, sequence: Sequence, reason: FinishReason | None) -> RequestOutput:

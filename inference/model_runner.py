@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,6 +13,10 @@ from inference.block_manager import BlockManager
 from inference.linear import prepare
 from inference.models import Model
 from inference.scheduler import ScheduledItem
+from inference.sequence import Sequence
+
+if TYPE_CHECKING:
+    from inference.prober import StepLook
 
 
 class ModelRunner:
@@ -26,10 +31,10 @@ class ModelRunner:
         self.cache = make_cache(model, blocks.pool.num_blocks, blocks.block_size, kv_cache_dtype)
 
     @torch.inference_mode()
-    def execute(self, items: list[ScheduledItem]) -> torch.Tensor:
+    def execute(self, items: list[ScheduledItem], look: StepLook | None = None) -> torch.Tensor:
         """Compute the items' tokens into the cache. Returns float32 logits ``[n, vocab]`` of the last token of each
         item that samples, in the items' order (the head is skipped where none does). Blocks that are to be copied
-        before they are written are copied first."""
+        before they are written are copied first. What probes ``look`` at is left with them."""
         self._copy_blocks()
         singles = [item for item in items if item.stop - item.start == 1]
         spans = [item for item in items if item.stop - item.start > 1]
@@ -44,7 +49,11 @@ class ModelRunner:
         for item in packed:
             row += item.stop - item.start
             last_row[item.sequence.id] = row
-        wanted = [last_row[item.sequence.id] for item in items if item.samples]
+        sampled = [last_row[item.sequence.id] for item in items if item.samples]
+        wanted = sampled
+        if look is not None:
+            context.watches = look.place(last_row, self._device)
+            wanted = sampled + [row for row in look.logits_rows if row not in sampled]
         logits: torch.Tensor = self._module(
             input_ids=self._tensor(tokens).unsqueeze(0),
             position_ids=self._tensor(positions).unsqueeze(0),
@@ -52,7 +61,10 @@ class ModelRunner:
             logits_to_keep=self._tensor(wanted),
             kv=context,
         ).logits[0]
-        return logits.float()
+        logits = logits.float()
+        if look is not None:
+            look.logits = dict(zip(wanted, logits, strict=True))
+        return logits[: len(sampled)]
 
     def _copy_blocks(self) -> None:
         copies = self._blocks.take_copies()
@@ -61,22 +73,31 @@ class ModelRunner:
             self.cache.copy_blocks(self._tensor(list(sources)), self._tensor(list(targets)))
 
     @torch.inference_mode()
-    def norms(self, items: list[ScheduledItem]) -> list[torch.Tensor]:
-        """Norms of the keys and values of each of ``items``' tokens: [2, layers, kv_heads, stop - start], float16 on
-        the CPU."""
-        if not items:
+    def norms(self, spans: list[tuple[Sequence, int, int]]) -> list[torch.Tensor]:
+        """Norms of the keys and values of each sequence's tokens ``start <= position < stop``: [2, layers, kv_heads,
+        stop - start], float16 on the CPU."""
+        if not spans:
             return []
-        norms = self.cache.norms(self._tensor(self.slots(items))).half().cpu()
-        return list(torch.split(norms, [item.stop - item.start for item in items], dim=-1))
+        slots = list(chain.from_iterable(self._slots(*span) for span in spans))
+        norms = self.cache.norms(self._tensor(slots)).half().cpu()
+        return list(torch.split(norms, [stop - start for _, start, stop in spans], dim=-1))
+
+    @torch.inference_mode()
+    def keys_and_values(self, sequence: Sequence, layer: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What stands in the cache of ``sequence``'s first ``length`` tokens: each [kv_heads, length, head_dim]."""
+        blocks = self._blocks.tables[sequence.id].block_ids[: self._blocks.num_blocks_for(length)]
+        gathered = self.cache.read(layer, self._tensor(blocks)).flatten(0, 1)[:length]
+        key, value = gathered.permute(1, 2, 0, 3).unbind(0)
+        return key, value
 
     def slots(self, items: list[ScheduledItem]) -> list[int]:
         """Where in the flat cache each token of ``items`` lives."""
+        return list(chain.from_iterable(self._slots(item.sequence, item.start, item.stop) for item in items))
+
+    def _slots(self, sequence: Sequence, start: int, stop: int) -> list[int]:
         size = self._blocks.block_size
-        slots: list[int] = []
-        for item in items:
-            table = self._blocks.tables[item.sequence.id].block_ids
-            slots += [table[p // size] * size + p % size for p in range(item.start, item.stop)]
-        return slots
+        table = self._blocks.tables[sequence.id].block_ids
+        return [table[p // size] * size + p % size for p in range(start, stop)]
 
     def _tensor(self, values: list[int]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.long, device=self._device)

@@ -70,7 +70,7 @@ async def _take(site: Site, request: Request, fields: dict[str, Any], is_form: b
     return await site.orders.take(
         wanted.prompt,
         wanted.sampling_params(),
-        list(dict.fromkeys(wanted.probes)),
+        wanted.probes,
         creator=site.visitors.digest(visitor, "creator"),
         cache_salt=site.visitors.digest(visitor, "cache"),
         address=caller_address(request),

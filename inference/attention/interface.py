@@ -10,7 +10,7 @@ Causality, sliding windows, soft-caps and sinks are ours to honour, because no m
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface
 
-from inference.attention.reference import attend, causal_mask
+from inference.attention.reference import Rule, attend, causal_mask
 
 if TYPE_CHECKING:
     from inference.attention.triton_paged import PackedSpans
@@ -118,6 +118,25 @@ class Singles:
 
 
 @dataclass(slots=True)
+class QueryWatch:
+    """Keeps the queries of some packed rows, for a probe to look at after the step."""
+
+    rows: torch.Tensor
+    """[n]"""
+    layer: int | None = None
+    """None: of all layers."""
+    queries: dict[int, torch.Tensor] = field(default_factory=dict)
+    """Per layer: [heads, n, head_dim], after RoPE."""
+    rules: dict[int, Rule] = field(default_factory=dict)
+
+    def see(self, layer: int, query: torch.Tensor, rule: Rule) -> None:
+        """``query`` [1, heads, T, head_dim] of the whole pack."""
+        if self.layer is None or self.layer == layer:
+            self.queries[layer] = query[0].index_select(1, self.rows)
+            self.rules[layer] = rule
+
+
+@dataclass(slots=True)
 class StepContext:
     """What the attention of one step needs to know, the same for every layer."""
 
@@ -128,6 +147,7 @@ class StepContext:
     spans: list[Span]
     packed_spans: PackedSpans | None = None
     """``spans`` as the prefill kernel wants them, once it has asked."""
+    watches: Sequence[QueryWatch] = ()
 
 
 Attend = Callable[[int, torch.Tensor, StepContext, float, int | None, float | None, torch.Tensor | None], torch.Tensor]
@@ -165,6 +185,8 @@ def paged_attention(
     layer: int = module.layer_idx  # type: ignore[assignment]
     kv.cache.write(layer, kv.slots, key[0].transpose(0, 1), value[0].transpose(0, 1))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    for watch in kv.watches:
+        watch.see(layer, query, Rule(scaling, sliding_window, softcap, s_aux))
     return kv.cache.attend(layer, query, kv, scaling, sliding_window, softcap, s_aux), None
 
 

@@ -377,7 +377,7 @@ export interface Candidate {
 /**
  * Euclidean norms of the keys (after rotary embedding) and values as they stand in the cache:
  * of what a step wrote, and with a request's first step also of what it found there (the prefix cache).
- * `shape` of both: [num_layers, num_kv_heads, stop - start].
+ * `shape` of both: [num_layers, num_kv_heads, stop - start], float16.
  */
 export interface ProbeKV {
   type: "probe.kv";
@@ -397,6 +397,83 @@ export interface Array {
   shape: number[];
   data: string;
   scale: number;
+}
+
+/**
+ * The raw logits of the whole vocabulary after the token at `position`: what the token at `position + 1` is
+ * drawn from, before penalty, temperature and cuts. `shape`: [vocab_size], float32.
+ */
+export interface ProbeLogits {
+  type: "probe.logits";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  position: number;
+  logits: Array;
+}
+
+/**
+ * Attention weights: how the query of the token at `position` shares itself out over the keys 0 to `position`,
+ * in `heads` of `layers`. Worked out after the step, in float32, from the query and the cached keys; causality,
+ * sliding window, soft-cap and sinks are the model's. `shape` of `weights`: [len(layers), len(heads),
+ * position + 1], float16; a row sums to 1 within 1e-3, its sink (if any) included.
+ */
+export interface ProbeAttention {
+  type: "probe.attention";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  position: number;
+  layers: number[];
+  heads: number[];
+  weights: Array;
+  sinks: Array | null;
+}
+
+/**
+ * Where every head of every layer looks from `position`: near, far, or at the first token. Each array:
+ * [num_layers, num_heads], float16.
+ */
+export interface ProbeAttentionSummary {
+  type: "probe.attention_summary";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  position: number;
+  near_tokens: number;
+  first: Array;
+  near: Array;
+  distance: Array;
+  entropy: Array;
+}
+
+/**
+ * A flash-attention pass over the first `num_tokens` of the prompt in one head of one layer, from an instrumented
+ * kernel (`inference/attention/tiles.py`) on the queries, keys and values of this run. `tiles`: (query tile, key
+ * tile) in the order visited. Each array is [len(tiles), block_q], float32, a number for each row of the query tile
+ * (0 past `num_tokens`), after that tile but for `tile_max`; -inf is the maximum of a row that has seen no key.
+ */
+export interface ProbeTiles {
+  type: "probe.tiles";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  layer: number;
+  head: number;
+  num_tokens: number;
+  block_q: number;
+  block_k: number;
+  tiles: [number, number][];
+  tile_max: Array;
+  row_max: Array;
+  row_sum: Array;
+  rescale: Array;
+  output_norm: Array;
+  largest_error: number;
 }
 
 /** Any event of a log, told apart by `type`. */
@@ -419,7 +496,11 @@ export type AnyEvent =
   | BlockEvicted
   | KVWritten
   | TokenSampled
-  | ProbeKV;
+  | ProbeKV
+  | ProbeLogits
+  | ProbeAttention
+  | ProbeAttentionSummary
+  | ProbeTiles;
 
 /** The event of each `type`. */
 export interface EventByType {
@@ -442,4 +523,8 @@ export interface EventByType {
   "kv.written": KVWritten;
   "token.sampled": TokenSampled;
   "probe.kv": ProbeKV;
+  "probe.logits": ProbeLogits;
+  "probe.attention": ProbeAttention;
+  "probe.attention_summary": ProbeAttentionSummary;
+  "probe.tiles": ProbeTiles;
 }
