@@ -1,7 +1,8 @@
 """8 and 4 bits beside bfloat16: bytes, tokens a second through the engine, perplexity and divergence.
 
-`python -m benchmarks.quantization` or `./kitchen bench --only quantization`; `--products` of the former times single
-products instead: the packed kernels against products by way of weights, over the number of rows.
+`python -m benchmarks.quantization` or `./kitchen bench --only quantization`. Of the former, `--speed` and `--quality`
+take one half, and `--products` times single products instead: the packed kernels against products by way of weights,
+over the number of rows.
 
 Speeds are ratios: all engines live in one process and take turns, prompt by prompt, and each turn is compared with
 bfloat16's of the same turn. Quality is measured on the text that ships with the project, against the float32 weights.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -24,9 +25,9 @@ from inference.perplexity import compare, fixed_text
 from inference.quantization import SCHEMES, quantize
 from inference.quantized_linear import Int4Linear, Int8Linear
 
-NEW_TOKENS = 48
+NEW_TOKENS = 32
 PREFILL_TOKENS = 480
-ROUNDS = 8
+ROUNDS = 5
 PRODUCT_ROUNDS = 7
 TRACE_GROUP = 32
 """Q4_1's own group: shown to tell why it is not ours."""
@@ -41,7 +42,7 @@ def _rate(engine: Engine, prompts: list[list[int]], new_tokens: int) -> float:
     return count / (time.perf_counter() - start)
 
 
-def _speed(models: dict[str, Model]) -> list[Figure]:
+def _speed(models: dict[str, Model]) -> Iterator[Figure]:
     """Every model in turns over the same prompts; ratios to the first of the same turn."""
     tokenizer = next(iter(models.values())).tokenizer
     prompts = [tokenizer.encode_chat(text).token_ids for text in PROMPTS]
@@ -52,49 +53,53 @@ def _speed(models: dict[str, Model]) -> list[Figure]:
         "eight streams": lambda engine, turn: _rate(engine, prompts, NEW_TOKENS // 2),
         f"prefill of {PREFILL_TOKENS}": lambda engine, turn: _rate(engine, [long], 1),
     }
-    figures = []
-    for work, measure in works.items():
+    for work, rate in works.items():
         for engine in engines.values():
-            measure(engine, 0)
-        turns = [{name: measure(engine, turn) for name, engine in engines.items()} for turn in range(ROUNDS)]
+            rate(engine, 0)
+        turns = [{name: rate(engine, turn) for name, engine in engines.items()} for turn in range(ROUNDS)]
         for name in engines:
-            figures.append(Figure(f"{name}, {work}", median([turn[name] for turn in turns]), "tok/s"))
+            yield Figure(f"{name}, {work}", median([turn[name] for turn in turns]), "tok/s")
         base, *others = engines
         for name in others:
             ratio = median([turn[name] / turn[base] for turn in turns])
             what = f"{name} / {base}, {work}"
-            figures.append(at_least(what, ratio, "x", 1.0) if work == "one stream" else Figure(what, ratio, "x"))
-    return figures
+            yield at_least(what, ratio, "x", 1.0) if work == "one stream" else Figure(what, ratio, "x")
 
 
-def _quality(models: dict[str, Model], reference: Model) -> list[Figure]:
+def _quality(models: dict[str, Model], reference: Model) -> Iterator[Figure]:
+    """Every model over the whole text, and bfloat16 with the smaller caches."""
     ids = reference.tokenizer.encode(fixed_text())
-    figures, divergence = [], {}
+    divergence: dict[str, float] = {}
     rows = [(name, model, "auto") for name, model in models.items()]
     bf16 = models["bf16"]
     rows += [(f"bf16, {kind} cache", bf16, kind) for kind in ("int8", "fp8")]
     rows.append((f"int4 in Q4_1's own groups of {TRACE_GROUP}", quantize(bf16, "int4", group_size=TRACE_GROUP), "auto"))
     for name, model, kv_cache_dtype in rows:
         quality = compare(model, reference, ids, kv_cache_dtype=kv_cache_dtype)
+        if not divergence:
+            yield Figure("float32 (the weights we start from), perplexity", quality.reference_perplexity, "")
         divergence[name] = quality.kl
-        if not figures:
-            figures.append(Figure("float32 (the weights we start from), perplexity", quality.reference_perplexity, ""))
-        figures.append(Figure(f"{name}, perplexity", quality.perplexity, ""))
-        figures.append(Figure(f"{name}, divergence from float32", quality.kl, "nats a token"))
-        figures.append(Figure(f"{name}, same likeliest token", 100 * quality.agreement, "%"))
-    ratio = divergence["int4-awq"] / divergence["int4"]
-    figures.append(under("int4-awq / int4, divergence", ratio, "x", 1.0))
-    return figures
+        yield Figure(f"{name}, perplexity", quality.perplexity, "")
+        yield Figure(f"{name}, divergence from float32", quality.kl, "nats a token")
+        yield Figure(f"{name}, same likeliest token", 100 * quality.agreement, "%")
+    yield under("int4-awq / int4, divergence", divergence["int4-awq"] / divergence["int4"], "x", 1.0)
+
+
+def measure(model_name: str, *, speed: bool = True, quality: bool = True) -> Iterator[Figure]:
+    """Each figure as it is there."""
+    models = {"bf16": load_model(model_name, dtype="bfloat16", device="cpu")}
+    for scheme in SCHEMES:
+        models[scheme] = quantize(models["bf16"], scheme)
+    yield from (Figure(f"{name}, parameters", model.card.parameter_bytes / 1e6, "MB") for name, model in models.items())
+    if speed:
+        yield from _speed(models)
+    if quality:
+        yield from _quality(models, load_model(model_name, dtype="float32", device="cpu"))
 
 
 def run(model_name: str = "smollm2-135m") -> list[Figure]:
     """Measure and return the figures."""
-    models = {"bf16": load_model(model_name, dtype="bfloat16", device="cpu")}
-    for scheme in SCHEMES:
-        models[scheme] = quantize(models["bf16"], scheme)
-    figures = [Figure(f"{name}, parameters", model.card.parameter_bytes / 1e6, "MB") for name, model in models.items()]
-    figures += _speed(models)
-    return figures + _quality(models, load_model(model_name, dtype="float32", device="cpu"))
+    return list(measure(model_name))
 
 
 # ---- single products -----------------------------------------------------------------------------------------------
@@ -139,5 +144,7 @@ def _layer_seconds(way: Callable[[int, torch.Tensor], object], inputs: list[torc
 
 
 if __name__ == "__main__":
-    for figure in products() if "--products" in sys.argv[1:] else run():
+    words = sys.argv[1:]
+    whole = measure("smollm2-135m", speed="--quality" not in words, quality="--speed" not in words)
+    for figure in products() if "--products" in words else whole:
         print(figure.line(), flush=True)
