@@ -56,13 +56,13 @@ def rates(
     rejections: tuple[RejectionCase, ...] = REJECTIONS,
 ) -> Iterator[Rate]:
     for batch in decodes:
-        cache, context = _step(batch, heads, dtype, device, decode=True)
-        seconds = _both(context, cache, batch.sequences, heads)
+        context = _step(batch, heads, dtype, device, decode=True)
+        seconds = _both(context, batch.sequences, heads)
         moved = batch.sequences * batch.tokens * 2 * heads.key * heads.dim * dtype.itemsize
         yield _rate(f"decode, {batch.sequences} x {batch.tokens} tokens of context", seconds, moved / 1e9, "GB/s")
     for batch in prefills:
-        cache, context = _step(batch, heads, dtype, device, decode=False)
-        seconds = _both(context, cache, batch.sequences * batch.tokens, heads)
+        context = _step(batch, heads, dtype, device, decode=False)
+        seconds = _both(context, batch.sequences * batch.tokens, heads)
         pairs = batch.sequences * batch.tokens * (batch.tokens + 1) // 2
         flops = 4 * pairs * heads.query * heads.dim
         yield _rate(f"prefill, {batch.sequences} x {batch.tokens} tokens", seconds, flops / 1e12, "TFLOP/s")
@@ -74,10 +74,8 @@ def rates(
         yield _rate(what, (ours, theirs), case.sequences / 1e3, "thousand sequences/s")
 
 
-def _step(
-    batch: Batch, heads: Heads, dtype: torch.dtype, device: torch.device, *, decode: bool
-) -> tuple[torch.Tensor, StepContext]:
-    """A layer's cache, and a step in which every sequence has its last token (or all of its tokens) to attend."""
+def _step(batch: Batch, heads: Heads, dtype: torch.dtype, device: torch.device, *, decode: bool) -> StepContext:
+    """A step of one layer in which every sequence has its last token (or all of its tokens) to attend."""
     each = -(-batch.tokens // BLOCK_SIZE)
     cache = KVCache(1, batch.sequences * each, BLOCK_SIZE, heads.key, heads.dim, dtype, device)
     cache.tensor.normal_()
@@ -88,15 +86,15 @@ def _step(
         singles.append(Singles(0, batch.sequences, last, tables.flatten(), batch.tokens))
     else:
         spans += [Span(i * batch.tokens, (i + 1) * batch.tokens, 0, table) for i, table in enumerate(tables)]
-    context = StepContext(cache, torch.empty(0, dtype=torch.long, device=device), singles, spans)
-    return cache.blocks[0], context
+    return StepContext(cache, torch.empty(0, dtype=torch.long, device=device), singles, spans)
 
 
-def _both(context: StepContext, cache: torch.Tensor, rows: int, heads: Heads) -> tuple[float, float]:
+def _both(context: StepContext, rows: int, heads: Heads) -> tuple[float, float]:
+    cache = context.cache.tensor
     query = torch.randn(1, heads.query, rows, heads.dim, dtype=cache.dtype, device=cache.device)
 
     def work(attend: Callable[..., torch.Tensor]) -> Callable[[], torch.Tensor]:
-        return lambda: attend(query, cache, context, heads.dim**-0.5, None, None, None)
+        return lambda: attend(0, query, context, heads.dim**-0.5, None, None, None)
 
     return (
         best_seconds(work(attend_with_triton), cache.device, SECONDS_EACH),

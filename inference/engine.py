@@ -10,76 +10,26 @@ import itertools
 import time
 from collections.abc import Callable, Collection
 from collections.abc import Sequence as Seq
-from dataclasses import replace
 
-import msgspec
 import torch
 
 from inference.answer import Answer
+from inference.attention.quantized_cache import with_cache
 from inference.block_manager import BlockManager, IntegrityError
+from inference.engine_config import DEFAULT_MAX_MODEL_LEN, POLICIES, EngineConfig
 from inference.events import EngineCard, Event, FinishReason, Origin, Snapshot
 from inference.model_runner import ModelRunner
 from inference.models import Model
+from inference.prober import Prober, StepLook
+from inference.probes import Probes
 from inference.reporter import Reporter, StepClock, snapshot
 from inference.sampler import Sampled, Sampler, undescribed
-from inference.scheduler import ContinuousScheduler, ScheduledItem, StaticScheduler
+from inference.scheduler import ScheduledItem
 from inference.sequence import RequestOutput, SamplingParams, Sequence, SequenceId, SequenceStatus
 from inference.slab import SlabManager
-from inference.speculation.drafter import MAX_SPECULATIVE_TOKENS
 from inference.speculation.drafters import load_drafters
 from inference.speculation.speculator import OFF, Speculator
 from inference.tokenizer import IncrementalDetokenizer, Part
-
-DEFAULT_MAX_MODEL_LEN = 4096
-PROBES = frozenset({"kv"})
-POLICIES = {"continuous": ContinuousScheduler, "static": StaticScheduler}
-ALLOCATORS = ("paged", "slab")
-RESERVES = ("max_tokens", "max_model_len")
-
-
-class EngineConfig(msgspec.Struct, frozen=True):
-    """How the engine is set up, in the field's own words. ``max_model_len`` None: the model's, at most 4,096.
-
-    ``policy`` "static" and ``allocator`` "slab" are what serving did before continuous batching and paging: baselines
-    on the same runner. A slab reserves for a sequence, whatever comes of it, what ``slab_reserve`` says: its prompt and
-    "max_tokens", or "max_model_len". Slabs share nothing, so they have no prefix cache.
-
-    ``drafter`` names who guesses ``num_speculative_tokens`` at a time (``speculation/drafters.py``): "eagle", "ngram",
-    "mismatched", "model:MODEL", or several with commas between, of which a request may pick and the first is the
-    default. With ``adaptive_speculation`` fewer are guessed for a sequence whose last guesses fared badly.
-    """
-
-    block_size: int = 16
-    num_blocks: int = 512
-    max_num_seqs: int = 8
-    max_num_batched_tokens: int = 512
-    policy: str = "continuous"
-    allocator: str = "paged"
-    slab_reserve: str = "max_tokens"
-    enable_prefix_caching: bool = True
-    drafter: str | None = None
-    num_speculative_tokens: int = 4
-    adaptive_speculation: bool = False
-    max_model_len: int | None = None
-
-    def validate(self) -> None:
-        """Raise ``ValueError`` that names the field and what it may be."""
-        for name in ("block_size", "num_blocks", "max_num_seqs", "max_num_batched_tokens", "num_speculative_tokens"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-        if self.max_model_len is not None and (not isinstance(self.max_model_len, int) or self.max_model_len < 2):
-            raise ValueError(f"max_model_len must be a whole number of at least 2, got {self.max_model_len!r}")
-        for name, known in (("policy", tuple(POLICIES)), ("allocator", ALLOCATORS), ("slab_reserve", RESERVES)):
-            if (value := getattr(self, name)) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
-        if self.num_speculative_tokens > MAX_SPECULATIVE_TOKENS:
-            raise ValueError(
-                f"num_speculative_tokens must be at most {MAX_SPECULATIVE_TOKENS}, got {self.num_speculative_tokens}"
-            )
-        if self.drafter is not None and not isinstance(self.drafter, str):
-            raise ValueError(f"drafter must be None or a drafter's name, got {self.drafter!r}")
-
 
 Ended = tuple[Sequence, FinishReason | None]
 """A sequence that got tokens, and why it has ended, if it has."""
@@ -93,6 +43,7 @@ class Engine:
     ) -> None:
         config = config or EngineConfig()
         config.validate()
+        model = with_cache(model, config.kv_cache_dtype)
         self.model = model
         self.config = config
         self.max_model_len = min(config.max_model_len or DEFAULT_MAX_MODEL_LEN, model.card.max_model_len)
@@ -117,7 +68,8 @@ class Engine:
             emit=emit,
             num_drafts=None if self._speculator is None else self._speculator.num_drafts,
         )
-        self._runner = ModelRunner(model, self._blocks)
+        self._runner = ModelRunner(model, self._blocks, kv_cache_dtype=config.kv_cache_dtype)
+        self._prober = None if emit is None else Prober(self._runner, emit)
         self._sampler = Sampler(model.card.vocab_size, torch.device(model.device))
         self._requests: dict[str, list[Sequence]] = {}
         """Unfinished samples of each: one until its prompt is computed, then ``n``."""
@@ -140,7 +92,7 @@ class Engine:
         pieces: list[str] | None = None,
         parts: Seq[Part] = (),
         tokenize_seconds: float = 0.0,
-        probes: Collection[str] = (),
+        probes: Probes | Collection[str] = (),
     ) -> str:
         """Queue a prompt: text as it is (no template), or token ids. Returns the request's id.
 
@@ -148,13 +100,13 @@ class Engine:
         first ``num_public_tokens``. ``own``: the half-open token ranges that are the reader's own text (None: all).
         ``pieces``, ``parts`` (the texts that token ids came from) and ``tokenize_seconds``: what the caller's
         tokenizing gave, for ``request.tokenized``.
+        ``probes``: what is to be looked at more closely (``probes.py``), or the names of those that need no more words.
         Raises ``ValueError`` for what can never be served.
         """
         params = params or SamplingParams()
         params.validate()
-        if unknown := set(probes) - PROBES:
-            raise ValueError(f"probes must be among {sorted(PROBES)}, got {sorted(unknown)}")
         self._check_drafter(params.drafter)
+        probes = Probes.of(probes)
         arrival = next(self._arrivals)
         request_id = f"request-{arrival}" if request_id is None else request_id
         if request_id in self._requests:
@@ -165,6 +117,7 @@ class Engine:
             tokenize_seconds = time.monotonic() - started
             parts = [Part(prompt, add_special_tokens=True)]
         self._check_fits(len(token_ids), params.max_tokens)
+        resolved = probes.resolve(self.model.card, len(token_ids), params.max_tokens)
         sequence = Sequence(
             request_id=request_id,
             token_ids=token_ids,
@@ -173,7 +126,7 @@ class Engine:
             queued_at=time.monotonic(),
             cache_salt=cache_salt,
             num_public_tokens=num_public_tokens,
-            probes=frozenset(probes),
+            probes=None if self._prober is None else resolved,
         )
         self._requests[request_id] = []
         self._remember(sequence)
@@ -253,9 +206,12 @@ class Engine:
         if self._reporter is not None:
             num_idle_slots = self._scheduler.num_slots - len(items)
             self._reporter.step_started(self._num_steps, items, len(self._scheduler.waiting), num_idle_slots)
-        logits = self._execute(items, clock)
+        look = None if self._prober is None else self._prober.look(items)
+        logits = self._execute(items, look, clock)
         ended = [] if self._speculator is None else self._verify(items, self._speculator, logits, clock)
         self._mark_computed(items)
+        if self._prober is not None and look is not None:
+            self._prober.say(look)
         ended += self._sample(items, logits, clock)
         if self._reporter is not None:
             self._reporter.step_finished(self._num_steps, items, clock, self._blocks)
@@ -275,12 +231,12 @@ class Engine:
         if self._reporter is not None:
             self._reporter.drafted(self._num_steps, items, speculator, clock.draft)
 
-    def _execute(self, items: list[ScheduledItem], clock: StepClock) -> torch.Tensor:
+    def _execute(self, items: list[ScheduledItem], look: StepLook | None, clock: StepClock) -> torch.Tensor:
         """The pass. Rows of logits of each item, in the items' order: what may follow its last token, and where it has
         a draft, what may follow each token before."""
         layers = () if self._speculator is None else self._speculator.layers(items)
         began = time.perf_counter()
-        logits = self._runner.execute(items, layers)
+        logits = self._runner.execute(items, look, layers)
         clock.forward = time.perf_counter() - began
         return logits
 
@@ -364,18 +320,6 @@ class Engine:
             self._speculator.observe(items, self._runner)
         if self._reporter is not None:
             self._reporter.kv_written(items)
-            self._probe_norms([item for item in items if "kv" in item.sequence.probes])
-
-    def _probe_norms(self, items: list[ScheduledItem]) -> None:
-        """The norms of what was written, and before a request's first of what it found in the prefix cache."""
-        assert self._reporter is not None
-        items = [
-            replace(item, start=min(item.start, item.sequence.num_probed_tokens), stop=item.stop - item.num_dropped)
-            for item in items
-        ]
-        self._reporter.norms(items, self._runner.norms(items))
-        for item in items:
-            item.sequence.num_probed_tokens = item.stop
 
     def _fork(self, sequence: Sequence) -> list[Sequence]:
         """The sequences that draw from the logits of ``sequence``: itself, and where its prompt has just been computed
@@ -426,6 +370,8 @@ class Engine:
         self._sampler.forget(sequence.id)
         if self._speculator is not None:
             self._speculator.forget(sequence)
+        if self._prober is not None:
+            self._prober.forget(sequence)
         del self._answers[sequence.id]
 
     def _output(self, sequence: Sequence, reason: FinishReason | None) -> RequestOutput:
@@ -465,8 +411,9 @@ class Engine:
             policy=config.policy,
             enable_prefix_caching=self._blocks.enable_prefix_caching,
             allocator=config.allocator,
-            drafter=config.drafter,
-            num_speculative_tokens=0 if config.drafter is None else config.num_speculative_tokens,
+            drafter=None if self._speculator is None else ",".join(self._speculator.names),
+            num_speculative_tokens=0 if self._speculator is None else config.num_speculative_tokens,
+            kv_cache_dtype=config.kv_cache_dtype,
         )
 
     def _unfinished(self) -> list[Sequence]:

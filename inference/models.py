@@ -72,7 +72,8 @@ class Model:
     """A loaded model: the module on its device in its dtype, its tokenizer, and what may be said about it."""
 
     path: Path
-    """An ordinary Hugging Face directory with the weights that run."""
+    """An ordinary Hugging Face directory with the weights that run (in ``dtype``, or rounded as ``card.quantization``
+    says)."""
     module: PreTrainedModel
     tokenizer: Tokenizer
     card: ModelCard
@@ -88,14 +89,16 @@ def load_model(
     *,
     dtype: str = "auto",
     device: str = "auto",
+    quantization: str | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     on_progress: Progress | None = None,
 ) -> Model:
     """Load ``name``: a path, a ``.gguf``, ``"smollm2-135m"`` or a hub id.
 
     ``dtype``: ``auto``, ``float32``, ``bfloat16`` or ``float16``. ``device``: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
-    ``on_progress(stage, fraction)`` hears what is being done, for people. Raises ``ModelNotFound``, and ``ValueError``
-    for a dtype or device that does not exist here.
+    ``quantization``: None, ``int8``, ``int4`` or ``int4-awq`` (``quantization.py``; the weights that are read are the
+    same). ``on_progress(stage, fraction)`` hears what is being done, for people. Raises ``ModelNotFound``, and
+    ``ValueError`` for a dtype or device that does not exist here and for layers that cannot be quantised so.
     """
     progress = on_progress or (lambda stage, fraction: None)
     progress("finding the model", None)
@@ -124,7 +127,7 @@ def load_model(
     torch.nn.Module.to(module, torch.device(chosen_device))
     module.train(False).requires_grad_(False)
     config = module.config.get_text_config()
-    return Model(
+    model = Model(
         path=path,
         module=module,
         tokenizer=tokenizer,
@@ -134,6 +137,12 @@ def load_model(
         device=torch.device(chosen_device),
         eos_token_ids=_eos_token_ids(module, tokenizer),
     )
+    if quantization is None:
+        return model
+    from inference.quantization import quantize
+
+    progress("quantising weights", None)
+    return quantize(model, quantization)
 
 
 # ---- finding -------------------------------------------------------------------------------------------------------
@@ -421,6 +430,7 @@ def _card(module: PreTrainedModel, config: Any, name: str, manifest: Manifest | 
         note=manifest.note if manifest else "",
         sliding_window=window,
         num_sliding_layers=sliding,
+        head_bytes=module.get_output_embeddings().weight.nbytes,  # type: ignore[no-untyped-call]
     )
 
 

@@ -10,18 +10,14 @@ from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
-import torch
-
 from inference.block_manager import BlockManager
 from inference.costs import step_costs
 from inference.events import (
-    Array,
     Candidate,
     Event,
     FinishReason,
     KVWritten,
     Origin,
-    ProbeKV,
     RequestFinished,
     RequestTokenized,
     Snapshot,
@@ -110,14 +106,6 @@ class Reporter:
         for item in items:
             sequence, stop = item.sequence, item.stop - item.num_dropped
             self.emit(KVWritten(request_id=sequence.request_id, sample=sequence.sample, start=item.start, stop=stop))
-
-    def norms(self, items: list[ScheduledItem], norms: list[torch.Tensor]) -> None:
-        """``norms`` [2, layers, kv_heads, stop - start], float16, of each item's tokens in the cache."""
-        for item, both in zip(items, norms, strict=True):
-            keys, values = (Array.pack(part.numpy().tobytes(), "float16", list(part.shape)) for part in both)
-            self.emit(
-                ProbeKV(request_id=item.sequence.request_id, start=item.start, stop=item.stop, keys=keys, values=values)
-            )
 
     def drafted(self, step: int, items: list[ScheduledItem], speculator: Speculator, seconds: float) -> None:
         """The items that have drafts got them; drafting took ``seconds`` in all."""

@@ -209,6 +209,7 @@ class Scheduler(ABC):
             max_num_tokens=sequence.max_num_computed_tokens,
             salt=sequence.cache_salt,
             num_public_tokens=sequence.num_public_tokens,
+            max_cached_tokens=sequence.max_cached_tokens,
         )
         if num_cached is None:
             return None

@@ -10,7 +10,7 @@ Causality, sliding windows, soft-caps and sinks are ours to honour, because no m
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface
 
-from inference.attention.reference import attend, causal_mask
+from inference.attention.reference import Rule, attend, causal_mask
 
 if TYPE_CHECKING:
     from inference.attention.triton_paged import PackedSpans
@@ -56,6 +56,15 @@ class KVCache:
         """Copy whole blocks, keys and values of all layers: block ``sources[i]`` to ``targets[i]``. All are read before
         any is written; no target may be named twice."""
         self.tensor.index_copy_(1, targets, self.tensor.index_select(1, sources))
+
+    def write(self, layer: int, slots: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Put tokens' ``key`` and ``value`` [tokens, kv_heads, head_dim] into ``slots``."""
+        self.keys[layer].index_copy_(0, slots, key)
+        self.values[layer].index_copy_(0, slots, value)
+
+    def read(self, layer: int, blocks: torch.Tensor) -> torch.Tensor:
+        """What stands in ``blocks``: [blocks, block_size, 2, kv_heads, head_dim], in the model's dtype."""
+        return self.blocks[layer].index_select(0, blocks)
 
     def norms(self, slots: torch.Tensor) -> torch.Tensor:
         """Euclidean norms of what stands in ``slots``: [2 (keys, values), layers, kv_heads, slots], float32."""
@@ -117,6 +126,25 @@ class Singles:
 
 
 @dataclass(slots=True)
+class QueryWatch:
+    """Keeps the queries of some packed rows, for a probe to look at after the step."""
+
+    rows: torch.Tensor
+    """[n]"""
+    layer: int | None = None
+    """None: of all layers."""
+    queries: dict[int, torch.Tensor] = field(default_factory=dict)
+    """Per layer: [heads, n, head_dim], after RoPE."""
+    rules: dict[int, Rule] = field(default_factory=dict)
+
+    def see(self, layer: int, query: torch.Tensor, rule: Rule) -> None:
+        """``query`` [1, heads, T, head_dim] of the whole pack."""
+        if self.layer is None or self.layer == layer:
+            self.queries[layer] = query[0].index_select(1, self.rows)
+            self.rules[layer] = rule
+
+
+@dataclass(slots=True)
 class StepContext:
     """What the attention of one step needs to know, the same for every layer."""
 
@@ -127,12 +155,11 @@ class StepContext:
     spans: list[Span]
     packed_spans: PackedSpans | None = None
     """``spans`` as the prefill kernel wants them, once it has asked."""
+    watches: Sequence[QueryWatch] = ()
 
 
-Attend = Callable[
-    [torch.Tensor, torch.Tensor, StepContext, float, int | None, float | None, torch.Tensor | None], torch.Tensor
-]
-"""Attention of a step's packed queries with one layer's blocks, both as in ``attend_with_torch``."""
+Attend = Callable[[int, torch.Tensor, StepContext, float, int | None, float | None, torch.Tensor | None], torch.Tensor]
+"""Attention of a step's packed queries with one layer's keys and values, as in ``attend_with_torch``."""
 
 
 def attend_for(device: torch.device, dtype: torch.dtype) -> Attend:
@@ -164,46 +191,48 @@ def paged_attention(
 ) -> tuple[torch.Tensor, None]:
     """Write this layer's keys and values, then attend. ``query`` [1, heads, T, dim] -> [1, T, heads, dim]."""
     layer: int = module.layer_idx  # type: ignore[assignment]
-    kv.cache.keys[layer].index_copy_(0, kv.slots, key[0].transpose(0, 1))
-    kv.cache.values[layer].index_copy_(0, kv.slots, value[0].transpose(0, 1))
+    kv.cache.write(layer, kv.slots, key[0].transpose(0, 1), value[0].transpose(0, 1))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    blocks = kv.cache.blocks[layer]
-    return kv.cache.attend(query, blocks, kv, scaling, sliding_window, softcap, s_aux), None
+    for watch in kv.watches:
+        watch.see(layer, query, Rule(scaling, sliding_window, softcap, s_aux))
+    return kv.cache.attend(layer, query, kv, scaling, sliding_window, softcap, s_aux), None
 
 
 def attend_with_torch(
+    layer: int,
     query: torch.Tensor,
-    blocks: torch.Tensor,
     kv: StepContext,
     scaling: float,
     sliding_window: int | None,
     softcap: float | None,
     sinks: torch.Tensor | None,
 ) -> torch.Tensor:
-    """``query`` [1, heads, T, dim], ``blocks`` [blocks, block_size, 2, kv_heads, dim] -> [1, T, heads, dim]."""
+    """``query`` [1, heads, T, dim], of ``layer`` -> [1, T, heads, dim]."""
     parts: list[Singles | Span] = [*kv.singles, *kv.spans]
     if len(parts) == 1:
-        return _attend_part(parts[0], query, blocks, scaling, sliding_window, softcap, sinks)
+        gathered = kv.cache.read(layer, parts[0].blocks)
+        return _attend_part(parts[0], query, gathered, scaling, sliding_window, softcap, sinks)
     output = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
     for part in parts:
         rows = query[:, :, part.first : part.last]
-        output[:, part.first : part.last] = _attend_part(part, rows, blocks, scaling, sliding_window, softcap, sinks)
+        gathered = kv.cache.read(layer, part.blocks)
+        output[:, part.first : part.last] = _attend_part(part, rows, gathered, scaling, sliding_window, softcap, sinks)
     return output
 
 
 def _attend_part(
     part: Singles | Span,
     query: torch.Tensor,
-    blocks: torch.Tensor,
+    gathered: torch.Tensor,
     scaling: float,
     sliding_window: int | None,
     softcap: float | None,
     sinks: torch.Tensor | None,
 ) -> torch.Tensor:
-    """``query`` [1, heads, rows, dim] -> [1, rows, heads, dim]."""
+    """``query`` [1, heads, rows, dim] -> [1, rows, heads, dim]; ``gathered``: what stands in the part's blocks."""
     _, heads, rows, dim = query.shape
     batch = part.num_sequences if isinstance(part, Singles) else 1
-    gathered = blocks.index_select(0, part.blocks).view(batch, -1, 2, *blocks.shape[3:])[:, : part.length]
+    gathered = gathered.view(batch, -1, 2, *gathered.shape[3:])[:, : part.length]
     key, value = gathered.permute(2, 0, 3, 1, 4).unbind(0)
     mask = part.mask(sliding_window)
     plain = softcap is None and sinks is None

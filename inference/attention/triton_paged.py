@@ -48,15 +48,16 @@ class PackedSpans:
 
 
 def attend_with_triton(
+    layer: int,
     query: torch.Tensor,
-    blocks: torch.Tensor,
     kv: StepContext,
     scaling: float,
     sliding_window: int | None,
     softcap: float | None,
     sinks: torch.Tensor | None,
 ) -> torch.Tensor:
-    """``query`` [1, heads, T, dim], ``blocks`` [blocks, block_size, 2, kv_heads, dim] -> [1, T, heads, dim]."""
+    """``query`` [1, heads, T, dim], of ``layer`` -> [1, T, heads, dim]."""
+    blocks = kv.cache.blocks[layer]
     rows = query[0].transpose(0, 1)
     rows = rows if rows.stride(-1) == 1 else rows.contiguous()
     output = torch.empty_like(rows, memory_format=torch.contiguous_format)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import torch
 
-from inference.engine import Engine, EngineConfig
+from inference.engine import Engine
+from inference.engine_config import EngineConfig
 from inference.models import Model
 from inference.sampler import Sampled, Sampler, top
 from inference.sequence import SamplingParams, Sequence

@@ -17,7 +17,8 @@ from typing import cast
 import msgspec
 import torch
 
-from inference.engine import Engine, EngineConfig
+from inference.engine import Engine
+from inference.engine_config import EngineConfig
 from inference.models import Model
 from inference.sequence import SamplingParams
 from inference.speculation.answers import Text

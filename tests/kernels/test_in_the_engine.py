@@ -52,11 +52,11 @@ def test_the_same_answers_as_with_torch(make: type, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(interface, "attend_for", lambda device, dtype, attend=attend: attend)
         config = EngineConfig(block_size=4, num_blocks=40, max_num_seqs=4, max_num_batched_tokens=9)
         engine = Engine(wrap(module, letters()), config)
-        outputs = engine.generate(prompts, SamplingParams(temperature=0.0, max_tokens=8))
+        outputs = engine.generate(prompts, SamplingParams(temperature=0.0, max_tokens=5))
         answers[attend.__name__] = [output.token_ids for output in outputs]
         engine.check_integrity()
     assert answers["attend_with_triton"] == answers["attend_with_torch"]
-    assert all(len(ids) == 8 for ids in answers["attend_with_triton"])
+    assert all(len(ids) == 5 for ids in answers["attend_with_triton"])
 
 
 def test_a_processor_keeps_torch() -> None:
