@@ -37,7 +37,7 @@ from tests.inference.conftest import Reference, assert_same, greedy
 from tests.inference.replay import Replay
 from tests.inference.tiny_chef import prompts, tiny_chef, train_heads
 
-NEW = 12
+NEW = 10
 GREEDY = SamplingParams(temperature=0.0, max_tokens=NEW)
 SMALL = EngineConfig(block_size=4, num_blocks=64, max_num_seqs=8)
 
@@ -101,8 +101,7 @@ GRID = [
 
 
 @pytest.mark.parametrize(("batch", "budget", "caching", "starved"), GRID)
-@pytest.mark.parametrize("k", [1, 3, 7])
-@pytest.mark.parametrize("drafter", ["eagle", "ngram", "mismatched", None])
+@pytest.mark.parametrize(("drafter", "k"), [*itertools.product(("eagle", "ngram", "mismatched"), (1, 3, 7)), (None, 1)])
 def test_greedy_is_what_transformers_generates(
     chef: Model,
     heads: dict[str, Path],
@@ -126,6 +125,8 @@ def test_greedy_is_what_transformers_generates(
     events: list[Event] = []
     engine = Engine(chef, config, events.append)
     asked = answers if batch == 8 else answers[4:6]
+    if caching:  # somebody was there before
+        engine.generate([asked[-1].prompt_ids], SamplingParams(temperature=0.0, max_tokens=2))
     outputs = engine.generate([each.prompt_ids for each in asked], GREEDY)
     engine.check_integrity()
     for reference, output in zip(asked, outputs, strict=True):
@@ -134,7 +135,9 @@ def test_greedy_is_what_transformers_generates(
     drafted, accepted = (sum(getattr(each, f"num_{what}") for each in judged) for what in ("drafts", "accepted"))
     assert drafted == sum(len(each.ids) for each in of(events, SpeculationDrafted))
     assert (drafted > 0) == (drafter is not None)
-    assert max((each.num_drafts for each in judged), default=0) == (k if drafter else 0)
+    assert max((each.num_drafts for each in judged), default=0) <= k
+    if drafter in heads and batch == 1:
+        assert max(each.num_drafts for each in judged) == k
     if drafter in ("eagle", "ngram"):
         assert accepted > 0
     assert bool(of(events, RequestPreempted)) == (starved and batch == 8)
