@@ -126,7 +126,7 @@ KINDS = ("matching", "mismatched", "eagle", "ngram")
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_answers_have_the_targets_distribution(chef: Model, kind: str, sampling: str) -> None:
-    p, judged = p_value(chef, kind, SAMPLINGS[sampling], 1500)
+    p, judged = p_value(chef, kind, SAMPLINGS[sampling], 1000)
     assert p > 1e-3
     assert judged
     accepted = sum(each.num_accepted for each in judged) / sum(each.num_drafts for each in judged)
