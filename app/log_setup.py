@@ -41,6 +41,7 @@ class _StandardError:
     def msg(self, line: str) -> None:
         """Print one line."""
         with suppress(OSError, ValueError, AttributeError):
-            print(line, file=sys.stderr, flush=True)
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
 
     log = debug = info = warning = warn = error = err = critical = exception = fatal = failure = msg

@@ -38,7 +38,7 @@ class Metrics:
         )
         self.itl = Histogram(
             "openkitchen_inter_token_latency_seconds",
-            "Between two tokens of one request.",
+            "Between two tokens of one sample of a request.",
             buckets=_ITL,
             registry=self.registry,
         )
@@ -51,17 +51,18 @@ class Metrics:
         self.live_runs = Gauge("openkitchen_live_runs", "Runs whose logs still grow.", registry=self.registry)
         self.waiting_runs = Gauge("openkitchen_waiting_runs", "Of those, in the line.", registry=self.registry)
         self.readers = Gauge("openkitchen_readers", "Readers following a log.", registry=self.registry)
-        self._last_token: dict[str, float] = {}
+        self._last_token: dict[str, dict[int, float]] = {}
+        """Of each run's samples."""
 
     def count(self, events: Events) -> None:
         """Tokens and the gaps between them, on the engine's own clock."""
         for event in events.events:
             if isinstance(event, TokenSampled):
                 self.generated_tokens.inc()
-                before = self._last_token.get(event.request_id)
-                if before is not None:
-                    self.itl.observe(max(0.0, event.t - before))
-                self._last_token[event.request_id] = event.t
+                last = self._last_token.setdefault(event.request_id, {})
+                if event.sample in last:
+                    self.itl.observe(max(0.0, event.t - last[event.sample]))
+                last[event.sample] = event.t
 
     def finish(self, summary: Summary) -> None:
         """A run has closed."""

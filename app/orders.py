@@ -195,7 +195,7 @@ class Orders:
     def _settle(self, run: Run) -> None:
         summary = run.summary
         self._metrics.finish(summary)
-        if summary.finished is None and summary.closed is not None and summary.closed.reason == "error":
+        if not summary.ended and summary.closed is not None and summary.closed.reason == "error":
             # The log ended without the engine's doing (a full disk): let the engine stop too.
             self._kitchen.abort(run.run_id)
         logger.info(

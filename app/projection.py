@@ -77,7 +77,12 @@ class Projection:
         if isinstance(event, RequestFinished):
             # A guest leaves its seat; why, and what it said, is between it and the kitchen.
             return RequestFinished(
-                t=event.t, request_id=self._name(event.request_id), sample=event.sample, slot=event.slot, reason="stop"
+                t=event.t,
+                request_id=self._name(event.request_id),
+                sample=event.sample,
+                slot=event.slot,
+                reason="stop",
+                num_samples_left=event.num_samples_left,
             )
         if isinstance(event, _OTHERS_BLOCKS):
             return replace(event, request_id=self._name(event.request_id))

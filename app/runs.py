@@ -121,7 +121,7 @@ class RunLog:
 
     def project(self, events: Iterable[AnyEvent], clock_offset: float) -> None:
         """Take in what the engine said (bare, in its order). ``clock_offset`` is added to the engine's clock to get
-        ours. Closes the log after the batch in which the run's own request finished."""
+        ours. Closes the log after the batch in which the last sample of the run's own request finished."""
         if self.is_closed:
             return
         lines: list[bytes] = []
@@ -132,7 +132,7 @@ class RunLog:
                 continue
             lines.append(self._stamp(projected, event.t + clock_offset - self._zero))
             if isinstance(projected, RequestFinished) and projected.request_id == self.run_id:
-                finished = projected
+                finished = projected if projected.num_samples_left == 0 else None
         if finished is not None:
             reason, detail = close_reason(finished)
             self._write([*lines, self._closing(reason, detail)], last=True)
@@ -186,7 +186,7 @@ class RunLog:
 
 
 def close_reason(finished: RequestFinished) -> tuple[CloseReason, str]:
-    """Why a log ends whose request ended."""
+    """Why a log ends whose request ended with this, its last sample."""
     if finished.reason == "aborted":
         return "stopped", finished.detail or "Stopped by the one who asked."
     if finished.reason == "error":

@@ -201,6 +201,11 @@ class Visitors:
         """What may be stored or told to the engine in the visitor's stead; unlinkable between purposes."""
         return hmac.new(self._secret, f"{purpose}:{visitor}".encode(), hashlib.sha256).hexdigest()[:32]
 
+    def created(self, request: Request, creator: str) -> bool:
+        """Whether the request comes from the visitor whose ``creator`` digest a run carries."""
+        visitor = self.of(request)
+        return visitor is not None and hmac.compare_digest(self.digest(visitor, "creator"), creator)
+
     def remember(self, response: Response, visitor: str, request: Request) -> None:
         """Give the visitor their token."""
         response.set_cookie(

@@ -31,6 +31,9 @@ class Summary:
         self.opened: LogOpened | None = None
         self.closed: LogClosed | None = None
         self.finished: RequestFinished | None = None
+        """Of sample 0, which is the run on stage; the totals are those of all samples."""
+        self.ended = False
+        """Every sample has finished."""
         self.position: int | None = None
         """Place in the line; 0 is next. None when not in it."""
         self.num_waiting = 0
@@ -47,6 +50,7 @@ class Summary:
         """Fold in one event of this run's log (stamped, projected)."""
         self.t = event.t
         own = getattr(event, "request_id", None) == self.run_id
+        first = own and getattr(event, "sample", 0) == 0
         if isinstance(event, StepStarted):
             if any(item.request_id == self.run_id for item in event.requests):
                 self.totals.num_steps += 1
@@ -57,22 +61,24 @@ class Summary:
             self.status = "closed"
             self.position = None
         elif own and isinstance(event, TokenSampled):
-            self.text += event.text
             self.totals.completion_tokens += 1
-            self.first_token_t = event.t if self.first_token_t is None else self.first_token_t
-            self.last_token_t = event.t
-        elif own and isinstance(event, RequestQueued):
+            if first:
+                self.text += event.text
+                self.first_token_t = event.t if self.first_token_t is None else self.first_token_t
+                self.last_token_t = event.t
+        elif first and isinstance(event, RequestQueued):
             self.status, self.position, self.num_waiting = "queued", event.position, event.num_waiting
         elif own and isinstance(event, RequestTokenized):
             self.totals.prompt_tokens = len(event.token_ids)
             self.prompt = own_words(event)
-        elif own and isinstance(event, RequestAdmitted):
+        elif first and isinstance(event, RequestAdmitted):
             self.status, self.position = "running", None
             if self.totals.num_preemptions == 0:
                 self.totals.cached_tokens = event.cached_tokens
         elif own and isinstance(event, RequestPreempted):
-            self.status = "queued"
             self.totals.num_preemptions += 1
+            if first:
+                self.status = "queued"
         elif own and isinstance(event, RequestFinished):
             self._finish(event)
 
@@ -83,6 +89,9 @@ class Summary:
             self.apply(event)
 
     def _finish(self, event: RequestFinished) -> None:
+        self.ended = event.num_samples_left == 0
+        if event.sample != 0:
+            return
         self.finished = event
         self.position = None
         if event.text is not None:
@@ -90,7 +99,6 @@ class Summary:
         if event.usage is not None:
             self.totals.prompt_tokens = event.usage.prompt_tokens
             self.totals.cached_tokens = event.usage.cached_tokens
-            self.totals.completion_tokens = event.usage.completion_tokens
 
     def to_dict(self) -> dict[str, Any]:
         """The body of ``GET /api/runs/{id}``. Times in seconds of the log."""

@@ -59,9 +59,11 @@ def until(page: Page, condition: str, argument: object = None, *, seconds: float
 
 
 class FrameWork:
-    """Milliseconds of main-thread work per frame between ``start`` and ``stop``, from Chromium's own trace.
+    """Milliseconds of main-thread work per frame while the block runs, from Chromium's own trace.
 
-    A frame is what the main thread did since the last animation callback, up to the end of the task with the next.
+    A frame is what the main thread did since the last commit, up to the next. Work is the thread's own processor time
+    (``total``, and ``scripting`` of it): the two cores also run the engine, the server and Chromium's software
+    rasteriser, and what these take is not the page's work. ``elapsed`` is the same by the clock on the wall.
     """
 
     def __init__(self, page: Page) -> None:
@@ -69,6 +71,7 @@ class FrameWork:
         self._browser = page.context.browser
         self.total: list[float] = []
         self.scripting: list[float] = []
+        self.elapsed: list[float] = []
 
     def __enter__(self) -> FrameWork:
         assert self._browser is not None, "a page of a launched browser"
@@ -80,11 +83,12 @@ class FrameWork:
         events: list[dict[str, Any]] = json.loads(self._browser.stop_tracing())["traceEvents"]
         thread = self._main_thread(events)
         own = [event for event in events if (event["pid"], event["tid"]) == thread and event.get("ph") == "X"]
-        frames = sorted(event["ts"] for event in own if event["name"] == "FireAnimationFrame")
-        tasks = [(event["ts"], event["dur"]) for event in own if event["name"] == "RunTask"]
-        scripts = _outermost([(event["ts"], event["dur"]) for event in own if event["name"] in SCRIPTING])
-        self.total = _per_frame(tasks, frames)
-        self.scripting = _per_frame(scripts, frames)
+        frames = sorted(event["ts"] for event in own if event["name"] == "Commit")
+        tasks = [event for event in own if event["name"] == "RunTask"]
+        scripts = _outermost([event for event in own if event["name"] in SCRIPTING])
+        self.total = _per_frame(tasks, frames, "tdur")
+        self.scripting = _per_frame(scripts, frames, "tdur")
+        self.elapsed = _per_frame(tasks, frames, "dur")
 
     @staticmethod
     def _main_thread(events: list[dict[str, Any]]) -> tuple[int, int]:
@@ -99,22 +103,22 @@ class FrameWork:
         return max(counts, key=lambda key: counts[key])
 
 
-def _outermost(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Spans that lie in no other, so that nothing is counted twice."""
-    kept: list[tuple[float, float]] = []
+def _outermost(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Events that lie in no other, so that nothing is counted twice."""
+    kept: list[dict[str, Any]] = []
     end = float("-inf")
-    for start, duration in sorted(spans, key=lambda span: (span[0], -span[1])):
-        if start >= end:
-            kept.append((start, duration))
-            end = start + duration
+    for event in sorted(events, key=lambda event: (event["ts"], -event["dur"])):
+        if event["ts"] >= end:
+            kept.append(event)
+            end = event["ts"] + event["dur"]
     return kept
 
 
-def _per_frame(spans: list[tuple[float, float]], frames: list[float]) -> list[float]:
-    """Milliseconds per frame: a span belongs to the first frame that fires at or after its end, or inside it."""
+def _per_frame(events: list[dict[str, Any]], frames: list[float], measure: str) -> list[float]:
+    """Milliseconds per frame: an event belongs to the first frame that is committed at or after its beginning."""
     work = [0.0] * len(frames)
-    for start, duration in spans:
-        index = bisect_left(frames, start)
+    for event in events:
+        index = bisect_left(frames, event["ts"])
         if index < len(frames):
-            work[index] += duration / 1000
+            work[index] += event.get(measure, 0) / 1000
     return work

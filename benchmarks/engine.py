@@ -1,5 +1,5 @@
 """The engine against ``transformers.generate``: same model, dtype, prompts and process, taking turns so that a machine
-that slows down slows both; and what saying events costs, step by alternate step."""
+that slows down slows both; and what saying events costs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from inference import Engine, EngineConfig, SamplingParams
 from inference.events import AnyEvent, Event, encode
 from inference.messages import Events
 from inference.models import Model, load_model
+from inference.sampler import Sampled
+from inference.sequence import Sequence
 
 PROMPTS = (
     "Give me a simple recipe for tomato soup.",
@@ -58,29 +60,55 @@ def _engine_rate(engine: Engine, prompts: list[list[int]]) -> float:
 
 
 def _event_cost(model: Model, prompts: list[list[int]]) -> float:
-    """Per cent of a decode step spent on events that nobody reads: two engines over the same model do the same work
-    in turns, step by step, one silent and one whose every step is packed into one message, as the worker does."""
+    """Per cent of a decode step spent on events that nobody reads: saying them, packing them into one message as the
+    worker does, and finding out what they say (the candidates), which a silent engine leaves out. Each is timed by
+    itself: between whole steps with and without events, the noise of a step would hide it."""
     heard: list[Event] = []
     packer = msgspec.msgpack.Encoder()
+    engine = Engine(model, EngineConfig(enable_prefix_caching=False), on_event=heard.append)
+    for ids in prompts:
+        engine.add_request(ids, SamplingParams(temperature=0.0, max_tokens=EVENT_STEPS, ignore_eos=True))
+    saying = _Stopwatch()
+    reporter, sampler = engine._reporter, engine._sampler
+    assert reporter is not None
+    for name in ("step_started", "kv_written", "sampled", "step_finished"):
+        setattr(reporter, name, saying.timing(getattr(reporter, name)))
+    sample, drawn_from = sampler.sample, []
 
-    def step_and_pack() -> None:
-        said.step()
-        packer.encode(Events(events=cast(list[AnyEvent], heard)))
+    def remember(logits: torch.Tensor, sequences: list[Sequence], *, describe: bool = True) -> list[Sampled]:
+        drawn_from[:] = [logits, sequences]
+        return sample(logits, sequences, describe=describe)
+
+    setattr(sampler, "sample", remember)  # noqa: B010
+    engine.step()
+    shares = []
+    for turn in range(EVENT_STEPS - 2):
         heard.clear()
+        saying.seconds = 0.0
+        step = _seconds(engine.step)
+        pack = _seconds(lambda: packer.encode(Events(events=cast(list[AnyEvent], heard))))
+        # Greedy draws take nothing from a generator, so they may be made again. Either goes first in turns.
+        found = {
+            describe: _seconds(lambda describe=describe: sample(*drawn_from, describe=describe))
+            for describe in ((True, False) if turn % 2 else (False, True))
+        }
+        shares.append((saying.seconds + pack + found[True] - found[False]) / step)
+    return 100 * median(shares)
 
-    config = EngineConfig(enable_prefix_caching=False)
-    silent, said = Engine(model, config), Engine(model, config, on_event=heard.append)
-    params = SamplingParams(temperature=0.0, max_tokens=EVENT_STEPS, ignore_eos=True)
-    for engine in (silent, said):
-        for ids in prompts:
-            engine.add_request(ids, params)
-        engine.step()
-    gaps = []
-    while silent.has_unfinished_requests():
-        before, after = _seconds(silent.step), _seconds(step_and_pack)
-        gaps.append((after - before) / before)
-    # Neighbours in time see the same cache length and the same noise: they are compared pair by pair.
-    return 100 * median(gaps)
+
+class _Stopwatch:
+    """Sums the seconds spent in what it is wrapped around."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timing(self, work: Callable[..., None]) -> Callable[..., None]:
+        def timed(*arguments: object) -> None:
+            start = time.perf_counter()
+            work(*arguments)
+            self.seconds += time.perf_counter() - start
+
+        return timed
 
 
 def _seconds(work: Callable[[], object]) -> float:

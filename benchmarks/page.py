@@ -14,6 +14,7 @@ from benchmarks.served import Served
 
 RUNS = 9
 TOKENS = 40
+STREAMED_MS = 8000
 # Fifty tokens of the reader's own, by the default model's tokenizer; the chat template comes on top. The first words
 # differ from run to run, and every run has a visitor of its own, so that no run finds another's blocks in the cache.
 PROMPT = (
@@ -22,12 +23,20 @@ PROMPT = (
 )
 FIRST_WORDS = "Friend Cook Reader Guest Baker Waiter Farmer Sailor Pilot Doctor Painter Writer Singer Gardener Teacher"
 
-# Watches from outside: when Enter went down, and when the frame that holds a token's text had been painted. The message
-# posted from the animation callback is handled after that frame's rendering.
+# Watches from outside: when Enter went down, and when the frame that holds a token's text had been painted. A message
+# posted while an animation callback runs is handled after that frame's rendering.
 WATCH = """
 (() => {
   const watch = (window.__watch = { enter: 0, painted: {} });
   const now = () => performance.timeOrigin + performance.now();
+  const channel = new MessageChannel();
+  const waiting = [];
+  channel.port1.onmessage = () => waiting.shift()();
+  const afterRendering = (act) => { waiting.push(act); channel.port2.postMessage(null); };
+  let inFrame = false;
+  const ask = window.requestAnimationFrame.bind(window);
+  window.requestAnimationFrame = (draw) =>
+    ask((at) => { inFrame = true; afterRendering(() => { inFrame = false; }); draw(at); });
   document.addEventListener("keydown", (event) => { if (event.key === "Enter") watch.enter = now(); }, true);
   const seen = new Set();
   const note = () => {
@@ -37,11 +46,9 @@ WATCH = """
       if (!seen.has(position)) { seen.add(position); fresh.push(position); }
     }
     if (fresh.length === 0) return;
-    requestAnimationFrame(() => {
-      const channel = new MessageChannel();
-      channel.port1.onmessage = () => { const at = now(); for (const p of fresh) watch.painted[p] ??= at; };
-      channel.port2.postMessage(null);
-    });
+    const painted = () => { const at = now(); for (const p of fresh) watch.painted[p] ??= at; };
+    if (inFrame) afterRendering(painted);
+    else ask(() => afterRendering(painted));
   };
   document.addEventListener("DOMContentLoaded", () => {
     const options = { childList: true, subtree: true, characterData: true };
@@ -52,13 +59,17 @@ WATCH = """
 """
 
 
-def _ask(page: Page, prompt: str) -> str:
-    """Type, press Enter, stop the answer after some tokens; the run's id."""
+def _enter(page: Page, prompt: str) -> None:
+    """Type, and press Enter."""
     page.fill("#prompt-form textarea", prompt)
-    page.evaluate("window.__watchReset()")
+    page.evaluate("window.__watchReset?.()")
     page.press("#prompt-form textarea", "Enter")
     until(page, "new URL(location.href).searchParams.has('run')", seconds=30)
-    enough = f"(s => s.closed || s.tokens.length - s.request.numPromptTokens >= {TOKENS})(window.__kitchen.state())"
+
+
+def _stop_after(page: Page, tokens: int) -> str:
+    """Stop the answer after so many tokens; the run's id."""
+    enough = f"(s => s.closed || s.tokens.length - s.request.numPromptTokens >= {tokens})(window.__kitchen.state())"
     until(page, enough, seconds=120)
     page.locator("[data-action=stop]").dispatch_event("click")
     until(page, "window.__kitchen.state().closed !== null", seconds=60)
@@ -78,7 +89,8 @@ def _latency(browser: Browser, served: Served) -> list[Figure]:
         page.add_init_script(WATCH)
         page.goto(served.url)
         until(page, "window.__kitchen?.state().opened")
-        run_id = _ask(page, PROMPT.format(first=first))
+        _enter(page, PROMPT.format(first=first))
+        run_id = _stop_after(page, TOKENS)
         events = served.events(run_id)
         watch: dict[str, Any] = page.evaluate("window.__watch")
         context.close()
@@ -149,12 +161,14 @@ def _scroll_through(page: Page, seconds: float) -> None:
 def _frames(browser: Browser, served: Served, throttle: int) -> list[Figure]:
     """Milliseconds of main-thread work a frame, while a run streams and while the article is scrolled."""
     page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.add_init_script(WATCH)
     page.goto(served.url)
     until(page, "window.__kitchen?.state().opened")
     _throttle(page, throttle)
+    _enter(page, PROMPT.format(first="Throttled" if throttle > 1 else "Plain"))
+    until(page, "window.__kitchen.state().request.firstTokenAt !== null", seconds=60)
     with FrameWork(page) as streaming:
-        _ask(page, PROMPT.format(first="Throttled" if throttle > 1 else "Plain"))
+        page.wait_for_timeout(STREAMED_MS)  # (asking the page anything would be work of its own)
+    _stop_after(page, 0)
     with FrameWork(page) as scrolling:
         _scroll_through(page, 12)
     page.close()
@@ -164,6 +178,7 @@ def _frames(browser: Browser, served: Served, throttle: int) -> list[Figure]:
         label = f"p95 of {len(frames.total)} frames, {name}, {words}"
         if throttle == 1:
             figures.append(under(f"main-thread work, {label}", percentile(frames.total, 95), "ms", 16))
+            figures.append(Figure("  of it by the clock, waiting for a core too", percentile(frames.elapsed, 95), "ms"))
         figures.append(under(f"scripting alone, {label}", percentile(frames.scripting, 95), "ms", 16))
     return figures
 

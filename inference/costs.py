@@ -32,26 +32,38 @@ def step_costs(card: ModelCard, items: Sequence[tuple[int, int]], logits_rows: i
     """Costs of a step that computes the tokens ``start <= position < stop`` of each of ``items``.
 
     ``logits_rows``: rows that go through the vocabulary head (the head is skipped when there are none).
-    ``bytes_per_value``: of a parameter and of a cached number. A token at position p attends to p + 1 keys (causal);
-    an item's cached keys and values are counted as read once, whatever a kernel may read again. Dense decoders only:
-    of a mixture of experts every expert would be counted.
+    ``bytes_per_value``: of a parameter and of a cached number. A token at position p attends to p + 1 keys (causal),
+    in a layer with a sliding window at most to the window; an item's cached keys and values are counted as read once,
+    whatever a kernel may read again. Dense decoders only: of a mixture of experts every expert would be counted.
     """
     tied, gated = _tied_and_gated(card)
     matrices = card.num_layers * _layer_matrices(card, gated=gated)
     head = card.vocab_size * card.hidden_size
     tokens = sum(stop - start for start, stop in items)
-    attended = sum((stop * (stop + 1) - start * (start + 1)) // 2 for start, stop in items)
+    window, sliding_layers = card.sliding_window, card.num_sliding_layers
+    full_layers = card.num_layers - sliding_layers
+    attended = sum(_attended(stop) - _attended(start) for start, stop in items) * full_layers
+    read = sum(stop for _, stop in items) * full_layers
+    if window is not None:
+        attended += sum(_attended(stop, window) - _attended(start, window) for start, stop in items) * sliding_layers
+        read += sum(stop - max(0, start - window + 1) for start, stop in items) * sliding_layers
     width = card.num_heads * card.head_dim
-    flops = 2 * matrices * tokens + 2 * head * logits_rows + 4 * card.num_layers * width * attended
+    flops = 2 * matrices * tokens + 2 * head * logits_rows + 4 * width * attended
     other = card.num_parameters - head * (1 if tied else 2)
     embedded = 0 if tied and logits_rows else tokens * card.hidden_size  # a tied head reads these rows anyway
     per_token = kv_bytes_per_token(card, bytes_per_value)
     return StepCosts(
         flops=float(flops),
         weight_bytes=bytes_per_value * (other + embedded + (head if logits_rows else 0)),
-        kv_read_bytes=per_token * sum(stop for _, stop in items),
+        kv_read_bytes=per_token // card.num_layers * read,
         kv_written_bytes=per_token * tokens,
     )
+
+
+def _attended(num_tokens: int, window: int | None = None) -> int:
+    """Pairs of a query and a key that it attends to, over the first ``num_tokens`` positions of one layer."""
+    beyond = 0 if window is None else max(0, num_tokens - window)
+    return num_tokens * (num_tokens + 1) // 2 - beyond * (beyond + 1) // 2
 
 
 def kv_bytes_per_token(card: ModelCard, bytes_per_value: int) -> int:

@@ -10,48 +10,45 @@ import itertools
 import time
 from collections.abc import Callable, Collection
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 import torch
 
+from inference.answer import Answer
 from inference.block_manager import BlockManager, IntegrityError
-from inference.costs import step_costs
-from inference.events import (
-    Array,
-    Candidate,
-    EngineCard,
-    Event,
-    FinishReason,
-    KVWritten,
-    ProbeKV,
-    RequestFinished,
-    RequestTokenized,
-    Snapshot,
-    SnapshotRequest,
-    StepFinished,
-    StepStarted,
-    TokenSampled,
-)
+from inference.events import EngineCard, Event, FinishReason, Snapshot
 from inference.model_runner import ModelRunner
 from inference.models import Model
+from inference.reporter import Reporter, StepClock, snapshot
 from inference.sampler import Sampled, Sampler
-from inference.scheduler import ContinuousScheduler, ScheduledItem
-from inference.sequence import RequestOutput, SamplingParams, Sequence, SequenceStatus
-from inference.tokenizer import IncrementalDetokenizer
+from inference.scheduler import ContinuousScheduler, ScheduledItem, StaticScheduler
+from inference.sequence import RequestOutput, SamplingParams, Sequence, SequenceId, SequenceStatus
+from inference.slab import SlabManager
+from inference.tokenizer import IncrementalDetokenizer, Part
 
 DEFAULT_MAX_MODEL_LEN = 4096
 PROBES = frozenset({"kv"})
+POLICIES = {"continuous": ContinuousScheduler, "static": StaticScheduler}
+ALLOCATORS = ("paged", "slab")
+RESERVES = ("max_tokens", "max_model_len")
 
 
 class EngineConfig(msgspec.Struct, frozen=True):
-    """How the engine is set up, in the field's own words. ``max_model_len`` None: the model's, at most 4,096."""
+    """How the engine is set up, in the field's own words. ``max_model_len`` None: the model's, at most 4,096.
+
+    ``policy`` "static" and ``allocator`` "slab" are what serving did before continuous batching and paging: baselines
+    on the same runner. A slab reserves for a sequence, whatever comes of it, what ``slab_reserve`` says: its prompt and
+    "max_tokens", or "max_model_len". Slabs share nothing, so they have no prefix cache.
+    """
 
     block_size: int = 16
     num_blocks: int = 512
     max_num_seqs: int = 8
     max_num_batched_tokens: int = 512
     policy: str = "continuous"
+    allocator: str = "paged"
+    slab_reserve: str = "max_tokens"
     enable_prefix_caching: bool = True
     drafter: str | None = None
     num_speculative_tokens: int = 4
@@ -65,39 +62,11 @@ class EngineConfig(msgspec.Struct, frozen=True):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
         if self.max_model_len is not None and (not isinstance(self.max_model_len, int) or self.max_model_len < 2):
             raise ValueError(f"max_model_len must be a whole number of at least 2, got {self.max_model_len!r}")
-        if self.policy != "continuous":
-            raise ValueError(f"policy must be 'continuous' (the only one this engine has), got {self.policy!r}")
+        for name, known in (("policy", tuple(POLICIES)), ("allocator", ALLOCATORS), ("slab_reserve", RESERVES)):
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
         if self.drafter is not None:
             raise ValueError(f"drafter must be None (this engine has none), got {self.drafter!r}")
-
-
-@dataclass(slots=True)
-class _Answer:
-    """The text of a request as it grows. What may be the beginning of a stop string is held back until it is not."""
-
-    detokenizer: IncrementalDetokenizer
-    text: str = ""
-    stop: str | None = None
-    _held: str = ""
-
-    def add(self, piece: str, stops: tuple[str, ...], *, last: bool) -> str:
-        """Take in ``piece``; what the text grows by. Cut at the first stop string, which may span tokens. With the
-        ``last`` piece nothing is held back."""
-        pending = self._held + piece
-        found = [(place, stop) for stop in stops if (place := pending.find(stop)) >= 0]
-        if found:
-            place, self.stop = min(found)
-        else:
-            place = len(pending) - (0 if last else max((_overlap(pending, stop) for stop in stops), default=0))
-        self._held = "" if found else pending[place:]
-        self.text += pending[:place]
-        return pending[:place]
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of ``text`` with which ``stop``, longer than it, begins."""
-    longest = min(len(text), len(stop) - 1)
-    return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)
 
 
 class Engine:
@@ -111,13 +80,16 @@ class Engine:
         self.model = model
         self.config = config
         self.max_model_len = min(config.max_model_len or DEFAULT_MAX_MODEL_LEN, model.card.max_model_len)
-        self._on_event = on_event
-        self._says = on_event is not None
-        emit = self._emit if self._says else None
-        self._blocks = BlockManager(
-            config.num_blocks, config.block_size, enable_prefix_caching=config.enable_prefix_caching, emit=emit
-        )
-        self._scheduler = ContinuousScheduler(
+        self._reporter = None if on_event is None else Reporter(model, on_event)
+        emit = None if self._reporter is None else self._reporter.emit
+        if config.allocator == "slab":
+            reserve = self.max_model_len if config.slab_reserve == "max_model_len" else None
+            self._blocks: BlockManager = SlabManager(config.num_blocks, config.block_size, reserve=reserve, emit=emit)
+        else:
+            self._blocks = BlockManager(
+                config.num_blocks, config.block_size, enable_prefix_caching=config.enable_prefix_caching, emit=emit
+            )
+        self._scheduler = POLICIES[config.policy](
             self._blocks,
             max_num_seqs=config.max_num_seqs,
             max_num_batched_tokens=config.max_num_batched_tokens,
@@ -126,8 +98,9 @@ class Engine:
         )
         self._runner = ModelRunner(model, self._blocks)
         self._sampler = Sampler(model.card.vocab_size, torch.device(model.device))
-        self._sequences: dict[str, Sequence] = {}
-        self._answers: dict[str, _Answer] = {}
+        self._requests: dict[str, list[Sequence]] = {}
+        """Unfinished samples of each: one until its prompt is computed, then ``n``."""
+        self._answers: dict[SequenceId, Answer] = {}
         self._aborted: list[RequestOutput] = []
         self._arrivals = itertools.count()
         self._num_steps = 0
@@ -144,6 +117,7 @@ class Engine:
         num_public_tokens: int = 0,
         own: list[tuple[int, int]] | None = None,
         pieces: list[str] | None = None,
+        parts: Seq[Part] = (),
         tokenize_seconds: float = 0.0,
         probes: Collection[str] = (),
     ) -> str:
@@ -151,7 +125,8 @@ class Engine:
 
         ``cache_salt`` keeps its cached blocks apart from those of other salts, except for blocks wholly inside the
         first ``num_public_tokens``. ``own``: the half-open token ranges that are the reader's own text (None: all).
-        ``pieces`` and ``tokenize_seconds``: what the caller's tokenizing gave, for ``request.tokenized``.
+        ``pieces``, ``parts`` (the texts that token ids came from) and ``tokenize_seconds``: what the caller's
+        tokenizing gave, for ``request.tokenized``.
         Raises ``ValueError`` for what can never be served.
         """
         params = params or SamplingParams()
@@ -160,12 +135,13 @@ class Engine:
             raise ValueError(f"probes must be among {sorted(PROBES)}, got {sorted(unknown)}")
         arrival = next(self._arrivals)
         request_id = f"request-{arrival}" if request_id is None else request_id
-        if request_id in self._sequences:
+        if request_id in self._requests:
             raise ValueError(f"request_id {request_id!r} is already in the engine")
         started = time.monotonic()
         token_ids = self._token_ids(prompt)
         if isinstance(prompt, str):
             tokenize_seconds = time.monotonic() - started
+            parts = [Part(prompt, add_special_tokens=True)]
         self._check_fits(len(token_ids), params.max_tokens)
         sequence = Sequence(
             request_id=request_id,
@@ -177,19 +153,11 @@ class Engine:
             num_public_tokens=num_public_tokens,
             probes=frozenset(probes),
         )
-        self._answers[request_id] = _Answer(IncrementalDetokenizer(self.model.tokenizer, prompt_ids=token_ids))
-        self._sequences[request_id] = sequence
+        self._requests[request_id] = []
+        self._remember(sequence)
         self._scheduler.add(sequence)
-        if self._says:
-            self._emit(
-                RequestTokenized(
-                    request_id=request_id,
-                    token_ids=list(token_ids),
-                    pieces=self.model.tokenizer.pieces(token_ids) if pieces is None else pieces,
-                    own=[(0, len(token_ids))] if own is None else own,
-                    seconds=tokenize_seconds,
-                )
-            )
+        if self._reporter is not None:
+            self._reporter.tokenized(sequence, parts, pieces, own, tokenize_seconds)
         return request_id
 
     def _token_ids(self, prompt: str | Seq[int]) -> list[int]:
@@ -217,7 +185,7 @@ class Engine:
                 f"({self.max_model_len})"
             )
         # The last token drawn is never computed, so it needs no room.
-        needed, there = self._blocks.num_blocks_for(total - 1), self.config.num_blocks
+        needed, there = self._blocks.num_blocks_to_serve(total - 1), self.config.num_blocks
         if needed > there:
             raise ValueError(
                 f"prompt of {num_prompt_tokens} tokens plus max_tokens of {max_tokens} needs {needed} blocks and the "
@@ -225,43 +193,50 @@ class Engine:
             )
 
     def abort(self, request_id: str) -> bool:
-        """End a request now. False, and nothing done, if the engine does not have it (any more)."""
-        sequence = self._sequences.get(request_id)
-        if sequence is None:
+        """End a request, all its samples, now. False, and nothing done, if the engine does not have it (any more)."""
+        if request_id not in self._requests:
             return False
-        self._finish(sequence, "aborted")
-        self._aborted.append(self._output(sequence, "aborted"))
-        self._forget(sequence)
+        for sequence in list(self._requests[request_id]):
+            self._finish(sequence, "aborted")
+            self._aborted.append(self._output(sequence, "aborted"))
+            self._forget(sequence)
         self._scheduler.tell_positions()
         return True
 
     def has_unfinished_requests(self) -> bool:
         """Whether ``step`` has anything to do or to tell (an aborted request's last output)."""
-        return bool(self._sequences or self._aborted)
+        return bool(self._requests or self._aborted)
 
     # ---- steps -----------------------------------------------------------------------------------------------------
 
     def step(self) -> list[RequestOutput]:
-        """Make one step of the model. Returns what each request that got a token, or was aborted, has now."""
+        """Make one step of the model. Returns what each sample that got a token, or was aborted, has now."""
         outputs, self._aborted = self._aborted, []
-        started = time.perf_counter()
+        clock = StepClock(started=time.perf_counter())
         items = self._scheduler.schedule()
         if not items:
             return outputs
         self._num_steps += 1
-        if self._says:
-            self._say_started(items)
-        scheduled = time.perf_counter()
+        clock.scheduled = time.perf_counter()
+        if self._reporter is not None:
+            num_idle_slots = self._scheduler.num_slots - len(items)
+            self._reporter.step_started(self._num_steps, items, len(self._scheduler.waiting), num_idle_slots)
+        clock.forward_began = time.perf_counter()
         logits = self._runner.execute(items)
-        computed = time.perf_counter()
+        clock.computed = time.perf_counter()
         self._mark_computed(items)
-        sampling = time.perf_counter()
-        samplers = [item.sequence for item in items if item.samples]
-        drawn = self._sampler.sample(logits, samplers, describe=self._says) if samplers else []
+        forks = [self._fork(item.sequence) for item in items if item.samples]
+        clock.sample_began = time.perf_counter()
+        samplers = list(itertools.chain.from_iterable(forks))
+        num_logits = len(forks)
+        if len(samplers) > num_logits:  # the samples of a request draw their first token from one row
+            logits = logits.repeat_interleave(torch.tensor([len(fork) for fork in forks], device=logits.device), dim=0)
+        describe = self._reporter is not None
+        drawn = self._sampler.sample(logits, samplers, describe=describe) if samplers else []
         reasons = [self._accept(sequence, sampled) for sequence, sampled in zip(samplers, drawn, strict=True)]
-        sampled_at = time.perf_counter()
-        if self._says:
-            self._say_finished(items, len(drawn), started, scheduled, computed, sampling, sampled_at)
+        clock.sampled = time.perf_counter()
+        if self._reporter is not None:
+            self._reporter.step_finished(self._num_steps, items, num_logits, clock, self._blocks)
         for sequence, reason in zip(samplers, reasons, strict=True):
             if reason is not None:
                 self._finish(sequence, reason)
@@ -273,7 +248,7 @@ class Engine:
     def generate(
         self, prompts: str | Seq[str | Seq[int]], params: SamplingParams | Seq[SamplingParams] | None = None
     ) -> list[RequestOutput]:
-        """Answer all ``prompts`` and block until done; outputs in their order."""
+        """Answer all ``prompts`` and block until done; outputs in their order, a prompt's samples in theirs."""
         if isinstance(prompts, str):
             prompts = [prompts]
         each = params if params is not None and not isinstance(params, SamplingParams) else [params] * len(prompts)
@@ -286,28 +261,45 @@ class Engine:
                 self.abort(request_id)
             self._aborted = [output for output in self._aborted if output.request_id not in request_ids]
             raise
-        missing, finished = set(request_ids), {}
-        while missing:
+        finished: dict[str, list[RequestOutput]] = {request_id: [] for request_id in request_ids}
+        while self._aborted or finished.keys() & self._requests.keys():
             for output in self.step():
-                if output.finished and output.request_id in missing:
-                    missing.remove(output.request_id)
-                    finished[output.request_id] = output
-        return [finished[request_id] for request_id in request_ids]
+                if output.finished and output.request_id in finished:
+                    finished[output.request_id].append(output)
+        return [output for outputs in finished.values() for output in sorted(outputs, key=lambda one: one.index)]
 
     def _mark_computed(self, items: list[ScheduledItem]) -> None:
         """The items' keys and values stand in the cache now."""
         for item in items:
             sequence = item.sequence
             sequence.num_computed_tokens = item.stop
-            self._blocks.mark_computed(sequence.request_id, sequence.token_ids, item.stop)
-        if self._says:
-            for item in items:
-                self._emit(KVWritten(request_id=item.sequence.request_id, start=item.start, stop=item.stop))
-            self._say_norms([item for item in items if "kv" in item.sequence.probes])
+            self._blocks.mark_computed(sequence.id, sequence.token_ids, item.stop)
+        if self._reporter is not None:
+            self._reporter.kv_written(items)
+            self._probe_norms([item for item in items if "kv" in item.sequence.probes])
+
+    def _probe_norms(self, items: list[ScheduledItem]) -> None:
+        """The norms of what was written, and before a request's first of what it found in the prefix cache."""
+        assert self._reporter is not None
+        items = [replace(item, start=min(item.start, item.sequence.num_probed_tokens)) for item in items]
+        self._reporter.norms(items, self._runner.norms(items))
+        for item in items:
+            item.sequence.num_probed_tokens = item.stop
+
+    def _fork(self, sequence: Sequence) -> list[Sequence]:
+        """The sequences that draw from the logits of ``sequence``: itself, and where its prompt has just been computed
+        the request's other samples, which begin here."""
+        num_samples = sequence.params.n
+        if num_samples == 1 or sequence.num_output_tokens > 0:
+            return [sequence]
+        children = self._scheduler.fork(sequence, num_samples)
+        for child in children:
+            self._remember(child)
+        return [sequence, *children]
 
     def _accept(self, sequence: Sequence, sampled: Sampled) -> FinishReason | None:
         """Append a drawn token, say it, and tell whether it ends the sequence."""
-        params, answer = sequence.params, self._answers[sequence.request_id]
+        params, answer = sequence.params, self._answers[sequence.id]
         sequence.token_ids.append(sampled.id)
         ended = not params.ignore_eos and sampled.id in self.model.eos_token_ids
         full = sequence.num_output_tokens >= params.max_tokens
@@ -315,135 +307,51 @@ class Engine:
         if ended or full:
             piece += answer.detokenizer.flush()
         text = answer.add(piece, params.stop, last=ended or full)
-        if self._says:
-            token_text = self.model.tokenizer.token_text
-            self._emit(
-                TokenSampled(
-                    request_id=sequence.request_id,
-                    position=sequence.num_tokens - 1,
-                    id=sampled.id,
-                    text=text,
-                    logprob=sampled.logprob,
-                    candidates=[
-                        Candidate(id=token, text=token_text(token), logit=logit, probability=probability)
-                        for token, logit, probability in sampled.candidates
-                    ],
-                    rest=sampled.rest,
-                    step=self._num_steps,
-                )
-            )
+        if self._reporter is not None:
+            self._reporter.sampled(self._num_steps, sequence, sampled, text)
         if ended or answer.stop is not None:
             return "stop"
         return "length" if full else None
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
-        answer = self._answers[sequence.request_id]
-        if self._says:
-            self._emit(
-                RequestFinished(
-                    request_id=sequence.request_id,
-                    slot=sequence.slot,
-                    reason=reason,
-                    stop=answer.stop,
-                    text=answer.text,
-                    usage=sequence.usage,
-                )
-            )
+        answer = self._answers[sequence.id]
+        if self._reporter is not None:
+            num_left = len(self._requests[sequence.request_id]) - 1
+            self._reporter.finished(sequence, reason, answer.text, answer.stop, num_left)
         self._scheduler.remove(sequence)
 
+    def _remember(self, sequence: Sequence) -> None:
+        detokenizer = IncrementalDetokenizer(self.model.tokenizer, prompt_ids=sequence.token_ids)
+        self._requests[sequence.request_id].append(sequence)
+        self._answers[sequence.id] = Answer(detokenizer)
+
     def _forget(self, sequence: Sequence) -> None:
-        self._sampler.forget(sequence.request_id)
-        del self._answers[sequence.request_id]
-        del self._sequences[sequence.request_id]
+        samples = self._requests[sequence.request_id]
+        samples.remove(sequence)
+        if not samples:
+            del self._requests[sequence.request_id]
+        self._sampler.forget(sequence.id)
+        del self._answers[sequence.id]
 
     def _output(self, sequence: Sequence, reason: FinishReason | None) -> RequestOutput:
         return RequestOutput(
             request_id=sequence.request_id,
-            index=0,
+            index=sequence.sample,
             token_ids=sequence.token_ids[sequence.num_prompt_tokens :],
-            text=self._answers[sequence.request_id].text,
+            text=self._answers[sequence.id].text,
             finish_reason=reason,
             usage=sequence.usage,
         )
 
-    # ---- saying ----------------------------------------------------------------------------------------------------
-
-    def _emit(self, event: Event) -> None:
-        assert self._on_event is not None
-        event.t = time.monotonic()
-        self._on_event(event)
-
-    def _say_norms(self, items: list[ScheduledItem]) -> None:
-        """The norms of what was written, and before a request's first of what it found in the prefix cache."""
-        items = [replace(item, start=min(item.start, item.sequence.num_probed_tokens)) for item in items]
-        for item, norms in zip(items, self._runner.norms(items), strict=True):
-            keys, values = (Array.pack(part.numpy().tobytes(), "float16", list(part.shape)) for part in norms)
-            item.sequence.num_probed_tokens = item.stop
-            self._emit(
-                ProbeKV(request_id=item.sequence.request_id, start=item.start, stop=item.stop, keys=keys, values=values)
-            )
-
-    def _say_started(self, items: list[ScheduledItem]) -> None:
-        phase = "prefill" if any(item.phase == "prefill" for item in items) else items[0].phase
-        self._emit(
-            StepStarted(
-                step=self._num_steps,
-                phase=phase,
-                requests=[item.describe() for item in items],
-                num_tokens=sum(item.stop - item.start for item in items),
-                num_waiting=len(self._scheduler.waiting),
-            )
-        )
-
-    def _say_finished(
-        self,
-        items: list[ScheduledItem],
-        num_logits: int,
-        started: float,
-        scheduled: float,
-        computed: float,
-        sampling: float,
-        sampled: float,
-    ) -> None:
-        costs = step_costs(
-            self.model.card, [(item.start, item.stop) for item in items], num_logits, self.model.dtype.itemsize
-        )
-        self._emit(
-            StepFinished(
-                step=self._num_steps,
-                seconds=time.perf_counter() - started,
-                schedule_seconds=scheduled - started,
-                forward_seconds=computed - scheduled,
-                sample_seconds=sampled - sampling,
-                num_tokens=sum(item.stop - item.start for item in items),
-                flops=costs.flops,
-                weight_bytes=costs.weight_bytes,
-                kv_read_bytes=costs.kv_read_bytes,
-                kv_written_bytes=costs.kv_written_bytes,
-            )
-        )
+    # ---- what there is ---------------------------------------------------------------------------------------------
 
     def snapshot(self, request_id: str) -> Snapshot:
         """What is already there, for the log of ``request_id``: the other requests, and the pool."""
-        pool = self._blocks.pool
-        requests = []
-        for sequence in self._sequences.values():
-            if sequence.request_id != request_id:
-                table = self._blocks.tables.get(sequence.request_id)
-                requests.append(
-                    SnapshotRequest(
-                        request_id=sequence.request_id,
-                        sample=0,
-                        slot=sequence.slot,
-                        num_tokens=sequence.num_tokens,
-                        num_computed_tokens=sequence.num_computed_tokens,
-                        block_ids=list(table.block_ids) if table else [],
-                    )
-                )
-        return Snapshot(
-            t=time.monotonic(),
-            request_id=request_id,
-            requests=requests,
+        pool, tables = self._blocks.pool, self._blocks.tables
+        return snapshot(
+            request_id,
+            [sequence for sequence in self._unfinished() if sequence.request_id != request_id],
+            lambda other: list(tables[other].block_ids) if other in tables else [],
             num_blocks=pool.num_blocks,
             num_free_blocks=len(pool.free),
             cached_block_ids=list(pool.cached),
@@ -460,15 +368,19 @@ class Engine:
             max_num_batched_tokens=config.max_num_batched_tokens,
             max_model_len=self.max_model_len,
             policy=config.policy,
-            enable_prefix_caching=config.enable_prefix_caching,
+            enable_prefix_caching=self._blocks.enable_prefix_caching,
+            allocator=config.allocator,
         )
+
+    def _unfinished(self) -> list[Sequence]:
+        return list(itertools.chain.from_iterable(self._requests.values()))
 
     def check_integrity(self) -> None:
         """Raise ``IntegrityError`` unless every block and slot is accounted for."""
         self._blocks.check_integrity()
         self._scheduler.check_integrity()
-        known = {s.request_id for s in (*self._scheduler.waiting, *self._scheduler.running)}
-        if known != self._sequences.keys() or known != self._answers.keys():
-            raise IntegrityError("requests of the engine and of the scheduler differ")
-        if any(s.status is SequenceStatus.FINISHED for s in self._sequences.values()):
-            raise IntegrityError("a finished request is still in the engine")
+        known = {s.id for s in (*self._scheduler.waiting, *self._scheduler.running)}
+        if known != {s.id for s in self._unfinished()} or known != self._answers.keys():
+            raise IntegrityError("sequences of the engine and of the scheduler differ")
+        if any(s.status is SequenceStatus.FINISHED for s in self._unfinished()):
+            raise IntegrityError("a finished sequence is still in the engine")

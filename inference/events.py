@@ -98,6 +98,10 @@ class ModelCard(msgspec.Struct, kw_only=True):
     max_model_len: int
     license: str = ""
     note: str = ""
+    sliding_window: int | None = None
+    """Tokens that a layer with a window attends to, itself included."""
+    num_sliding_layers: int = 0
+    """Layers that have the window; the others see everything."""
 
 
 class Hardware(msgspec.Struct, kw_only=True):
@@ -115,6 +119,8 @@ class Hardware(msgspec.Struct, kw_only=True):
     """Measured: best bytes/s of a streaming read of an array larger than the caches."""
     measured_at: float
     """Unix seconds."""
+    peaks: dict[str, float] = {}
+    """Measured like ``peak_flops``, by dtype (``float32``, ``bfloat16``; of ``int8``: integer operations a second)."""
 
 
 class EngineCard(msgspec.Struct, kw_only=True):
@@ -127,6 +133,7 @@ class EngineCard(msgspec.Struct, kw_only=True):
     max_model_len: int
     policy: str
     enable_prefix_caching: bool
+    allocator: str = "paged"
     drafter: str | None = None
     num_speculative_tokens: int = 0
 
@@ -143,7 +150,7 @@ class Software(msgspec.Struct, kw_only=True):
 
 class LogOpened(Event, kw_only=True, tag="log.opened"):
     """First event of every log (``seq`` 1, ``t`` 0). ``model``, ``hardware`` and ``engine`` are null only in the log
-    of a run whose engine never came up."""
+    of a run whose engine never came up; ``engine`` also in that of a sharded run, which no engine of ours serves."""
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
@@ -227,6 +234,28 @@ class RequestQueued(RequestEvent, kw_only=True, tag="request.queued"):
     num_waiting: int
 
 
+class BPEWord(msgspec.Struct, kw_only=True):
+    """One word, or one added token, on its way from symbols to tokens."""
+
+    symbols: list[str]
+    """The text of each initial symbol; a byte that is no character by itself is spelled ``<0xE2>``. A symbol that two
+    were merged into is the two texts joined."""
+    merges: list[tuple[int, int]]
+    """Rank and position of each merge, in the order in which they apply: the symbol that begins with the initial
+    symbol ``position`` joins its right neighbour. Every merge leaves one symbol less; what is left are the tokens."""
+
+
+class BPEMerges(msgspec.Struct, kw_only=True):
+    """How byte-pair encoding made the first ``num_tokens`` tokens of a prompt. Of a long prompt with many different
+    words that may be fewer than it has."""
+
+    words: list[BPEWord]
+    """Each different word once."""
+    order: list[int]
+    """Indices into ``words``, in the order of the text."""
+    num_tokens: int
+
+
 class RequestTokenized(RequestEvent, kw_only=True, tag="request.tokenized"):
     """The prompt as ids. ``pieces`` are the characters each token adds (joined they are the templated text; a token
     that ends inside a character has an empty piece, and the one that completes it carries the whole character)."""
@@ -237,6 +266,8 @@ class RequestTokenized(RequestEvent, kw_only=True, tag="request.tokenized"):
     """Half-open ranges of tokens that are the reader's own text; the rest is the chat template."""
     seconds: float
     """Template and tokenizer."""
+    merges: BPEMerges | None = None
+    """Null for ids that came without a text, and for a tokenizer that does not merge (Unigram, WordPiece)."""
 
 
 class RequestAdmitted(RequestEvent, kw_only=True, tag="request.admitted"):
@@ -246,7 +277,7 @@ class RequestAdmitted(RequestEvent, kw_only=True, tag="request.admitted"):
     num_tokens: int
     """Tokens it holds now (the prompt, and after a preemption what it had generated)."""
     cached_tokens: int
-    """Of those, found computed in the prefix cache."""
+    """Of those, found computed: in the prefix cache, or (a parallel sample) shared by the fork."""
     queue_seconds: float
 
 
@@ -259,7 +290,7 @@ class RequestPreempted(RequestEvent, kw_only=True, tag="request.preempted"):
 
 
 class RequestFinished(RequestEvent, kw_only=True, tag="request.finished"):
-    """Ended. ``text`` is the whole answer (cut at the stop string, without special tokens)."""
+    """A sample of a request ended. ``text`` is its whole answer (cut at the stop string, without special tokens)."""
 
     slot: int | None
     reason: FinishReason
@@ -267,7 +298,10 @@ class RequestFinished(RequestEvent, kw_only=True, tag="request.finished"):
     """The stop string that ended it, where one did."""
     text: str | None = None
     usage: Usage | None = None
+    """Of this sample. All samples of a request read the same prompt, which was computed once."""
     detail: str = ""
+    num_samples_left: int = 0
+    """Samples of the request that have not finished yet. 0: the request has ended."""
 
 
 # ---- steps ---------------------------------------------------------------------------------------------------------
@@ -292,6 +326,8 @@ class StepStarted(Event, kw_only=True, tag="step.started"):
     requests: list[StepItem]
     num_tokens: int
     num_waiting: int
+    num_idle_slots: int | None = None
+    """Slots for which the step computes nothing: free ones, and those whose sequence gets no share. Null: not said."""
 
 
 class StepFinished(Event, kw_only=True, tag="step.finished"):
@@ -310,6 +346,26 @@ class StepFinished(Event, kw_only=True, tag="step.finished"):
     """Parameters read."""
     kv_read_bytes: int
     kv_written_bytes: int
+    kv_held_bytes: int | None = None
+    """Of the cache's blocks that sequences hold after the step. Null: not said."""
+    kv_unused_bytes: int | None = None
+    """Of those, where no key or value stands: the rest of last blocks, and what an allocator reserved. Null: not
+    said."""
+
+
+class CollectiveFinished(Event, kw_only=True, tag="collective.finished"):
+    """Ranks that share a model have exchanged numbers. Each rank says its own; ``t`` is when it had the result."""
+
+    step: int
+    kind: Literal["all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all"]
+    module: str
+    """Name of the layer whose result it completes."""
+    rank: int
+    num_ranks: int
+    bytes: int
+    """What this rank brought along."""
+    seconds: float
+    """From this rank's call to its result: it waits there for the slowest rank."""
 
 
 # ---- the cache -----------------------------------------------------------------------------------------------------
@@ -323,7 +379,8 @@ class BlockAllocated(RequestEvent, kw_only=True, tag="block.allocated"):
 
 
 class BlockShared(RequestEvent, kw_only=True, tag="block.shared"):
-    """Computed blocks found by hash (or forked) enter a block table; ``ref_counts`` are those after."""
+    """Computed blocks enter the beginning of a block table: found by hash, or all of the parent's at a fork (then the
+    last may be partly full). ``ref_counts`` are those after."""
 
     block_ids: list[int]
     ref_counts: list[int]
@@ -331,7 +388,8 @@ class BlockShared(RequestEvent, kw_only=True, tag="block.shared"):
 
 
 class BlockCopied(RequestEvent, kw_only=True, tag="block.copied"):
-    """Copy-on-write: a shared block was about to be written."""
+    """Copy-on-write: a shared block was about to be written, so ``block_id``, a copy of its own, takes its place in the
+    block table. The source has one holder fewer."""
 
     source_block_id: int
     block_id: int
@@ -413,6 +471,7 @@ AnyEvent = (
     | RequestFinished
     | StepStarted
     | StepFinished
+    | CollectiveFinished
     | BlockAllocated
     | BlockShared
     | BlockCopied

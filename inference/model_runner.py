@@ -36,7 +36,9 @@ class ModelRunner:
     @torch.inference_mode()
     def execute(self, items: list[ScheduledItem]) -> torch.Tensor:
         """Compute the items' tokens into the cache. Returns float32 logits ``[n, vocab]`` of the last token of each
-        item that samples, in the items' order (the head is skipped where none does)."""
+        item that samples, in the items' order (the head is skipped where none does). Blocks that are to be copied
+        before they are written are copied first."""
+        self._copy_blocks()
         singles = [item for item in items if item.stop - item.start == 1]
         spans = [item for item in items if item.stop - item.start > 1]
         singles.sort(key=lambda item: item.stop)
@@ -49,8 +51,8 @@ class ModelRunner:
         last_row, row = {}, -1
         for item in packed:
             row += item.stop - item.start
-            last_row[item.sequence.request_id] = row
-        wanted = [last_row[item.sequence.request_id] for item in items if item.samples]
+            last_row[item.sequence.id] = row
+        wanted = [last_row[item.sequence.id] for item in items if item.samples]
         logits: torch.Tensor = self._module(
             input_ids=self._tensor(tokens).unsqueeze(0),
             position_ids=self._tensor(positions).unsqueeze(0),
@@ -59,6 +61,12 @@ class ModelRunner:
             kv=context,
         ).logits[0]
         return logits.float()
+
+    def _copy_blocks(self) -> None:
+        copies = self._blocks.take_copies()
+        if copies:
+            sources, targets = zip(*copies, strict=True)
+            self.cache.copy_blocks(self._tensor(list(sources)), self._tensor(list(targets)))
 
     @torch.inference_mode()
     def norms(self, items: list[ScheduledItem]) -> list[torch.Tensor]:
@@ -74,7 +82,7 @@ class ModelRunner:
         size = self._blocks.block_size
         slots: list[int] = []
         for item in items:
-            table = self._blocks.tables[item.sequence.request_id].block_ids
+            table = self._blocks.tables[item.sequence.id].block_ids
             slots += [table[p // size] * size + p % size for p in range(item.start, item.stop)]
         return slots
 
@@ -82,7 +90,7 @@ class ModelRunner:
         return torch.tensor(values, dtype=torch.long, device=self._device)
 
     def _block_ids(self, item: ScheduledItem) -> list[int]:
-        table = self._blocks.tables[item.sequence.request_id].block_ids
+        table = self._blocks.tables[item.sequence.id].block_ids
         return table[: self._blocks.num_blocks_for(item.stop)]
 
     def _spans(self, items: list[ScheduledItem], first: int) -> list[Span]:

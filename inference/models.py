@@ -399,6 +399,7 @@ def _card(module: PreTrainedModel, config: Any, name: str, manifest: Manifest | 
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     parameters = list(module.parameters())
+    window, sliding = _sliding_layers(config)
     inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * config.hidden_size
     return ModelCard(
         name=name,
@@ -417,4 +418,16 @@ def _card(module: PreTrainedModel, config: Any, name: str, manifest: Manifest | 
         max_model_len=config.max_position_embeddings,
         license=manifest.license if manifest else "",
         note=manifest.note if manifest else "",
+        sliding_window=window,
+        num_sliding_layers=sliding,
     )
+
+
+def _sliding_layers(config: Any) -> tuple[int | None, int]:  # noqa: ANN401
+    """The sliding window, and how many layers have it."""
+    window = getattr(config, "sliding_window", None)
+    if not window:
+        return None, 0
+    kinds = getattr(config, "layer_types", None)
+    sliding = config.num_hidden_layers if kinds is None else kinds.count("sliding_attention")
+    return (window, sliding) if sliding else (None, 0)

@@ -1,11 +1,12 @@
-"""Measures the machine: how fast it multiplies, and how fast it reads. These are the two roofs of the roofline.
+"""Measures the machine: how fast it multiplies, and how fast it reads. These are the roofs of the roofline
+(Williams et al. 2009, https://doi.org/10.1145/1498765.1498785).
 
-Arithmetic: the best of some large square matrix products in the model's dtype, out of one pre-allocated set of
-tensors. Bandwidth: the best of some matrix-vector products over a matrix several times larger than any cache, all of
-which must come from memory (two FLOPs for every four bytes: arithmetic does not hold it up). About a second in all.
+Arithmetic: the best of some large square matrix products, in each dtype that the engine can use. Bandwidth: the best of
+some matrix-vector products over a matrix several times larger than any cache, all of which must come from memory (two
+FLOPs for every four bytes: arithmetic does not hold it up). Under two seconds in all.
 
-What was measured is kept under the cache directory by processor, threads, dtype and PyTorch version, for a week,
-unless other programs took the processors away meanwhile: such a roof is too low, and the next start looks again.
+What was measured is kept under the cache directory by processor, threads and PyTorch version, for a week, unless other
+programs took the processors away meanwhile: such a roof is too low, and the next start looks again.
 """
 
 from __future__ import annotations
@@ -15,37 +16,45 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import torch
+from msgspec.structs import replace
 
 from inference.events import Hardware
 
 STREAM_BYTES = 400 * 2**20
 """Of the array that is read: about four times the largest last-level cache there is in common machines."""
-SIDES = (1024, 2048, 4096, 8192)
-SECONDS_EACH = 0.35
+SIDES = (512, 1024, 2048, 4096, 8192)
+SECONDS_EACH = 0.25
+"""Of one dtype's largest product, tried three times, and of the reading."""
 KEPT_SECONDS = 7 * 24 * 3600.0
+TRIES = 3
+"""At least; the first warms up and does not count."""
 FILE = "roofline.json"
 UNDISTURBED_SHARE = 0.75
 """Of the processors' time. Alone it is about 0.95: allocating takes one thread."""
 
 
 def measure(dtype: torch.dtype, device: torch.device, cache: Path | None = None) -> Hardware:
-    """The machine that ``device`` is part of. ``cache``: the directory to keep the measurement in, or None."""
+    """The machine that ``device`` is part of, for a model in ``dtype``. ``cache``: the directory to keep what was
+    measured in, or None."""
     name, threads = processor_name(device), torch.get_num_threads()
-    key = f"{name} | {device.type} | {threads} threads | {dtype} | torch {torch.__version__}"
+    key = f"{name} | {device.type} | {threads} threads | torch {torch.__version__}"
     kept = _read(cache).get(key) if cache is not None else None
-    if kept is not None and 0 <= time.time() - kept.measured_at < KEPT_SECONDS:
-        return kept
+    if kept is not None and dtype_name(dtype) in kept.peaks and 0 <= time.time() - kept.measured_at < KEPT_SECONDS:
+        return replace(kept, peak_flops=kept.peaks[dtype_name(dtype)])
     wall, busy = time.perf_counter(), time.process_time()
+    peaks = {dtype_name(each): peak_flops(each, device) for each in dict.fromkeys((*usable_dtypes(device), dtype))}
     hardware = Hardware(
         device=device.type,
         name=name,
         num_threads=threads,
         memory_bytes=memory_bytes(device),
-        peak_flops=peak_flops(dtype, device),
+        peak_flops=peaks[dtype_name(dtype)],
+        peaks=peaks,
         memory_bandwidth=memory_bandwidth(device),
         measured_at=time.time(),
     )
@@ -55,19 +64,34 @@ def measure(dtype: torch.dtype, device: torch.device, cache: Path | None = None)
     return hardware
 
 
+def usable_dtypes(device: torch.device) -> list[torch.dtype]:
+    """What the engine can compute in on ``device``; int8 where torch multiplies it there."""
+    dtypes = [torch.float32, torch.bfloat16] + ([torch.float16] if device.type == "cuda" else [])
+    try:
+        few = torch.ones(32, 32, dtype=torch.int8, device=device)
+        torch._int_mm(few, few)
+    except (AttributeError, RuntimeError):
+        return dtypes
+    return [*dtypes, torch.int8]
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """``float32`` and so on."""
+    return str(dtype).removeprefix("torch.")
+
+
 @torch.inference_mode()
 def peak_flops(dtype: torch.dtype, device: torch.device) -> float:
-    """Best FLOP/s of a large square matrix product. Larger sides are tried until one would take too long."""
+    """Best FLOP/s of a large square matrix product (of int8: integer operations, summed in int32). Larger sides are
+    tried until one would take too long."""
     best = 0.0
     for side in SIDES:
-        left, right, product = (torch.empty(side, side, dtype=dtype, device=device).fill_(0.5) for _ in range(3))
-
-        def multiply(a: torch.Tensor = left, b: torch.Tensor = right, out: torch.Tensor = product) -> None:
-            torch.mm(a, b, out=out)
-
-        seconds = _best_seconds(multiply, device, SECONDS_EACH / 2)
+        left, right = (torch.ones(side, side, dtype=dtype, device=device) for _ in range(2))
+        product = torch.ones(side, side, dtype=torch.int32 if dtype == torch.int8 else dtype, device=device)
+        multiply = torch._int_mm if dtype == torch.int8 else torch.mm
+        seconds = _best_seconds(partial(multiply, left, right, out=product), device, SECONDS_EACH / 4)
         best = max(best, 2 * side**3 / seconds)
-        if 8 * seconds > SECONDS_EACH:
+        if TRIES * 8 * seconds > SECONDS_EACH:
             break
     return best
 
@@ -84,7 +108,7 @@ def memory_bandwidth(device: torch.device) -> float:
 
 
 def _best_seconds(work: Callable[[], object], device: torch.device, budget: float) -> float:
-    """The least time ``work`` took, tried for ``budget`` seconds and at least twice, after one try that warms up."""
+    """The least time ``work`` took, tried for ``budget`` seconds and at least ``TRIES`` times."""
 
     def once() -> float:
         started = time.perf_counter()
@@ -94,8 +118,7 @@ def _best_seconds(work: Callable[[], object], device: torch.device, budget: floa
         return time.perf_counter() - started
 
     end = time.perf_counter() + budget
-    once()
-    best = min(once(), once())
+    best = min([once() for _ in range(TRIES)][1:])
     while time.perf_counter() < end:
         best = min(best, once())
     return best

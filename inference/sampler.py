@@ -1,6 +1,6 @@
 """Draws tokens. The order of the cuts is the field's: repetition penalty, temperature, top-k, top-p, min-p.
 
-Every request has a random generator of its own, so that what it draws does not depend on who shares its steps.
+Every sequence has a random generator of its own, so that what it draws does not depend on who shares its steps.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from inference.sequence import Sequence
+from inference.sequence import Sequence, SequenceId
 
 NUM_CANDIDATES = 8
 GREEDY_BELOW = 1e-5
 """Temperatures under this are greedy: dividing by them would leave float32."""
 _BLOCK = 128
 """The vocabulary is searched by the maxima of blocks of this size: several times faster than ``topk`` on a CPU."""
+_MODERATE = 60.0
+"""exp of it, times any vocabulary, is far from float32's ends (e^-87 and e^88)."""
 _NUCLEI = (64, 2048)
 """Most nuclei fit into so many tokens; only the others pay for sorting the whole vocabulary."""
 
@@ -38,10 +40,10 @@ class Sampler:
     def __init__(self, vocab_size: int, device: torch.device) -> None:
         self._num_candidates = min(NUM_CANDIDATES, vocab_size)
         self._device = device
-        self._generators: dict[str, torch.Generator] = {}
+        self._generators: dict[SequenceId, torch.Generator] = {}
 
-    def forget(self, request_id: str) -> None:
-        self._generators.pop(request_id, None)
+    def forget(self, sequence_id: SequenceId) -> None:
+        self._generators.pop(sequence_id, None)
 
     @torch.inference_mode()
     def sample(self, logits: torch.Tensor, sequences: list[Sequence], *, describe: bool = True) -> list[Sampled]:
@@ -57,8 +59,7 @@ class Sampler:
         if not describe:
             return [Sampled(token, 0.0, [], 0.0) for token in ids]
         assert maxima is not None, "worked out above"
-        highest = maxima.amax(dim=-1, keepdim=True)  # known already: half of what logsumexp would do
-        log_sum = highest.squeeze(1) + (logits - highest).exp_().sum(dim=-1).log()
+        log_sum = log_sum_exp(logits, maxima)
         chosen = logits.gather(1, torch.tensor(ids, device=self._device).unsqueeze(1)).squeeze(1) - log_sum
         top_logits, top_ids = top(logits, self._num_candidates, maxima)
         probabilities = (top_logits - log_sum.unsqueeze(1)).exp()
@@ -89,14 +90,14 @@ class Sampler:
         return index if ids is None else int(ids[index])
 
     def _generator(self, sequence: Sequence) -> torch.Generator:
-        generator = self._generators.get(sequence.request_id)
+        generator = self._generators.get(sequence.id)
         if generator is None:
             generator = torch.Generator()
-            if sequence.params.seed is None:
+            if sequence.seed is None:
                 generator.seed()
             else:
-                generator.manual_seed(sequence.params.seed)
-            self._generators[sequence.request_id] = generator
+                generator.manual_seed(sequence.seed)
+            self._generators[sequence.id] = generator
         return generator
 
 
@@ -155,6 +156,16 @@ def best(rows: torch.Tensor, maxima: torch.Tensor | None = None) -> torch.Tensor
 def block_maxima(rows: torch.Tensor) -> torch.Tensor:
     """[n, blocks]: the one pass over whole rows that ``best`` and ``top`` can share."""
     return _blocks(rows).amax(dim=-1)
+
+
+def log_sum_exp(rows: torch.Tensor, maxima: torch.Tensor) -> torch.Tensor:
+    """``rows.logsumexp(dim=-1)`` in half its passes: the maxima are known, and where they are moderate, as a language
+    model's are, float32 holds the sum without subtracting them first."""
+    highest = maxima.amax(dim=-1)
+    if bool((highest.abs() < _MODERATE).all()):
+        return rows.exp().sum(dim=-1).log()
+    shift = highest.unsqueeze(1)
+    return highest + (rows - shift).exp_().sum(dim=-1).log()
 
 
 def top(rows: torch.Tensor, k: int, maxima: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,14 +1,23 @@
-"""What the next step computes: continuous batching under one budget of tokens.
+"""What the next step computes, under one budget of tokens, by one of two policies.
 
-Running sequences that only need their next token go first, then prompts that are partly through, then the waiting line,
-first come, first served. A prompt takes what the budget leaves it (chunked prefill), so one step mixes both. When
-the pool is full, the newest running sequence gives up its slot and blocks and goes back to the front of the line; its
-tokens are computed again later, as far as the prefix cache has forgotten them.
+Running sequences that only need their next token go first, then prompts that are partly through. A prompt takes what
+the budget leaves it (chunked prefill), so one step mixes both. When the pool is full, the newest running sequence
+gives up its slot and blocks and goes back to its place in the line; its tokens are computed again later, as far as the
+prefix cache has forgotten them.
+
+**Continuous batching** (Orca, Yu et al. 2022) lets somebody in from the line, first come, first served, whenever there
+is a slot and room. **Static batching**, what was done before, lets nobody in until the whole batch has finished.
+
+Parallel samples take a slot each. Those for which none is free when their request forks wait in the line, at their
+request's place, and are admitted like one that was preempted. Nobody can wait for ever: the oldest sequence is
+never preempted for another, and alone it has the whole pool, in which it was checked to fit.
 """
 
 from __future__ import annotations
 
 import heapq
+from abc import ABC, abstractmethod
+from bisect import insort
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,12 +42,17 @@ class ScheduledItem:
         slot = self.sequence.slot
         assert slot is not None
         return StepItem(
-            request_id=self.sequence.request_id, sample=0, slot=slot, phase=self.phase, start=self.start, stop=self.stop
+            request_id=self.sequence.request_id,
+            sample=self.sequence.sample,
+            slot=slot,
+            phase=self.phase,
+            start=self.start,
+            stop=self.stop,
         )
 
 
-class ContinuousScheduler:
-    """Who runs, who waits, and what the next step computes."""
+class Scheduler(ABC):
+    """Who runs, who waits, and what the next step computes. What both policies need; they differ in ``schedule``."""
 
     def __init__(
         self,
@@ -51,20 +65,32 @@ class ContinuousScheduler:
     ) -> None:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
-        """In order of arrival."""
+        """In order of arrival, as the line is."""
         self._blocks = blocks
         self._max_num_batched_tokens = max_num_batched_tokens
         # Every running sequence gets a token a step: more slots than the budget has tokens would starve somebody.
-        self._num_slots = min(max_num_seqs, max_num_batched_tokens)
-        self._free_slots = list(range(self._num_slots))
+        self.num_slots = min(max_num_seqs, max_num_batched_tokens)
+        self._free_slots = list(range(self.num_slots))
         self._clock = clock
         self._emit = emit
 
     # ---- the line --------------------------------------------------------------------------------------------------
 
     def add(self, sequence: Sequence) -> None:
-        self.waiting.append(sequence)
+        """Into the line, at its place by arrival."""
+        insort(self.waiting, sequence, key=_order)
         self.tell_positions()
+
+    def fork(self, parent: Sequence, num_samples: int) -> list[Sequence]:
+        """``parent``, whose prompt has just been computed, becomes ``num_samples`` sequences; the new ones. They run at
+        once on the parent's blocks, those without a slot or (slabs) a way to share wait."""
+        children = [parent.fork(sample, self._clock()) for sample in range(1, num_samples)]
+        for child in children:
+            if self._free_slots and self._blocks.fork(parent.id, child.id):
+                self._seat(child, parent.num_computed_tokens)
+            else:
+                self.add(child)
+        return children
 
     def remove(self, sequence: Sequence) -> None:
         """It ended: free its slot and blocks, or its place in the line."""
@@ -82,20 +108,19 @@ class ContinuousScheduler:
             if sequence.position != position:
                 sequence.position = position
                 self._emit(
-                    RequestQueued(request_id=sequence.request_id, position=position, num_waiting=len(self.waiting))
+                    RequestQueued(
+                        request_id=sequence.request_id,
+                        sample=sequence.sample,
+                        position=position,
+                        num_waiting=len(self.waiting),
+                    )
                 )
 
     # ---- one step --------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def schedule(self) -> list[ScheduledItem]:
         """The next step's items, decodes first. Admits and preempts on the way."""
-        items: list[ScheduledItem] = []
-        num_waiting = len(self.waiting)
-        budget = self._schedule_running(items)
-        if len(self.waiting) == num_waiting:  # after a preemption nobody new may take the blocks it made room with
-            self._schedule_waiting(items, budget)
-        self.tell_positions()
-        return items
 
     def _schedule_running(self, items: list[ScheduledItem]) -> int:
         """Add running sequences, preempting where blocks run out; what is left of the budget."""
@@ -112,7 +137,7 @@ class ContinuousScheduler:
 
     def _make_room(self, sequence: Sequence, items: list[ScheduledItem]) -> bool:
         """Blocks for every token the sequence holds, at the expense of the newest. False if that is itself."""
-        while not self._blocks.grow(sequence.request_id, sequence.num_tokens):
+        while not self._blocks.grow(sequence.id, sequence.num_tokens):
             victim = self.running[-1]
             items[:] = [item for item in items if item.sequence is not victim]
             self._preempt(victim)
@@ -120,20 +145,23 @@ class ContinuousScheduler:
                 return False
         return True
 
-    def _schedule_waiting(self, items: list[ScheduledItem], budget: int) -> None:
-        while self.waiting and self._free_slots and budget > 0:
-            sequence = self.waiting[0]
-            num_cached = self._blocks.admit(
-                sequence.request_id,
-                sequence.token_ids,
-                salt=sequence.cache_salt,
-                num_public_tokens=sequence.num_public_tokens,
-            )
-            if num_cached is None:
-                return
-            self._admit(sequence, num_cached)
-            items.append(self._item(sequence, budget))
-            budget -= items[-1].stop - items[-1].start
+    def _admit_next(self) -> Sequence | None:
+        """Give the first in the line a slot and blocks. None if there is nobody, or not both."""
+        if not self.waiting or not self._free_slots:
+            return None
+        sequence = self.waiting[0]
+        num_cached = self._blocks.admit(
+            sequence.id,
+            sequence.token_ids,
+            max_num_tokens=sequence.max_num_computed_tokens,
+            salt=sequence.cache_salt,
+            num_public_tokens=sequence.num_public_tokens,
+        )
+        if num_cached is None:
+            return None
+        self.waiting.popleft()
+        self._seat(sequence, num_cached)
+        return sequence
 
     def _item(self, sequence: Sequence, budget: int) -> ScheduledItem:
         start = sequence.num_computed_tokens
@@ -143,8 +171,8 @@ class ContinuousScheduler:
 
     # ---- slots -----------------------------------------------------------------------------------------------------
 
-    def _admit(self, sequence: Sequence, num_cached: int) -> None:
-        self.waiting.popleft()
+    def _seat(self, sequence: Sequence, num_cached: int) -> None:
+        """Into the lowest free slot; its block table stands, with ``num_cached`` tokens computed."""
         sequence.slot = heapq.heappop(self._free_slots)
         sequence.status = SequenceStatus.RUNNING
         sequence.position = None
@@ -152,11 +180,12 @@ class ContinuousScheduler:
         if not sequence.admitted:
             sequence.admitted = True
             sequence.num_cached_tokens = num_cached
-        self.running.append(sequence)
+        insort(self.running, sequence, key=_order)
         if self._emit:
             self._emit(
                 RequestAdmitted(
                     request_id=sequence.request_id,
+                    sample=sequence.sample,
                     slot=sequence.slot,
                     num_tokens=sequence.num_tokens,
                     cached_tokens=num_cached,
@@ -169,28 +198,67 @@ class ContinuousScheduler:
         assert slot is not None
         if self._emit:
             self._emit(
-                RequestPreempted(request_id=sequence.request_id, slot=slot, num_computed_tokens=num_computed_tokens)
+                RequestPreempted(
+                    request_id=sequence.request_id,
+                    sample=sequence.sample,
+                    slot=slot,
+                    num_computed_tokens=num_computed_tokens,
+                )
             )
         self._vacate(sequence)
         sequence.status = SequenceStatus.WAITING
         sequence.num_computed_tokens = 0
         sequence.num_preemptions += 1
         sequence.queued_at = self._clock()
-        self.waiting.appendleft(sequence)
+        insort(self.waiting, sequence, key=_order)
 
     def _vacate(self, sequence: Sequence) -> None:
         assert sequence.slot is not None
         self.running.remove(sequence)
-        self._blocks.release(sequence.request_id)
+        self._blocks.release(sequence.id)
         heapq.heappush(self._free_slots, sequence.slot)
         sequence.slot = None
 
     def check_integrity(self) -> None:
         """Raise ``IntegrityError`` unless slots and block tables are those of the running sequences."""
         slots = [sequence.slot for sequence in self.running]
-        if sorted([*self._free_slots, *(slot for slot in slots if slot is not None)]) != list(range(self._num_slots)):
-            raise IntegrityError(f"slots {slots} held and {self._free_slots} free must part {self._num_slots}")
-        if {sequence.request_id for sequence in self.running} != self._blocks.tables.keys():
+        if sorted([*self._free_slots, *(slot for slot in slots if slot is not None)]) != list(range(self.num_slots)):
+            raise IntegrityError(f"slots {slots} held and {self._free_slots} free must part {self.num_slots}")
+        if {sequence.id for sequence in self.running} != self._blocks.tables.keys():
             raise IntegrityError("block tables must be those of the running sequences")
-        if [s.arrival for s in self.running] != sorted(s.arrival for s in self.running):
-            raise IntegrityError("running sequences must stand in order of arrival")
+        for group in (self.running, self.waiting):
+            if [s.order for s in group] != sorted(s.order for s in group):
+                raise IntegrityError("running and waiting sequences must stand in order of arrival")
+
+
+class ContinuousScheduler(Scheduler):
+    """Lets the line in whenever there is a slot, room, and budget left."""
+
+    def schedule(self) -> list[ScheduledItem]:
+        items: list[ScheduledItem] = []
+        num_waiting = len(self.waiting)
+        budget = self._schedule_running(items)
+        # After a preemption nobody new may take the blocks it made room with.
+        while len(self.waiting) <= num_waiting and budget > 0 and (sequence := self._admit_next()):
+            items.append(self._item(sequence, budget))
+            budget -= items[-1].stop - items[-1].start
+        self.tell_positions()
+        return items
+
+
+class StaticScheduler(Scheduler):
+    """Takes as many as there are slots and room for, and then nobody until the last of them has finished: slots of
+    those that finish sooner stand idle (``step.started.num_idle_slots``), however long the line is."""
+
+    def schedule(self) -> list[ScheduledItem]:
+        if not self.running:
+            while self._admit_next():
+                pass
+        items: list[ScheduledItem] = []
+        self._schedule_running(items)
+        self.tell_positions()
+        return items
+
+
+def _order(sequence: Sequence) -> tuple[int, int]:
+    return sequence.order

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import NamedTuple
 
 import msgspec
 
 from inference.events import FinishReason, Usage
 
 MAX_SEED = 2**63 - 1
+MAX_SAMPLES = 16
 
 
 class SamplingParams(msgspec.Struct, kw_only=True, frozen=True):
@@ -26,6 +28,7 @@ class SamplingParams(msgspec.Struct, kw_only=True, frozen=True):
     stop: tuple[str, ...] = ()
     seed: int | None = None
     n: int = 1
+    """Parallel samples: answers drawn independently to one prompt, which is computed once."""
     ignore_eos: bool = False
     drafter: str | None = None
 
@@ -41,8 +44,7 @@ class SamplingParams(msgspec.Struct, kw_only=True, frozen=True):
             _within("seed", self.seed, 0, MAX_SEED)
         if any(not isinstance(stop, str) or not stop for stop in self.stop):
             raise ValueError("stop must hold strings of at least one character")
-        if self.n != 1:
-            raise ValueError(f"n must be 1 (this engine draws one sample a request), got {self.n}")
+        _within("n", self.n, 1, MAX_SAMPLES)
         if self.drafter is not None:
             raise ValueError(f"drafter must be null (this engine has no drafter loaded), got {self.drafter!r}")
 
@@ -68,9 +70,17 @@ class SequenceStatus(Enum):
     FINISHED = "finished"
 
 
+class SequenceId(NamedTuple):
+    """The name of a sequence: its request's, and which of the request's parallel samples it is (0 is the first)."""
+
+    request_id: str
+    sample: int = 0
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Sequence:
-    """One sequence of tokens and how far the cache has got with it.
+    """One sequence of tokens and how far the cache has got with it. A request is one sequence until its prompt is
+    computed, then ``params.n`` of them.
 
     ::
 
@@ -86,6 +96,8 @@ class Sequence:
     """Counts requests: the line is first come, first served."""
     queued_at: float
     """Monotonic seconds of the last time it joined the line."""
+    sample: int = 0
+    """Which of its request's parallel samples it is."""
     num_prompt_tokens: int = 0
     cache_salt: str = ""
     num_public_tokens: int = 0
@@ -94,7 +106,7 @@ class Sequence:
     slot: int | None = None
     num_computed_tokens: int = 0
     num_cached_tokens: int = 0
-    """Prompt tokens that its first admission found in the prefix cache."""
+    """Prompt tokens that its first admission found computed: in the prefix cache, or shared by a fork."""
     num_preemptions: int = 0
     num_probed_tokens: int = 0
     """Positions before this have had their K/V norms said."""
@@ -107,12 +119,49 @@ class Sequence:
         self.num_prompt_tokens = len(self.token_ids)
 
     @property
+    def id(self) -> SequenceId:
+        return SequenceId(self.request_id, self.sample)
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """First come, first served; samples of a request in their own order."""
+        return self.arrival, self.sample
+
+    @property
+    def seed(self) -> int | None:
+        """Sample ``i`` draws what a request of its own with seed ``params.seed + i`` would (modulo 2**63; vLLM derives
+        its samples' seeds alike), so sample 0 draws what n = 1 does. None: of no seed."""
+        return None if self.params.seed is None else (self.params.seed + self.sample) & MAX_SEED
+
+    @property
     def num_tokens(self) -> int:
         return len(self.token_ids)
 
     @property
     def num_output_tokens(self) -> int:
         return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def max_num_computed_tokens(self) -> int:
+        """The most that it can ever have in the cache: the last token drawn is never computed."""
+        return self.num_prompt_tokens + self.params.max_tokens - 1
+
+    def fork(self, sample: int, queued_at: float) -> Sequence:
+        """Another sample of the same prompt, waiting. Probes look at sample 0 alone."""
+        return replace(
+            self,
+            token_ids=list(self.token_ids),
+            queued_at=queued_at,
+            sample=sample,
+            probes=frozenset(),
+            status=SequenceStatus.WAITING,
+            slot=None,
+            num_computed_tokens=0,
+            num_cached_tokens=0,
+            num_preemptions=0,
+            position=None,
+            admitted=False,
+        )
 
     @property
     def usage(self) -> Usage:
@@ -125,8 +174,9 @@ class Sequence:
 
 @dataclass(slots=True, kw_only=True)
 class RequestOutput:
-    """What a request has produced so far. ``token_ids`` are the generated ones, cumulative, with the EOS that ended
-    it; ``text`` is cumulative too, without special tokens and cut at the stop string."""
+    """What one sample of a request (``index``, from 0) has produced so far. ``token_ids`` are the generated ones,
+    cumulative, with the EOS that ended it; ``text`` is cumulative too, without special tokens and cut at the stop
+    string."""
 
     request_id: str
     index: int

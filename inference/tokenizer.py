@@ -11,8 +11,11 @@ import json
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
+
+from inference.bpe import BPE
+from inference.events import BPEMerges, BPEWord
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
@@ -20,6 +23,21 @@ if TYPE_CHECKING:
 
 _SENTINEL = f"reader-{secrets.token_hex(16)}"
 """Stands where the reader's text goes while the template around it is looked at. Nobody can type it."""
+
+
+MAX_SYMBOLS = 4096
+"""Initial symbols, of different words, up to which a prompt's merges are told: some 2,000 tokens of English."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A text that is encoded by itself."""
+
+    text: str
+    add_special_tokens: bool
+    """Whether the tokenizer puts its BOS before it."""
+    plain: bool = False
+    """Whether the names of control tokens are read as text."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +49,8 @@ class Templated:
     """Half-open ranges of tokens that hold the reader's own text."""
     num_public_tokens: int
     """Tokens before the reader's text: the same for everybody."""
+    parts: list[Part]
+    """The texts whose tokens, joined, are ``token_ids``."""
 
 
 class Tokenizer:
@@ -90,13 +110,14 @@ class Tokenizer:
         """
         before, own, after = self._render(check_text(prompt))
         start, stop = len(before), len(before) + len(own)
-        ids, spans = self._encode_with_spans(before + own + after, plain=False)
+        parts = [Part(before + own + after, add_special_tokens=not self.has_chat_template)]
+        ids, spans = self._encode_with_spans(parts[0])
         if any(i in self._special for i, span in zip(ids, spans, strict=True) if _overlaps(span, start, stop)):
-            ids, spans = self._encode_in_parts(before, own, after)
+            ids, spans, parts = self._encode_in_parts(before, own, after)
         mine = [index for index, span in enumerate(spans) if _overlaps(span, start, stop)]
         if not mine:
-            return Templated(ids, [], sum(1 for _, end in spans if end <= start))
-        return Templated(ids, [(mine[0], mine[-1] + 1)], mine[0])
+            return Templated(ids, [], sum(1 for _, end in spans if end <= start), parts)
+        return Templated(ids, [(mine[0], mine[-1] + 1)], mine[0], parts)
 
     def _render(self, prompt: str) -> tuple[str, str, str]:
         """The template's text before the reader's, the reader's as the template leaves it, and the text after."""
@@ -114,42 +135,43 @@ class Tokenizer:
         text: str = self.hf.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
         return text
 
-    def _encode_in_parts(self, before: str, own: str, after: str) -> tuple[list[int], list[tuple[int, int]]]:
+    def _encode_in_parts(
+        self, before: str, own: str, after: str
+    ) -> tuple[list[int], list[tuple[int, int]], list[Part]]:
         """As one text, but read as plain from the last control token before the reader's words to the first after.
 
         Control tokens cut a text before anything is merged, so the parts meet where the whole would be cut anyway.
         """
-        ids, spans = self._encode_with_spans(before, plain=False)
+        add = not self.has_chat_template
+        ids, spans = self._encode_with_spans(Part(before, add))
         head = max((end for i, (_, end) in zip(ids, spans, strict=True) if i in self._special), default=0)
-        kept = sum(1 for _, end in spans if end <= head)
-        tail_ids, tail_spans = self._encode_with_spans(after, plain=False, add=False)
-        starts = (start for i, (start, _) in zip(tail_ids, tail_spans, strict=True) if i in self._special)
+        ids, spans = self._encode_with_spans(Part(after, False))
+        starts = (start for i, (start, _) in zip(ids, spans, strict=True) if i in self._special)
         tail = min(starts, default=len(after))
-        cut = sum(1 for _, end in tail_spans if end <= tail)
-        middle = before[head:] + own + after[:tail]
-        middle_ids, middle_spans = self._encode_with_spans(middle, plain=True, add=False)
-        offset = len(before) + len(own)
-        return (
-            ids[:kept] + middle_ids + tail_ids[cut:],
-            spans[:kept]
-            + [(s + head, e + head) for s, e in middle_spans]
-            + [(s + offset, e + offset) for s, e in tail_spans[cut:]],
-        )
+        parts = [
+            Part(before[:head], add),
+            Part(before[head:] + own + after[:tail], False, plain=True),
+            Part(after[tail:], False),
+        ]
+        ids, spans, offset = [], [], 0
+        for part in parts:
+            its_ids, its_spans = self._encode_with_spans(part)
+            ids += its_ids
+            spans += [(start + offset, end + offset) for start, end in its_spans]
+            offset += len(part.text)
+        return ids, spans, parts
 
-    def _encode_with_spans(
-        self, text: str, *, plain: bool, add: bool | None = None
-    ) -> tuple[list[int], list[tuple[int, int]]]:
-        """Ids of ``text`` and the characters of each; ``plain`` reads the names of control tokens as text. ``add``
-        says whether the tokenizer adds its BOS; by default only where no template has written one.
+    def _encode_with_spans(self, part: Part) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of ``part`` and the characters of each.
 
         Spans grow monotonically and leave no gap: the tokenizer reports the trimmed ones (without a leading space),
         so the space is given back to the token that holds it.
         """
         encoded = self.hf(
-            text,
-            add_special_tokens=not self.has_chat_template if add is None else add,
+            part.text,
+            add_special_tokens=part.add_special_tokens,
             return_offsets_mapping=True,
-            split_special_tokens=plain,
+            split_special_tokens=part.plain,
         )
         spans = []
         reached = 0
@@ -157,6 +179,50 @@ class Tokenizer:
             spans.append((min(start, reached), end))
             reached = max(reached, end)
         return encoded["input_ids"], spans
+
+    # ---- how they came about
+
+    @cached_property
+    def bpe(self) -> BPE | None:
+        """The replay of this tokenizer's merges; None where it has none. Made once, a fraction of a second."""
+        try:
+            return BPE(self._backend)
+        except ValueError:
+            return None
+
+    def merges(self, parts: Sequence[Part], token_ids: Sequence[int]) -> BPEMerges | None:
+        """How ``parts`` became ``token_ids``, until their different words have ``MAX_SYMBOLS`` initial symbols.
+
+        None where the tokenizer's model does not merge, or where ``token_ids`` are not those of ``parts``.
+        """
+        bpe = self.bpe
+        if bpe is None:
+            return None
+        split = [
+            symbols
+            for part in parts
+            for symbols in bpe.split(part.text, add_special_tokens=part.add_special_tokens, plain=part.plain)
+        ]
+        if split[:2] == [(self._added_bos,)] * 2 and list(token_ids[:2]) != [self._added_bos] * 2:
+            del split[0]  # ``encode`` took the doubled BOS away
+        told = BPEMerges(words=[], order=[], num_tokens=0)
+        places: dict[tuple[int, ...], int] = {}
+        tokens: list[tuple[int, ...]] = []
+        room = MAX_SYMBOLS
+        for symbols in split:
+            if symbols not in places:
+                room -= len(symbols)
+                if room < 0:
+                    break
+                word = bpe.merge(symbols)
+                places[symbols] = len(tokens)
+                tokens.append(word.token_ids)
+                merges = [(merge.rank, merge.position) for merge in word.merges]
+                told.words.append(BPEWord(symbols=[self.symbol_text(i) for i in symbols], merges=merges))
+            told.order.append(places[symbols])
+        ids = [token for place in told.order for token in tokens[place]]
+        told.num_tokens = len(ids)
+        return told if list(token_ids[: len(ids)]) == ids and (room < 0 or len(ids) == len(token_ids)) else None
 
     # ---- to text
 
@@ -171,7 +237,20 @@ class Tokenizer:
 
     def token_text(self, token_id: int) -> str:
         """One token alone: special tokens by their name, half a character as U+FFFD."""
-        return self._token_text(token_id)
+        if self._decoder_type == "ByteLevel":
+            return self.token_bytes(token_id).decode("utf-8", "replace")
+        return self.text_after([token_id])
+
+    def symbol_text(self, token_id: int) -> str:
+        """As ``token_text``, but bytes that are no character by themselves are spelled ``<0xE2>``."""
+        text = self.texts[token_id]
+        if "\ufffd" not in text:
+            return text
+        if self._decoder_type == "ByteLevel":
+            raw = self.token_bytes(token_id)
+            return text if text.encode() == raw else "".join(f"<0x{byte:02X}>" for byte in raw)
+        token: str = self._backend.id_to_token(token_id)
+        return token if _is_byte(token) else text
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The characters that each token adds, control tokens by their name. Joined they are the whole text.
@@ -184,11 +263,10 @@ class Tokenizer:
             pieces[-1] += detokenizer.flush()
         return pieces
 
-    @lru_cache(maxsize=65536)  # noqa: B019  (a tokenizer lives as long as its process)
-    def _token_text(self, token_id: int) -> str:
-        if self._decoder_type == "ByteLevel":
-            return self.token_bytes(token_id).decode("utf-8", "replace")
-        return self.text_after([token_id])
+    @cached_property
+    def texts(self) -> list[str]:
+        """``token_text`` of every id. Made once, a fraction of a second: who names candidates needs many a step."""
+        return [self.token_text(token_id) for token_id in range(self.vocab_size)]
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of a token of a byte-level tokenizer; none for an id that it does not know."""

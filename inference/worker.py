@@ -111,6 +111,7 @@ def submit(engine: Engine, model: Model, command: Generate, on_event: Callable[[
             num_public_tokens=templated.num_public_tokens,
             own=templated.own,
             pieces=pieces,
+            parts=templated.parts,
             tokenize_seconds=seconds,
             probes=command.probes,
         )
@@ -355,7 +356,7 @@ class Worker:
             return
         said, self._said = self._said, []
         for event in said:
-            if isinstance(event, RequestFinished):
+            if isinstance(event, RequestFinished) and event.num_samples_left == 0:
                 self._running.pop(event.request_id, None)
         self._link.say(Events(events=cast(list[AnyEvent], said)))
 

@@ -16,6 +16,8 @@ from inference.sequence import SamplingParams
 
 MAX_STOPS = 4
 MAX_STOP_CHARS = 64
+MAX_SAMPLES = 4
+"""Half of the slots that an engine has by default: one reader's samples leave room for another's."""
 MAX_FIELDS = 100
 FORM = "application/x-www-form-urlencoded"
 
@@ -49,7 +51,7 @@ class RunRequest(BaseModel):
         list[Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]], BeforeValidator(_no_stop_if_empty)
     ] = Field(default_factory=list, max_length=MAX_STOPS)
     seed: int | None = Field(default=None, ge=0, le=2**63 - 1)
-    n: int = Field(default=1, ge=1, le=1)
+    n: int = Field(default=1, ge=1, le=MAX_SAMPLES)
     probes: Annotated[list[Literal["kv"]], BeforeValidator(_as_list)] = Field(
         default_factory=_default_probes, max_length=4
     )

@@ -126,8 +126,7 @@ async def stop_run(request: Request, run_id: str) -> Response:
     site = site_of(request)
     refuse_cross_site(request, site.settings.public_origins)
     run = await site.run(run_id)
-    visitor = site.visitors.of(request)
-    if visitor is None or site.visitors.digest(visitor, "creator") != run.creator:
+    if not site.visitors.created(request, run.creator):
         raise Problem(403, "not_yours", "Only the one who asked for this run can stop it.")
     was_live = run.is_live
     site.orders.stop(run)

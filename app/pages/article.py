@@ -13,12 +13,10 @@ from app.api.run_request import RunRequest
 from app.api.site import site_of
 from app.catalogue import script_messages, translations
 from app.pages.calculator import calculator_context
-from app.pages.static import asset_version
 from app.pages.templates import NO_STORE, environment
 from app.problems import Problem
 from app.runs import Run
 from app.settings import Settings
-from app.version import VERSION
 
 RECORDING = "static/recordings/tomato-soup.jsonl.gz"
 
@@ -53,13 +51,9 @@ async def render_article(
     engine = site.kitchen.status
     page = {
         "run_id": run.run_id if run else None,
+        "mine": run is not None and site.visitors.created(request, run.creator),
         "recording": RECORDING,
-        "socket_url": f"api/runs/{run.run_id}/socket" if run else None,
-        "events_url": f"api/runs/{run.run_id}/events" if run else None,
-        "root": "",
         "messages": script_messages(),
-        "version": VERSION,
-        "engine_status": {"state": engine.state, "detail": engine.detail},
     }
     context = {
         "page": page,
@@ -70,8 +64,6 @@ async def render_article(
         "problem": problem,
         "values": form_values(values or {}),
         "status": engine,
-        "settings": site.settings,
-        "asset_version": asset_version(),
         **calculator_context(request.query_params, lenient=True),
     }
     html = environment().get_template("article.html").render(**context)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from functools import cache
 
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
@@ -39,15 +37,3 @@ class Static(StaticFiles):
         if suffix in _TYPES and response.status_code == 200:
             response.headers["Content-Type"] = _TYPES[suffix]
         return response
-
-
-@cache
-def asset_version() -> str:
-    """A short digest over names, sizes and times of the scripts and styles: changes when any of them does."""
-    digest = hashlib.sha256()
-    for folder in ("js", "css"):
-        for path in sorted((STATIC / folder).rglob("*")):
-            if path.is_file():
-                stat = path.stat()
-                digest.update(f"{path.relative_to(STATIC)}:{stat.st_size}:{stat.st_mtime_ns}".encode())
-    return digest.hexdigest()[:12]

@@ -46,6 +46,11 @@ class KVCache:
         """Per layer: [slots, kv_heads, head_dim]."""
         self.values = [layer[:, 1] for layer in flat.unbind(0)]
 
+    def copy_blocks(self, sources: torch.Tensor, targets: torch.Tensor) -> None:
+        """Copy whole blocks, keys and values of all layers: block ``sources[i]`` to ``targets[i]``. All are read before
+        any is written; no target may be named twice."""
+        self.tensor.index_copy_(1, targets, self.tensor.index_select(1, sources))
+
     def norms(self, slots: torch.Tensor) -> torch.Tensor:
         """Euclidean norms of what stands in ``slots``: [2 (keys, values), layers, kv_heads, slots], float32."""
         gathered = self.tensor.flatten(1, 2).index_select(1, slots).float()

@@ -26,7 +26,7 @@ import { Tooltip } from "./ui/tooltip.js";
 import { Transport } from "./ui/transport.js";
 
 /** @typedef {import("./log/session.js").Source} Source */
-/** @typedef {{ run_id: string | null, recording: string, messages: Record<string, string> }} Config */
+/** @typedef {{ run_id: string | null, mine: boolean, recording: string, messages: Record<string, string> }} Config */
 
 /** A scroll shorter than this, in pixels, does not take the playhead from another hand. */
 const SCROLL_TAKES_OVER = 40;
@@ -56,6 +56,9 @@ let layoutChanged = true;
 let unknownRun = false;
 /** Runs asked for so far: an answer that comes after the reader asked for another one is not for them any more. */
 let asked = 0;
+
+/** Runs that this reader asked for. @type {Set<string | null>} */
+const own = new Set(config.mine ? [config.run_id] : []);
 
 let session = new Session({ kind: "recording", url: config.recording }, changed);
 const player = () => session.player;
@@ -92,7 +95,7 @@ const numbers = new Numbers(document);
 const live = new LiveRegion(required("#live-region"));
 const notice = new Notice(optional("#notice"), () => session.start());
 const caption = optional("#stage-caption");
-const stopButtons = document.querySelectorAll("[data-action=stop]");
+const stopButtons = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-action=stop]"));
 const table = new TableView(topbar, () => stage.scene?.table(player().state) ?? null);
 const hear = seldom(200, () => live.update(player().state, player().moving));
 const answerChapter = required("#answer").closest(".chapter")?.id;
@@ -102,7 +105,10 @@ const describe = seldom(500, () => {
 
 bindPointer(stage, { player, tooltip, seek });
 const controls = bindControls(article, (values) => stage.setView({ controls: values }));
-bindMotion(topbar, (still) => stage.setView({ reduced: still }));
+bindMotion(topbar, (still) => {
+  if (still && player().drive === "clock") player().pause();
+  stage.setView({ reduced: still });
+});
 bindPrompt(/** @type {HTMLFormElement} */ (required("#prompt-form")), { run: open, stop });
 document.addEventListener("htmx:afterSwap", () => numbers.refresh());
 document.addEventListener("htmx:after:swap", () => numbers.refresh());
@@ -145,7 +151,8 @@ function changed(what) {
   }
   const unknown = unknownRun ? noticeOf(null, { state: "not-found" }) : null;
   notice.show(noticeOf(log.closed, status, source.kind === "recording") ?? unknown);
-  for (const button of stopButtons) /** @type {HTMLElement} */ (button).hidden = !session.player.growing;
+  const stoppable = session.player.growing && own.has(session.runId);
+  for (const button of stopButtons) button.hidden = !stoppable;
   transport.words();
   controls.fit(log.opened?.model ?? null);
   if (what === "log") stage.invalidate("log");
@@ -195,7 +202,8 @@ function bind(source) {
   changed("status");
   document.documentElement.dataset.run = source.kind === "run" ? "own" : "recorded";
   const where = optional("[data-source]");
-  if (where) say(where, source.kind === "run" ? t("Your run") : t("A recorded run"));
+  const words = own.has(session.runId) ? t("Your run") : t("Somebody's run");
+  if (where) say(where, source.kind === "run" ? words : t("A recorded run"));
 }
 
 /** @param {string} path relative to the page */
@@ -205,6 +213,7 @@ const absolute = (path) => new URL(path, document.baseURI).href;
 function open({ run_id: runId, socket_url: socket, events_url: events }) {
   asked += 1;
   unknownRun = false;
+  own.add(runId);
   rememberRun(runId);
   bind({ kind: "run", runId, socketUrl: socketUrl(socket), eventsUrl: absolute(events), closed: false });
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from pathlib import Path
 
@@ -199,3 +200,18 @@ def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, monkeypatch: 
     with serving(tmp_path) as served:  # the supervisor speaks first
         run_id = served.run("hello")
         assert served.events(run_id)[-1]["reason"] == "finished"
+
+
+def test_only_the_creators_page_says_that_a_run_is_theirs(site: ServedSite) -> None:
+    run_id = site.run("hello")
+
+    def config(page: str) -> dict[str, object]:
+        found = re.search(r'<script[^>]*id="config"[^>]*>(.*?)</script>', page, re.DOTALL)
+        assert found is not None
+        read: dict[str, object] = json.loads(found[1])
+        return read
+
+    assert config(site.client.get("", params={"run": run_id}).text)["mine"] is True
+    stranger = config(httpx.get(site.url, params={"run": run_id}).text)
+    assert stranger["run_id"] == run_id
+    assert stranger["mine"] is False

@@ -43,6 +43,23 @@ def test_a_prompt_is_answered(kitchen: ServedSite) -> None:
     assert "".join("".join(tokenized["pieces"][a:b]) for a, b in tokenized["own"]) == "Name three colours."
 
 
+def test_samples_are_in_one_log_that_closes_after_the_last(kitchen: ServedSite) -> None:
+    run_id = kitchen.run("Name a colour.", max_tokens=12, temperature=1.0, seed=5, n=3)
+    events = kitchen.events(run_id)
+    assert_whole(events, run_id)
+    ends = {event["sample"]: event for event in events if event["type"] == "request.finished"}
+    sampled = [event for event in events if event["type"] == "token.sampled"]
+    assert ends.keys() == {event["sample"] for event in sampled} == {0, 1, 2}
+    for sample, end in ends.items():
+        assert end["text"] == "".join(event["text"] for event in sampled if event["sample"] == sample)
+    assert [event["sample"] for event in events if event["type"] == "request.tokenized"] == [0]
+    assert any(event["type"] == "block.copied" for event in events)
+    summary = kitchen.client.get(f"api/runs/{run_id}").json()
+    assert summary["text"] == ends[0]["text"]
+    assert summary["totals"]["completion_tokens"] == len(sampled)
+    assert summary["params"]["n"] == 3
+
+
 def test_too_long_in_tokens_names_both_numbers(kitchen: ServedSite) -> None:
     response = kitchen.post("word " * 3000, max_tokens=2000)
     assert response.status_code == 413

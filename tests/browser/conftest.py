@@ -18,14 +18,14 @@ SHORT = "Name three colours."
 OpenPage = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served() -> Iterator[Served]:
     # The suite asks more often than a reader would; the limits have tests of their own in tests/app.
     with Served(posts_per_minute=6000, posts_burst=1000, max_runs_per_visitor=50, max_runs_per_address=50) as kitchen:
         yield kitchen
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with chromium() as launched:
         yield launched

@@ -136,6 +136,27 @@ def test_keyboard_alone_is_enough(open_page: OpenPage) -> None:
     assert outline != "none", "the focus must be seen"
 
 
+def test_enter_held_down_asks_once_and_the_table_keeps_the_keyboard(open_page: OpenPage) -> None:
+    page = open_page()
+    asked: list[str] = []
+    page.on("request", lambda request: request.method == "POST" and asked.append(request.url))
+    page.fill("#prompt-form textarea", "Tell me a long story about the sea.")
+    for _ in range(6):
+        page.keyboard.down("Enter")
+    page.keyboard.up("Enter")
+    until(page, "window.__kitchen.state().request.firstTokenAt !== null", seconds=60)
+    assert len(asked) == 1
+    page.click("[data-action=table]")
+    page.get_by_role("button", name="Close the table").focus()
+    rows = "document.querySelectorAll('#stage-table tbody tr').length"
+    before = page.evaluate(rows)
+    until(page, f"{rows} > {before}", seconds=60)
+    page.keyboard.press("Escape")
+    expect(page.locator("#stage-table")).to_be_hidden()
+    page.locator("[data-action=stop]:visible").first.dispatch_event("click")
+    wait_closed(page)
+
+
 def test_reduced_motion_gives_stills(open_page: OpenPage) -> None:
     page = open_page(reduced_motion="reduce")
     page.wait_for_timeout(1_000)

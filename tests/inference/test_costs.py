@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 
 import pytest
 import torch
+from msgspec.structs import replace
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     DeepseekV3Config,
+    DynamicCache,
     FalconConfig,
+    Gemma3TextConfig,
     GPT2Config,
     LlamaConfig,
+    MistralConfig,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
+    Qwen3Config,
 )
 
-from inference import Model
+from inference import Engine, EngineConfig, Model, SamplingParams
 from inference.costs import BATCH_RANGE, CONTEXT_RANGE, PRESETS, calculate, kv_bytes_per_token, step_costs
+from inference.events import Event, ModelCard, StepFinished, StepStarted
 from inference.models import _card
+from tests.inference.conftest import wrap
 
 
 def counted(module: PreTrainedModel, num_tokens: int, logits_rows: int) -> int:
@@ -66,6 +74,114 @@ def test_flops_of_other_families(config: PreTrainedConfig) -> None:
     card = _card(module, module.config, "", None)
     costs = step_costs(card, [(0, 9)], 1, 4)
     assert costs.flops == counted(module, 9, 1) - masked(card, 9)
+
+
+FAMILIES: list[PreTrainedConfig] = [
+    LlamaConfig(**TINY, intermediate_size=88, num_hidden_layers=3, num_key_value_heads=2, tie_word_embeddings=True),
+    Qwen3Config(
+        **TINY,
+        intermediate_size=88,
+        num_hidden_layers=3,
+        num_key_value_heads=2,
+        head_dim=24,
+        tie_word_embeddings=False,
+    ),
+    Gemma3TextConfig(
+        **TINY, intermediate_size=88, num_hidden_layers=4, num_key_value_heads=1, head_dim=16, sliding_window=12,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"],
+    ),
+    MistralConfig(**TINY, intermediate_size=88, num_hidden_layers=2, num_key_value_heads=2, sliding_window=9),
+    GPT2Config(vocab_size=999, n_embd=32, n_head=4, n_layer=3, n_positions=64),
+]  # fmt: skip
+
+
+class Counted:
+    """One request computed by transformers with a cache of its own, under PyTorch's counter."""
+
+    def __init__(self, module: PreTrainedModel) -> None:
+        self.module = module
+        self.cache = DynamicCache(config=module.config)
+
+    def flops(self, token_ids: list[int], start: int, stop: int, *, samples: bool) -> int:
+        """Of the tokens ``start <= position < stop``, less the scores that eager attention computes and masks."""
+        module = self.module if samples else self.module.base_model
+        head = {"logits_to_keep": 1} if samples else {}
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            module(torch.tensor([token_ids[start:stop]]), past_key_values=self.cache, use_cache=True, **head)
+        return int(counter.get_total_flops()) - self.masked(start, stop)
+
+    def masked(self, start: int, stop: int) -> int:
+        config = self.module.config
+        kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+        if config.model_type == "mistral":
+            kinds = ["sliding_attention"] * config.num_hidden_layers
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        pairs = 0
+        for kind in kinds:
+            window = config.sliding_window if kind == "sliding_attention" else 10**9
+            first_key = max(0, start - window + 1)  # (what the cache of such a layer still holds)
+            for query in range(start, stop):
+                pairs += sum(1 for key in range(first_key, stop) if key > query or key <= query - window)
+        return 4 * config.num_attention_heads * width * pairs
+
+
+@pytest.mark.parametrize("config", FAMILIES, ids=lambda config: config.model_type)
+def test_each_step_of_the_engine_costs_what_pytorch_counts(config: PreTrainedConfig, model: Model) -> None:
+    """Chunked prefill, decode, and both in one step; the sliding windows are outgrown."""
+    module = AutoModelForCausalLM.from_config(config).eval()
+    module.set_attn_implementation("eager")
+    reference = copy.deepcopy(module)
+    events: list[Event] = []
+    engine = Engine(
+        wrap(module, model.tokenizer), EngineConfig(block_size=4, max_num_batched_tokens=16), on_event=events.append
+    )
+    prompts = [[7 + i for i in range(23)], [3 * i for i in range(9)]]
+    outputs = engine.generate(prompts, SamplingParams(max_tokens=8, temperature=0.0, ignore_eos=True))
+    token_ids = [prompt + output.token_ids for prompt, output in zip(prompts, outputs, strict=True)]
+    requests = {f"request-{i}": (Counted(reference), ids) for i, ids in enumerate(token_ids)}
+    steps = [event for event in events if isinstance(event, StepStarted)]
+    costs = [event for event in events if isinstance(event, StepFinished)]
+    assert {step.phase for step in steps} == {"prefill", "decode"}
+    for step, cost in zip(steps, costs, strict=True):
+        expected = 0
+        for item in step.requests:
+            counted, ids = requests[item.request_id]
+            samples = item.stop >= len(ids) - 8
+            expected += counted.flops(ids, item.start, item.stop, samples=samples)
+        assert cost.flops == expected, step
+
+
+def test_flops_and_bytes_by_hand() -> None:
+    """SmolLM2-135M, one token with 99 before it, and a prompt of 512."""
+    layer = 576 * 576 + 576 * 192 + 576 * 192 + 576 * 576 + 3 * 576 * 1536
+    assert layer == 3_538_944
+    card = ModelCard(
+        name="SmolLM2-135M",
+        architecture="LlamaForCausalLM",
+        num_layers=30,
+        hidden_size=576,
+        num_heads=9,
+        num_kv_heads=3,
+        head_dim=64,
+        intermediate_size=1536,
+        vocab_size=49_152,
+        num_parameters=134_515_008,
+        parameter_bytes=269_030_016,
+        dtype="bfloat16",
+        kv_bytes_per_token=23_040,
+        max_model_len=8192,
+    )
+    decode = step_costs(card, [(99, 100)], 1, 2)
+    # 2 x 106,168,320 of the layers, 2 x 28,311,552 of the head, 30 layers x 9 heads x 100 keys x 64 x 2 x 2
+    assert decode.flops == 212_336_640 + 56_623_104 + 6_912_000
+    assert (decode.weight_bytes, decode.kv_read_bytes) == (269_030_016, 2_304_000)
+    assert decode.kv_written_bytes == 23_040
+    prefill = step_costs(card, [(0, 512)], 1, 2)
+    assert prefill.flops == 512 * 212_336_640 + 56_623_104 + 30 * 4 * 576 * (512 * 513 // 2)
+    window = replace(card, sliding_window=10, num_sliding_layers=30)
+    assert step_costs(window, [(99, 100)], 1, 2).flops == 212_336_640 + 56_623_104 + 691_200
+    assert step_costs(window, [(99, 100)], 1, 2).kv_read_bytes == 230_400
+    assert step_costs(window, [(95, 100)], 1, 2).kv_read_bytes == 14 * 23_040
 
 
 def test_a_token_costs_the_same_in_whatever_chunk_it_comes(tiny: Model) -> None:

@@ -48,7 +48,8 @@ class Puppet(Engine):
     ("field", "value"),
     [
         ("block_size", 0), ("num_blocks", -1), ("max_num_seqs", 0), ("max_num_batched_tokens", 0),
-        ("policy", "static"), ("policy", "fast"), ("drafter", "eagle"), ("max_model_len", 1), ("block_size", 1.5),
+        ("policy", "fast"), ("policy", ["static"]), ("allocator", "heap"), ("slab_reserve", "all"),
+        ("drafter", "eagle"), ("max_model_len", 1), ("block_size", 1.5),
     ],
 )  # fmt: skip
 def test_a_bad_configuration_is_named(tiny: Model, field: str, value: object) -> None:

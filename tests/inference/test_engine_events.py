@@ -11,7 +11,6 @@ import pytest
 
 from inference import Engine, EngineConfig, Model, SamplingParams
 from inference.events import (
-    BlockAllocated,
     BlockEvicted,
     BlockReleased,
     BlockShared,
@@ -31,48 +30,11 @@ from inference.events import (
     encode,
 )
 from inference.sequence import RequestOutput
+from tests.inference.replay import Replay
 
 
 def of(events: Iterable[Event], kind: type[Event], request_id: str | None = None) -> list[Event]:
     return [e for e in events if isinstance(e, kind) and request_id in (None, getattr(e, "request_id", None))]
-
-
-class Replay:
-    """Block tables, counts and the cache as a reader of the events knows them."""
-
-    def __init__(self, num_blocks: int) -> None:
-        self.tables: dict[str, list[int]] = {}
-        self.counts = [0] * num_blocks
-        self.cached: list[int] = []
-
-    def apply(self, event: Event) -> None:
-        if isinstance(event, BlockAllocated):
-            for block_id in event.block_ids:
-                assert self.counts[block_id] == 0
-                assert block_id not in self.cached
-                self.counts[block_id] = 1
-            self._extend(event)
-        elif isinstance(event, BlockShared):
-            for block_id, count in zip(event.block_ids, event.ref_counts, strict=True):
-                self.counts[block_id] += 1
-                assert self.counts[block_id] == count
-                if block_id in self.cached:
-                    self.cached.remove(block_id)
-            self._extend(event)
-        elif isinstance(event, BlockReleased):
-            assert self.tables.pop(event.request_id)[::-1] == event.block_ids
-            for block_id, count, cached in zip(event.block_ids, event.ref_counts, event.cached, strict=True):
-                self.counts[block_id] -= 1
-                assert self.counts[block_id] == count
-                if count == 0 and cached:
-                    self.cached.append(block_id)
-        elif isinstance(event, BlockEvicted):
-            assert self.cached.pop(0) == event.block_id
-
-    def _extend(self, event: BlockAllocated | BlockShared) -> None:
-        table = self.tables.setdefault(event.request_id, [])
-        assert event.start == len(table)
-        table.extend(event.block_ids)
 
 
 @pytest.fixture
@@ -92,10 +54,7 @@ def crowded(tiny: Model) -> tuple[list[Event], list[RequestOutput], Engine]:
         for event in events[told:]:
             replay.apply(event)
         told = len(events)
-        tables = engine._blocks.tables
-        assert replay.tables == {name: table.block_ids for name, table in tables.items()}
-        assert replay.cached == list(engine._blocks.pool.cached)
-        assert replay.counts == engine._blocks.pool.ref_counts
+        replay.check(engine._blocks)
     return events, outputs, engine
 
 
@@ -232,3 +191,16 @@ def test_nobody_listening_changes_no_token(tiny: Model) -> None:
     heard = Engine(tiny, EngineConfig(), lambda event: None).generate("Listen", params)
     unheard = Engine(tiny, EngineConfig()).generate("Listen", params)
     assert heard[0].token_ids == unheard[0].token_ids
+
+
+def test_merges_are_told_of_a_text_and_only_to_a_listener(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[Event] = []
+    Engine(tiny, EngineConfig(), events.append).generate(["Hello there", [1, 2, 3]], SamplingParams(max_tokens=1))
+    text, ids = of(events, RequestTokenized)
+    assert text.merges.num_tokens == len(text.token_ids)
+    assert text.merges.order == [0, 1]
+    assert text.merges.words[1].symbols == [" ", "t", "h", "e", "r", "e"]
+    assert ids.merges is None
+    assert decode(encode(text)) == text
+    monkeypatch.setattr(type(tiny.tokenizer), "merges", None)
+    Engine(tiny, EngineConfig()).generate("Hello there", SamplingParams(max_tokens=1))

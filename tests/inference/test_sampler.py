@@ -15,8 +15,8 @@ from transformers import (
 )
 
 from inference import SamplingParams
-from inference.sampler import Sampler, best, cut, penalize, top
-from inference.sequence import Sequence
+from inference.sampler import Sampler, best, block_maxima, cut, log_sum_exp, penalize, top
+from inference.sequence import Sequence, SequenceId
 
 VOCAB = 1000
 
@@ -88,6 +88,12 @@ def test_of_equals_the_first_is_best_as_in_argmax() -> None:
     assert best(row.unsqueeze(0)).tolist() == [int(row.argmax())] == [300]
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (8.0, 20.0), (1.0, -500.0), (1.0, 500.0), (200.0, 0.0)])
+def test_the_log_of_the_sum_is_torchs(scale: float, offset: float) -> None:
+    rows = torch.randn(3, 49_153, generator=torch.Generator().manual_seed(1)) * scale + offset
+    torch.testing.assert_close(log_sum_exp(rows, block_maxima(rows)), rows.logsumexp(dim=-1))
+
+
 def test_greedy_takes_the_best_and_the_penalty_may_change_it() -> None:
     row = torch.zeros(1, VOCAB)
     row[0, 4], row[0, 9] = 2.0, 1.9
@@ -133,7 +139,7 @@ def test_without_a_seed_two_requests_differ() -> None:
 def test_a_finished_request_leaves_no_generator() -> None:
     sampler = Sampler(VOCAB, torch.device("cpu"))
     first = [sampler.sample(logits(), [sequence(temperature=1.0, seed=3)])[0].id for _ in range(3)]
-    sampler.forget("r")
+    sampler.forget(SequenceId("r"))
     assert [sampler.sample(logits(), [sequence(temperature=1.0, seed=3)])[0].id for _ in range(3)] == first
 
 
@@ -164,7 +170,8 @@ def test_draws_follow_the_distribution(params: dict[str, float]) -> None:
     [
         ("max_tokens", 0), ("max_tokens", 1.5), ("temperature", -0.1), ("temperature", float("nan")),
         ("temperature", True), ("top_p", 0.0), ("top_p", 1.1), ("top_k", -1), ("min_p", 1.5), ("min_p", float("inf")),
-        ("repetition_penalty", 0.0), ("seed", -1), ("seed", 2**64), ("stop", ("",)), ("n", 2), ("n", 0),
+        ("repetition_penalty", 0.0), ("seed", -1), ("seed", 2**64), ("stop", ("",)), ("n", 0), ("n", 17),
+        ("n", 1000), ("n", 1.5), ("n", True),
         ("drafter", "eagle"),
     ],
 )  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from functools import cache
 
 import pytest
@@ -13,7 +15,8 @@ from tokenizers import Tokenizer as Backend
 from transformers import PreTrainedTokenizerFast
 
 from inference import Model
-from inference.tokenizer import IncrementalDetokenizer, Tokenizer, _byte_alphabet
+from inference.events import BPEMerges, BPEWord
+from inference.tokenizer import MAX_SYMBOLS, IncrementalDetokenizer, Part, Tokenizer, _byte_alphabet
 
 # All of Unicode but the surrogates, with what is likely to go wrong made likely.
 texts = st.text(
@@ -209,6 +212,8 @@ def test_a_template_that_trims_is_followed(tokenizer: Tokenizer) -> None:
 
 def test_a_token_alone(tokenizer: Tokenizer) -> None:
     assert tokenizer.token_text(1) == "<|im_start|>"
+    assert tokenizer.texts[1] == "<|im_start|>"
+    assert len(tokenizer.texts) == tokenizer.vocab_size
     assert tokenizer.token_text(tokenizer.encode(" sky")[0]) == " sky"
     assert tokenizer.token_text(tokenizer.encode("🍅")[0]).strip("�").strip() == ""
 
@@ -221,3 +226,91 @@ def test_work_a_token_does_not_grow(tokenizer: Tokenizer) -> None:
         detokenizer.push(rng.randrange(tokenizer.vocab_size))
         assert len(detokenizer._run) == 0
         assert len(detokenizer._utf8.getstate()[0]) < 4
+
+
+# ---- merges ----------------------------------------------------------------------------------------------------------
+
+
+def read(told: BPEMerges) -> list[bytes]:
+    """The tokens as a reader of the event finds them, who knows no vocabulary."""
+    tokens: list[bytes] = []
+    for index in told.order:
+        word = told.words[index]
+        symbols = {position: (as_bytes(symbol), position + 1) for position, symbol in enumerate(word.symbols)}
+        for _, position in word.merges:
+            left, middle = symbols[position]
+            right, stop = symbols.pop(middle)
+            symbols[position] = left + right, stop
+        tokens += [raw for _, (raw, _) in sorted(symbols.items())]
+    return tokens
+
+
+def as_bytes(symbol: str) -> bytes:
+    return bytes.fromhex(symbol[3:5]) if re.fullmatch("<0x[0-9A-F]{2}>", symbol) else symbol.encode()
+
+
+@given(texts)
+@settings(max_examples=300, deadline=None)
+def test_merges_lead_to_the_ids_of_a_chat(tokenizer: Tokenizer, prompt: str) -> None:
+    templated = tokenizer.encode_chat(prompt)
+    told = tokenizer.merges(templated.parts, templated.token_ids)
+    assert told is not None
+    assert told.num_tokens == len(templated.token_ids)
+    assert read(told) == [tokenizer.token_bytes(i) for i in templated.token_ids]
+
+
+def test_merges_with_byte_fallback_and_a_bos(byte_fallback: Tokenizer) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    described = json.loads(byte_fallback.hf.backend_tokenizer.to_str())
+    described["model"]["merges"] = [["▁", "a"], ["a", "b"], ["▁", "b"]]
+    backend = Backend.from_str(json.dumps(described))
+    backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    merging = Tokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>"))
+    for text in ("ab 🍅 é", "<s>ab"):
+        told = merging.merges([Part(text, add_special_tokens=True)], merging.encode(text))
+        assert told is not None
+        assert told.num_tokens == len(merging.encode(text))
+        assert told.words[0] == BPEWord(symbols=["<s>"], merges=[])
+    told = merging.merges([Part("ab 🍅", add_special_tokens=False)], merging.encode("ab 🍅")[1:])
+    assert told == BPEMerges(
+        words=[
+            BPEWord(symbols=[" ", "a", "b"], merges=[(0, 0)]),
+            BPEWord(symbols=[" ", "<0xF0>", "<0x9F>", "<0x8D>", "<0x85>"], merges=[]),
+        ],
+        order=[0, 1],
+        num_tokens=7,
+    )
+
+
+def test_merges_of_a_long_prompt_stop_and_say_where(tokenizer: Tokenizer) -> None:
+    words = [f"{chr(97 + i % 26)}{chr(97 + i // 26 % 26)}{chr(97 + i // 676)}qx" for i in range(2000)]
+    text = " ".join(words)
+    ids = tokenizer.encode(text)
+    told = tokenizer.merges([Part(text, add_special_tokens=True)], ids)
+    assert told is not None
+    assert MAX_SYMBOLS - 6 <= sum(len(word.symbols) for word in told.words) <= MAX_SYMBOLS
+    assert 0 < told.num_tokens < len(ids)
+    assert read(told) == [tokenizer.token_bytes(i) for i in ids[: told.num_tokens]]
+    again = " ".join(["word"] * 5000)
+    ids = tokenizer.encode(again)
+    told = tokenizer.merges([Part(again, add_special_tokens=True)], ids)
+    assert told is not None
+    assert (told.num_tokens, len(told.words)) == (len(ids), 2)
+
+
+def test_no_merges_are_told_that_are_not_those_of_the_ids(tokenizer: Tokenizer) -> None:
+    part = Part("Why is the sky blue?", add_special_tokens=True)
+    ids = tokenizer.encode(part.text)
+    assert tokenizer.merges([part], ids) is not None
+    for other in (ids[:-1], ids[1:], [*ids, 1], [ids[0] + 1, *ids[1:]]):
+        assert tokenizer.merges([part], other) is None
+
+
+def test_a_tokenizer_that_does_not_merge_tells_none() -> None:
+    backend = Backend(models.Unigram([("<unk>", 0.0), ("▁a", -1.0), ("a", -2.0), ("▁", -3.0)], unk_id=0))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    unigram = Tokenizer(PreTrainedTokenizerFast(tokenizer_object=backend))
+    assert unigram.bpe is None
+    assert unigram.merges([Part("a a", add_special_tokens=True)], unigram.encode("a a")) is None

@@ -133,6 +133,8 @@ def test_a_request_from_accepted_to_finished(client: Client) -> None:
     tokenized = next(event for event in events if isinstance(event, RequestTokenized))
     (start, stop), pieces = tokenized.own[0], tokenized.pieces
     assert "".join(pieces[start:stop]) == "Why is the sky blue? 🍅"
+    assert tokenized.merges is not None
+    assert tokenized.merges.num_tokens == len(tokenized.token_ids)
     assert len(tokenized.token_ids) == replies[0].num_prompt_tokens
     assert [event.step for event in events if isinstance(event, StepStarted)] == [1, 2, 3, 4, 5]
     assert sum(isinstance(event, TokenSampled) for event in events) == 5
@@ -174,7 +176,7 @@ def test_the_same_prompt_is_a_cache_hit_for_the_same_visitor_only(client: Client
         (" \n", {}, [], "invalid", "empty"),
         ("a", {"max_tokens": 0}, [], "invalid", "max_tokens"),
         ("a", {"temperature": float("nan")}, [], "invalid", "temperature"),
-        ("a", {"n": 2}, [], "invalid", "n must be"),
+        ("a", {"n": 1000}, [], "invalid", "n must be"),
         ("a", {}, ["attention"], "invalid", "probes"),
     ],
 )

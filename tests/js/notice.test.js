@@ -6,10 +6,11 @@ import { noticeOf } from "../../static/js/ui/notice.js";
 test("how a log was closed is said in the words of the catalogue, with the detail", () => {
   const closed = (reason, detail = "") => noticeOf({ reason, detail }, { state: "ended" });
   assert.equal(closed("finished"), null);
-  assert.deepEqual(closed("stopped"), { text: "You stopped this run.", kind: "info", retry: false });
-  setMessages({ "You stopped this run.": "Beendet." });
-  assert.equal(closed("stopped", "So.")?.text, "Beendet. So.");
+  assert.deepEqual(closed("stopped"), { text: "This run was stopped before its end.", kind: "info", retry: false });
+  setMessages({ "This run was stopped before its end.": "Beendet." });
+  assert.equal(closed("stopped", "So.")?.text, "Beendet.", "who stopped it is not everybody's own doing");
   setMessages({});
+  assert.match(closed("crashed", "So.")?.text ?? "", / So\.$/);
   for (const reason of ["rejected", "crashed", "interrupted", "error"]) assert.equal(closed(reason)?.kind, "error");
 });
 

@@ -196,3 +196,47 @@ test("the recording that the page opens with folds, closes and fits its size", {
   assert.ok(state.answer.length > 20);
   assert.equal(state.opened?.source, "recorded");
 });
+
+test("the other samples of a run are told like guests and leave the one on stage alone", () => {
+  const { events } = makeLog({ seed: 3 });
+  const place = events.findIndex(({ type }) => type === "step.finished") + 1;
+  const about = { request_id: "run-1", sample: 1 };
+  const sibling = [
+    { type: "block.shared", ...about, block_ids: [50, 51], ref_counts: [2, 2], start: 0 },
+    { type: "request.admitted", ...about, slot: 5, num_tokens: 8, cached_tokens: 8, queue_seconds: 0 },
+    { type: "block.copied", ...about, source_block_id: 51, block_id: 63, index: 1 },
+    { type: "kv.written", ...about, start: 8, stop: 9 },
+    { ...events.find(({ type }) => type === "token.sampled"), ...about, text: "not on stage" },
+    { type: "request.preempted", ...about, slot: 5, num_computed_tokens: 9 },
+    { type: "request.finished", ...about, slot: null, reason: "stop", text: "nor this", usage: null },
+  ];
+  const mixed = [...events.slice(0, place), ...sibling, ...events.slice(place)];
+  mixed.forEach((event, i) => {
+    mixed[i] = { ...event, seq: i + 1, t: event.t ?? mixed[i - 1].t };
+  });
+  const plain = stateAt(events);
+  const state = stateAt(mixed);
+  for (const key of ["request", "answer", "cache"]) assert.deepEqual(state[key], plain[key], key);
+  assert.deepEqual(
+    state.tokens.map(({ id, text }) => [id, text]),
+    plain.tokens.map(({ id, text }) => [id, text]),
+  );
+  const half = stateAt(mixed, place + 3);
+  assert.deepEqual(half.others.get("run-1#1"), {
+    slot: 5,
+    status: "admitted",
+    numTokens: 8,
+    numComputedTokens: 8,
+    blockTable: [50, 63],
+  });
+  assert.equal(half.pool.owners.get(63), "run-1#1");
+  assert.equal(state.others.get("run-1#1").status, "finished");
+  const [one, both] = [events, mixed].map((list) => {
+    const log = new EventLog();
+    for (const event of list) log.append(event);
+    return log.index;
+  });
+  assert.equal(both.tokens.length, one.tokens.length);
+  assert.equal(both.steps.length, one.steps.length);
+  assert.ok(both.finished > place + sibling.length);
+});

@@ -1,6 +1,8 @@
 // A run's log in the browser: append-only, `seq` 1, 2, 3 ... without gaps or repeats, and an index of the moments that
 // scroll steps, keys and the timeline ask for. It knows nothing of where events come from.
 
+import { isOwn } from "./whose.js";
+
 /** @typedef {import("../types/events.d.ts").AnyEvent} AnyEvent */
 /** @typedef {import("../types/events.d.ts").LogOpened} LogOpened */
 /** @typedef {import("../types/events.d.ts").LogClosed} LogClosed */
@@ -149,19 +151,19 @@ export class EventLog {
         index.closed = event.seq;
         break;
       case "request.queued":
-        if (event.request_id === this.ownId) index.queued ||= event.seq;
+        if (isOwn(this, event)) index.queued ||= event.seq;
         break;
       case "request.tokenized":
-        if (event.request_id === this.ownId) index.tokenized ||= event.seq;
+        if (isOwn(this, event)) index.tokenized ||= event.seq;
         break;
       case "request.admitted":
-        if (event.request_id === this.ownId) index.admitted ||= event.seq;
+        if (isOwn(this, event)) index.admitted ||= event.seq;
         break;
       case "request.finished":
-        if (event.request_id === this.ownId) index.finished ||= event.seq;
+        if (isOwn(this, event)) index.finished ||= event.seq;
         break;
       case "token.sampled":
-        if (event.request_id !== this.ownId) break;
+        if (!isOwn(this, event)) break;
         index.prefillWritten ||= event.seq - 1;
         index.tokens.push(event.seq);
         break;
@@ -183,7 +185,7 @@ export class EventLog {
   /** @param {import("../types/events.d.ts").StepStarted} event */
   #noteStep(event) {
     /** @type {StepItem | undefined} */
-    const own = event.requests.find((item) => item.request_id === this.ownId);
+    const own = event.requests.find((item) => isOwn(this, item));
     if (!own) return;
     this.index.prefillStart ||= event.seq;
     this.index.steps.push({

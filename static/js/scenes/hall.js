@@ -1,8 +1,8 @@
-// The hall of keys and values as geometry: one camera that CSS (the walls) and the canvas (the dots) share.
+// The hall of keys and values as geometry: one camera that the walls (`corridor.js`) and the dots share.
 //
 // Places lie along the hall's depth, the oldest farthest away. A point at depth d behind the front plane is drawn at
 //   screen = centre + world * perspective / (perspective + d)
-// which is what the CSS properties `perspective` and `perspective-origin` do. d < 0 is nearer than the front plane.
+// and d < 0 is nearer than the front plane.
 
 import { clamp, lerp } from "./room.js";
 

@@ -30,6 +30,8 @@ export function wordsAt(cell, state) {
   };
   if (cell.place >= state.cache.numTokens)
     return { text: t("Place {place}, “{word}”: not written yet.", values), seq: token.seq };
+  if (Number.isNaN(norm) && cell.place >= state.request.cachedTokens)
+    return { text: t("Place {place}, “{word}”: nobody measured its vectors.", values), seq: token.seq };
   if (Number.isNaN(norm))
     return {
       text: t("Place {place}, “{word}”: found in the cache, computed before this run.", values),

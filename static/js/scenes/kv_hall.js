@@ -97,7 +97,10 @@ export default {
     const { left } = room(view);
     surfaces.legend.style.left = `${left}px`;
     const shared = t("brightness: length of the vector, one scale for all rows");
-    write(surfaces.scale, look.raw > 0.5 ? shared : t("brightness: length of the vector, each row on its own scale"));
+    const own = t("brightness: length of the vector, each row on its own scale");
+    const told = state.opened?.provides.includes("probe.kv") && (!state.cache.numTokens || state.cache.norms.length);
+    const unknown = t("dark walls: this run does not tell how long its vectors are");
+    write(surfaces.scale, state.opened && !told ? unknown : look.raw > 0.5 ? shared : own);
     const { cachedTokens } = state.request;
     surfaces.cached.hidden = cachedTokens === 0;
     if (cachedTokens)
@@ -105,11 +108,13 @@ export default {
         surfaces.cached,
         t("teal: {count} places found in the cache, computed before this run", { count: cachedTokens }),
       );
-    const { layers, heads } = state.cache.norms;
     write(surfaces.meter, bytes(state.cache.bytes));
     write(
       surfaces.formula,
-      t("{places} places × {layers} layers × {heads} KV heads", { places: state.cache.numTokens, layers, heads }),
+      t("{places} places × {each} each, modelled", {
+        places: state.cache.numTokens,
+        each: bytes(state.opened?.model?.kv_bytes_per_token ?? 0),
+      }),
     );
     drawSign(surfaces.sign, state, at, walkOf(view));
     drawFloors(surfaces.floors, state, view, at, look.focus.layer);
@@ -120,12 +125,25 @@ export default {
 
   describe(state) {
     const { numTokens } = state.cache;
-    const read = Math.min(numTokens, state.request.numPromptTokens);
+    const { cachedTokens, numPromptTokens } = state.request;
+    const filled = Math.min(numTokens, numPromptTokens);
     if (!numTokens) return t("The hall is dark: nothing has been computed yet.");
-    return t(
-      "The hall holds {places} places, {read} blue from the prompt and {written} gold from the answer: {bytes} of keys and values.",
-      { places: numTokens, read, written: numTokens - read, bytes: bytes(state.cache.bytes) },
-    );
+    const values = {
+      places: numTokens,
+      found: cachedTokens,
+      read: filled - cachedTokens,
+      written: numTokens - filled,
+      bytes: bytes(state.cache.bytes),
+    };
+    return cachedTokens
+      ? t(
+          "The hall holds {places} places, {found} teal found in the cache, {read} blue from the prompt and {written} gold from the answer: {bytes} of keys and values.",
+          values,
+        )
+      : t(
+          "The hall holds {places} places, {read} blue from the prompt and {written} gold from the answer: {bytes} of keys and values.",
+          values,
+        );
   },
 
   table: placeTable,
@@ -184,7 +202,7 @@ function drawFloors(signs, state, view, at, chosen) {
 function drawFirst(signs, state, at, walk) {
   /** @type {const} */ (["keys", "values"]).forEach((which, wall) => {
     const sign = signs[wall];
-    const ratio = walk > 0.9 && state.cache.numTokens > 1 ? firstAgainstRow(state, which) : Number.NaN;
+    const ratio = walk > 0.97 && state.cache.numTokens > 1 ? firstAgainstRow(state, which) : Number.NaN;
     sign.hidden = Number.isNaN(ratio);
     if (sign.hidden) return;
     const values = { ratio: significant(ratio) };

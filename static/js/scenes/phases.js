@@ -119,7 +119,7 @@ export default {
     const { prefill, decode, steps } = measure(state);
     if (!steps.length) return t("Nothing has been computed yet.");
     if (!decode.tokens)
-      return t("Prefill read {read} tokens in one sweep, {reading}.", {
+      return t("Prefill read {read} tokens, {reading}.", {
         read: count(prefill.tokens),
         reading: seconds(prefill.seconds),
       });

@@ -58,8 +58,7 @@ export function measure(state) {
   // One slow step must not flatten the rest: the tallest of the picture is the 98th percentile and a little.
   tallest = perToken.length ? 1.12 * Math.max(quantile(perToken, 0.98), perToken[perToken.length >> 1]) : 1;
   const gaps = Float64Array.from(state.interTokenSeconds).sort();
-  const { firstTokenAt, queuedAt } = state.request;
-  const ttft = firstTokenAt === null || queuedAt === null ? 0 : firstTokenAt - queuedAt;
+  const ttft = state.request.firstTokenAt ?? 0;
   return {
     steps,
     start,

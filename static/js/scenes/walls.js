@@ -1,10 +1,11 @@
-// The walls of the hall: real K/V norms, one texel a cell, placed with CSS 3D so that walking is a transform. Columns
-// are places, rows are (layer, KV head) with layer 0 at the floor. The texels change when places are written; a step of
-// the camera paints nothing. Distance is a fog in front of the walls, since on both of them depth follows from x alone.
+// The walls of the hall: real K/V norms, one texel a cell. Columns are places, rows are (layer, KV head) with layer 0 at
+// the floor. Texels are painted when places are written; `corridor.js` casts them into the picture when the camera, the
+// light or a texel changed: coarsely while things move, in full sharpness when they rest.
 
 import { CellGrid } from "../stage/cell_grid.js";
-import { mix, pack, toCss } from "../stage/palette.js";
+import { mix, pack } from "../stage/palette.js";
 import { percentiles, scaleLength } from "../state/norms.js";
+import { Corridor } from "./corridor.js";
 import { clamp, smooth } from "./room.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
@@ -16,11 +17,12 @@ import { clamp, smooth } from "./room.js";
 
 const LEVELS = 48;
 const FLOOR_WIDTH = 28;
-/** CSS pixels of a cell before perspective: enlarged there without smoothing, so that cells keep their edges. */
-const CELL_WIDTH = 12;
-const CELL_HEIGHT = 9;
-/** No wall is rastered wider than this; a very long hall gets narrower cells instead. */
-const MOST_WIDTH = 6144;
+/** Most pixels cast while things move, on a machine that falls behind, and at rest. */
+const MOVING_PIXELS = 340_000;
+const HURRIED_PIXELS = 100_000;
+const RESTING_PIXELS = 1_800_000;
+/** Milliseconds without a change after which things rest. */
+const REST = 350;
 const RAW_STAGES = 10;
 /** Seconds for which places that were just written stay lit up. */
 const FLASH = 0.5;
@@ -47,46 +49,28 @@ function ramp(hue, view, dim) {
 /** @param {import("../stage/types.d.ts").Rgb} rgb @returns {import("../stage/types.d.ts").Rgb} */
 const roundRgb = ([r, g, b]) => [Math.round(r), Math.round(g), Math.round(b)];
 
-/** @param {string} className @param {HTMLElement} parent */
-function add(className, parent) {
-  const element = document.createElement("div");
-  element.className = className;
-  parent.append(element);
-  return element;
-}
-
 export class Walls {
   /** @param {HTMLElement} layer */
   constructor(layer) {
-    this.root = add("hall", layer);
-    this.root.setAttribute("aria-hidden", "true");
-    this.#world = add("hall-world", this.root);
-    this.#walls = WHICH.map((which) => {
-      const canvas = document.createElement("canvas");
-      canvas.className = `hall-wall hall-${which}`;
-      this.#world.append(canvas);
-      return { which, canvas, grid: new CellGrid(canvas) };
-    });
-    const floor = document.createElement("canvas");
-    floor.className = "hall-floor";
-    this.#world.append(floor);
-    this.#floor = { canvas: floor, grid: new CellGrid(floor) };
-    this.#flashes = WHICH.map(() => add("hall-flash", this.#world));
-    this.#frames = WHICH.map(() => add("hall-frame", this.#world));
-    this.#fog = add("hall-fog", this.root);
+    const canvas = document.createElement("canvas");
+    canvas.className = "hall";
+    canvas.setAttribute("aria-hidden", "true");
+    const veil = document.createElement("div");
+    veil.className = "hall-veil";
+    layer.append(canvas, veil);
+    this.#corridor = new Corridor(canvas);
   }
 
-  #world;
-  #walls;
-  #floor;
-  #flashes;
-  #frames;
-  #fog;
+  #corridor;
+  #walls = WHICH.map(() => new CellGrid());
+  #floor = new CellGrid();
   #lit = 0;
-  #cell = CELL_WIDTH;
   #drawn = "";
-  #fogKey = "";
   #rampKey = "";
+  /** What the picture shows, and how large its pixels are. */
+  #cast = { key: "", pixel: 0 };
+  #size = "";
+  #resting = 0;
   /** @type {Record<string, Uint32Array>} */
   #ramps = {};
 
@@ -99,10 +83,27 @@ export class Walls {
    */
   draw(state, view, camera, look, t) {
     this.#paint(state, view, look);
-    this.#place(camera);
-    this.#light(state, view, camera, t);
-    this.#frame(camera, look.frame);
-    this.#mist(view, camera, look.fog);
+    const flash = flashOf(state, view, t);
+    const { palette } = view;
+    const light = {
+      ground: palette.rgb.ground,
+      fog: look.fog,
+      flash,
+      frame: { alpha: look.frame, color: palette.css.ink },
+    };
+    const key = [this.#drawn, look.fog, look.frame, flash.alpha, flash.start, ...Object.values(camera)].join();
+    const { width, height } = view;
+    const cast = (/** @type {number} */ pixel) => {
+      this.#cast = { key, pixel };
+      this.#corridor.draw(this.#walls, this.#floor, camera, light, { width, height, pixel });
+    };
+    const sharp = pixelFor(view, RESTING_PIXELS);
+    const coarse = pixelFor(view, view.hurried ? HURRIED_PIXELS : MOVING_PIXELS);
+    if (key === this.#cast.key && this.#size === `${width}x${height}`) return;
+    this.#size = `${width}x${height}`;
+    clearTimeout(this.#resting);
+    cast(view.reduced ? sharp : coarse);
+    if (this.#cast.pixel > sharp) this.#resting = setTimeout(() => cast(sharp), REST);
   }
 
   /** @param {State} state @param {View} view @param {Look} look */
@@ -123,17 +124,16 @@ export class Walls {
     if (drawn === this.#drawn) return;
     this.#drawn = drawn;
     this.#mix(view);
-    this.#size(columns, Math.max(1, rows));
     const before = this.#lit;
     this.#lit = lit;
     const { unlit, floor, floorPrefill, floorDecode, floorShared, ...full } = this.#ramps;
     const { shared } = full;
     const levels = WHICH.map((which) => levelsOf(norms, which, scaled, raw));
     const on = Array.from({ length: rows }, (_, line) => isOn(line, norms.heads, look.focus));
-    this.#walls.forEach(({ which, grid }, wall) => {
+    this.#walls.forEach((grid, wall) => {
       grid.resize(columns, Math.max(1, rows));
       const levelOf = levels[wall];
-      const measured = norms[which];
+      const measured = norms[WHICH[wall]];
       repaintLit(grid, count, key, before, lit, (column, row) => {
         if (column >= lit) return unlit[0];
         const line = rows - 1 - row;
@@ -144,26 +144,14 @@ export class Walls {
         return (on[line] ? full.decode : full.dimDecode)[level];
       });
     });
-    this.#floor.grid.resize(columns, FLOOR_WIDTH);
+    this.#floor.resize(columns, FLOOR_WIDTH);
     const glow = glowOf(norms, levels);
-    repaintLit(this.#floor.grid, count, key, before, lit, (column, row) => {
+    repaintLit(this.#floor, count, key, before, lit, (column, row) => {
       if (column >= lit) return floor[0];
       const fall = FALL[row] * glow(0, column) + FALL[FLOOR_WIDTH - 1 - row] * glow(1, column);
       const hue = column < cached ? floorShared : column < prompt ? floorPrefill : floorDecode;
       return hue[Math.min(LEVELS - 1, fall | 0)];
     });
-  }
-
-  /**
-   * @param {number} columns
-   * @param {number} rows
-   */
-  #size(columns, rows) {
-    if (this.#walls[0].grid.columns === columns && this.#walls[0].grid.rows === rows) return;
-    this.#cell = Math.min(CELL_WIDTH, MOST_WIDTH / columns);
-    for (const { canvas } of [...this.#walls, this.#floor]) canvas.style.width = `${columns * this.#cell}px`;
-    for (const { canvas } of this.#walls) canvas.style.height = `${rows * CELL_HEIGHT}px`;
-    this.#floor.canvas.style.height = `${FLOOR_WIDTH}px`;
   }
 
   /** @param {View} view */
@@ -186,80 +174,29 @@ export class Walls {
       floor: Uint32Array.of(pack(roundRgb(mix(ground, idle, 0.12)))),
     };
   }
+}
 
-  /** @param {Camera} camera */
-  #place(camera) {
-    const { half, rise, cell, edge } = camera;
-    this.root.style.perspective = `${camera.perspective}px`;
-    this.root.style.perspectiveOrigin = `${camera.x}px ${camera.y}px`;
-    this.#world.style.transform = `translate3d(${camera.x}px, ${camera.y}px, ${-edge * cell}px)`;
-    // Canvas x (places) becomes depth towards the reader; canvas y stays height.
-    const tall = (2 * rise) / Math.max(1, this.#walls[0].grid.rows);
-    this.#walls.forEach(({ canvas }, wall) => {
-      const x = wall ? half : -half;
-      canvas.style.transform = `translate3d(${x}px, ${-rise}px, 0) rotateY(-90deg) scale(${cell / this.#cell}, ${tall / CELL_HEIGHT})`;
-    });
-    // On the floor canvas y becomes the hall's width: local axes x, y, z go to world z, x, y.
-    const wide = (2 * half) / FLOOR_WIDTH;
-    this.#floor.canvas.style.transform = `matrix3d(0,0,${cell / this.#cell},0,${wide},0,0,0,0,1,0,0,${-half},${rise},0,1)`;
-  }
+/**
+ * CSS pixels of a pixel of the picture, a whole number on the screen, so that at most `most` cover the stage.
+ * @param {View} view
+ * @param {number} most
+ */
+const pixelFor = ({ width, height, dpr }, most) =>
+  Math.max(1, Math.ceil(dpr * Math.sqrt((width * height) / most) - 0.01)) / dpr;
 
-  /**
-   * Light on the places that the last step wrote.
-   * @param {State} state
-   * @param {View} view
-   * @param {Camera} camera
-   * @param {number} t
-   */
-  #light(state, view, camera, t) {
-    const step = state.steps.at(-1);
-    const done = step?.finishedAt == null ? state.steps.at(-2) : step;
-    const since = done?.finishedAt == null || done.ownStop === null ? 1 : (t - done.finishedAt) / FLASH;
-    const alpha = view.reduced || since < 0 || since >= 1 ? 0 : (1 - since) ** 2;
-    const [start, stop] = [done?.ownStart ?? 0, done?.ownStop ?? 0];
-    const hue = view.palette.css[start < state.request.numPromptTokens ? "prefill" : "decode"];
-    this.#flashes.forEach((flash, wall) => {
-      flash.style.opacity = String(0.4 * alpha);
-      if (alpha === 0) return;
-      const x = (wall ? 1 : -1) * (camera.half - 0.5);
-      const { cell, rise } = camera;
-      flash.style.backgroundColor = hue;
-      flash.style.transform = `translate3d(${x}px, ${-rise}px, ${start * cell}px) rotateY(-90deg) scale(${(stop - start) * cell}, ${2 * rise})`;
-    });
-  }
-
-  /**
-   * Around the first place on both walls.
-   * @param {Camera} camera
-   * @param {number} alpha
-   */
-  #frame({ half, rise, cell }, alpha) {
-    this.#frames.forEach((frame, wall) => {
-      frame.style.opacity = String(alpha);
-      if (alpha === 0) return;
-      frame.style.width = `${cell}px`;
-      frame.style.height = `${2 * rise}px`;
-      frame.style.transform = `translate3d(${(wall ? 1 : -1) * (half - 1)}px, ${-rise}px, 0) rotateY(-90deg)`;
-    });
-  }
-
-  /**
-   * @param {View} view
-   * @param {Camera} camera
-   * @param {number} strength
-   */
-  #mist(view, camera, strength) {
-    const key = [view.theme, view.width, view.height, camera.x, camera.y, camera.half, camera.rise, strength].join();
-    if (key === this.#fogKey) return;
-    this.#fogKey = key;
-    const ground = view.palette.rgb.ground;
-    const stops = [0, 0.1, 0.2, 0.34, 0.52, 0.75, 1].map((scale) => {
-      const alpha = strength * (1 - smooth(0.02, 0.9, scale)) ** 1.5;
-      return `${toCss(ground, Math.round(alpha * 1000) / 1000)} ${Math.round(scale * 100)}%`;
-    });
-    const { x, y, half, rise } = camera;
-    this.#fog.style.background = `radial-gradient(${half}px ${1.15 * rise}px at ${x}px ${y}px, ${stops.join(", ")})`;
-  }
+/**
+ * Light on the places that the last step wrote.
+ * @param {State} state
+ * @param {View} view
+ * @param {number} t
+ */
+function flashOf(state, view, t) {
+  const step = state.steps.at(-1);
+  const done = step?.finishedAt == null ? state.steps.at(-2) : step;
+  const since = done?.finishedAt == null || done.ownStop === null ? 1 : (t - done.finishedAt) / FLASH;
+  const alpha = view.reduced || since < 0 || since >= 1 ? 0 : 0.4 * (1 - since) ** 2;
+  const [start, stop] = [done?.ownStart ?? 0, done?.ownStop ?? 0];
+  return { alpha, start, stop, hue: view.palette.rgb[start < state.request.numPromptTokens ? "prefill" : "decode"] };
 }
 
 /**

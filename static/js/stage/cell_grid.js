@@ -1,11 +1,12 @@
 // A picture of cells, one texel a cell: painted into one ImageData that is kept, sent to its canvas by the columns that
-// changed, and enlarged by CSS (`image-rendering: pixelated`). Nothing is sent where nothing changed.
+// changed, and enlarged by CSS (`image-rendering: pixelated`). Nothing is sent where nothing changed. Without a canvas it
+// is a texture, whose `words` another picture reads.
 
 /** @typedef {(column: number, row: number) => number} CellColor a packed RGBA word (`palette.pack`) */
 
 export class CellGrid {
-  /** @param {HTMLCanvasElement} canvas */
-  constructor(canvas) {
+  /** @param {HTMLCanvasElement | null} [canvas] */
+  constructor(canvas = null) {
     this.canvas = canvas;
     this.columns = 0;
     this.rows = 0;
@@ -13,17 +14,16 @@ export class CellGrid {
     this.painted = 0;
     /** Texels sent since the beginning, for tests and timings. */
     this.uploaded = 0;
-    const context = canvas.getContext("2d");
-    if (!context) throw new Error("no 2d context");
-    this.#context = context;
+    this.#context = canvas?.getContext("2d") ?? null;
+    if (canvas && !this.#context) throw new Error("no 2d context");
   }
 
   #context;
   #key = "";
   /** @type {ImageData | null} */
   #image = null;
-  /** @type {Uint32Array | null} */
-  #words = null;
+  /** The cells, row by row, as packed RGBA (`palette.pack`); 0 where nothing is painted. Read, do not write. */
+  words = new Uint32Array(0);
 
   /**
    * Give it room for `columns` by `rows` cells. What is painted is lost when either changes.
@@ -31,13 +31,15 @@ export class CellGrid {
    * @param {number} rows
    */
   resize(columns, rows) {
-    if (columns === this.columns && rows === this.rows && this.#image) return;
+    if (columns === this.columns && rows === this.rows) return;
     this.columns = columns;
     this.rows = rows;
-    this.canvas.width = Math.max(1, columns);
-    this.canvas.height = Math.max(1, rows);
-    this.#image = columns && rows ? new ImageData(columns, rows) : null;
-    this.#words = this.#image ? new Uint32Array(this.#image.data.buffer) : null;
+    if (this.canvas) {
+      this.canvas.width = Math.max(1, columns);
+      this.canvas.height = Math.max(1, rows);
+      this.#image = columns && rows ? new ImageData(columns, rows) : null;
+    }
+    this.words = this.#image ? new Uint32Array(this.#image.data.buffer) : new Uint32Array(columns * rows);
     this.painted = 0;
     this.#key = "";
   }
@@ -76,8 +78,8 @@ export class CellGrid {
    * @param {CellColor} color
    */
   #paint(from, to, color) {
-    const words = this.#words;
-    if (!words || to <= from) return;
+    const { words } = this;
+    if (to <= from) return;
     for (let row = 0; row < this.rows; row++) {
       const line = row * this.columns;
       for (let column = from; column < to; column++) words[line + column] = color(column, row);
@@ -90,8 +92,8 @@ export class CellGrid {
    * @param {number} to
    */
   #clear(from, to) {
-    const words = this.#words;
-    if (!words || to <= from) return;
+    const { words } = this;
+    if (to <= from) return;
     for (let row = 0; row < this.rows; row++) words.fill(0, row * this.columns + from, row * this.columns + to);
     this.#send(from, to);
   }
@@ -101,7 +103,7 @@ export class CellGrid {
    * @param {number} to
    */
   #send(from, to) {
-    if (!this.#image) return;
+    if (!this.#image || !this.#context) return;
     this.#context.putImageData(this.#image, 0, 0, from, 0, to - from, this.rows);
     this.uploaded += (to - from) * this.rows;
   }

@@ -94,7 +94,6 @@ export class Marks {
   resize(width, height, dpr) {
     this.canvas.width = Math.max(1, Math.round(width * dpr));
     this.canvas.height = Math.max(1, Math.round(height * dpr));
-    this.#from = null;
     this.#key = "";
   }
 

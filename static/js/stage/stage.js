@@ -15,6 +15,12 @@ import { readPalette, themeOf, watchPalette } from "./palette.js";
 
 const CROSSFADE_MS = 600;
 const MAX_DPR = 2;
+/** A machine whose frames come this far apart cannot keep the display's pace ... */
+const SLOW_MS = 20;
+/** ... and is asked for movement this often only, so that what is new is not kept waiting behind what merely moves. */
+const RELAXED_MS = 45;
+/** Longer gaps are pauses of ours, not frames. */
+const PAUSE_MS = 250;
 
 /**
  * How a room change stands after `elapsed` ms: the dots lead, the furniture follows.
@@ -62,6 +68,7 @@ export class Stage {
       dpr: 1,
       theme: themeOf(palette.rgb.ground),
       reduced: host.reduced(),
+      hurried: false,
       palette,
       chapter: "",
       progress: 0,
@@ -92,6 +99,12 @@ export class Stage {
   #leaving = null;
   #changedAt = Number.NEGATIVE_INFINITY;
   #scheduled = false;
+  /** Milliseconds between frames, smoothed; the last frame; the last one that drew. */
+  #pace = 16;
+  #lastFrame = Number.NEGATIVE_INFINITY;
+  #lastDrawn = Number.NEGATIVE_INFINITY;
+  /** The last frame left its picture to the next. */
+  #owed = false;
   #dirty = { playhead: true, log: true, run: true, view: true, scene: true };
   /** @type {((frame: Frame) => void)[]} */
   #listeners = [];
@@ -223,23 +236,43 @@ export class Stage {
   #frame(now) {
     this.#scheduled = false;
     const started = performance.now();
+    // How long the last drawn frame kept the next one waiting.
+    const gap = now - this.#lastFrame;
+    if (this.#lastFrame === this.#lastDrawn && gap < PAUSE_MS) this.#pace += 0.15 * (gap - this.#pace);
+    this.#lastFrame = now;
     this.host.beforeFrame(now);
     const player = this.host.player();
+    const hurried = this.#pace > SLOW_MS;
+    if (hurried && this.#merelyMoves(player) && now - this.#lastDrawn < RELAXED_MS) {
+      this.#schedule();
+      return;
+    }
     const ticked = player.tick(now);
     const fade = crossfade(now - this.#changedAt, this.view.reduced);
     const moved = player.seq !== this.#drawn.seq || player.state !== this.#drawn.state;
     if (moved) this.#dirty.playhead = true;
     const changed = { ...this.#dirty };
-    const any = ticked || !fade.done || Object.values(changed).some(Boolean);
+    const any = this.#owed || ticked || !fade.done || Object.values(changed).some(Boolean);
     if (any && this.view.width > 0) {
+      this.#lastDrawn = now;
+      if (hurried !== this.view.hurried) this.view = { ...this.view, hurried };
       this.#dirty = { playhead: false, log: false, run: false, view: false, scene: false };
       this.#drawn = { seq: player.seq, state: player.state };
-      this.#draw(player, fade, ticked);
+      // A machine in a hurry gets the words first, and the picture of them in a frame of its own.
+      const news = changed.playhead && !changed.run && !changed.view && !changed.scene;
+      this.#owed = hurried && news && fade.done && !this.#owed;
+      if (!this.#owed) this.#draw(player, fade, ticked);
       const frame = { now, state: player.state, view: this.view, t: player.t, changed };
       for (const listener of this.#listeners) listener(frame);
     }
     this.host.timed(performance.now() - started);
-    if (ticked || !fade.done || player.drive === "clock") this.#schedule();
+    if (this.#owed || ticked || !fade.done || player.drive === "clock") this.#schedule();
+  }
+
+  /** Nothing new is to be shown, only movement to go on. @param {Player} player */
+  #merelyMoves(player) {
+    const { seq, state } = this.#drawn;
+    return !this.#owed && player.seq === seq && player.state === state && !Object.values(this.#dirty).some(Boolean);
   }
 
   /**

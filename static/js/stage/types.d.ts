@@ -33,6 +33,8 @@ export interface View {
   dpr: number;
   theme: "dark" | "light";
   reduced: boolean;
+  /** Frames come late on this machine: what merely moves may be drawn coarsely. */
+  hurried: boolean;
   palette: Palette;
   /** Slug of the chapter on stage. */
   chapter: string;

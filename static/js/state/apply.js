@@ -11,7 +11,7 @@ import { onSampled } from "./tokens.js";
 /** @typedef {import("./types.d.ts").State} State */
 /** @typedef {import("../types/events.d.ts").AnyEvent} AnyEvent */
 
-/** @type {{ [T in keyof import("../types/events.d.ts").EventByType]: (state: State, event: import("../types/events.d.ts").EventByType[T]) => void }} */
+/** @type {{ [T in keyof import("../types/events.d.ts").EventByType]?: (state: State, event: import("../types/events.d.ts").EventByType[T]) => void }} */
 const HANDLERS = {
   "log.opened": onOpened,
   snapshot: onSnapshot,

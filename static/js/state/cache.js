@@ -1,5 +1,6 @@
 // This run's keys and values: how many stand, and how large they are where a probe looked.
 
+import { isOwn } from "../log/whose.js";
 import { decodeArray } from "./arrays.js";
 import { writeNorms } from "./norms.js";
 
@@ -7,14 +8,14 @@ import { writeNorms } from "./norms.js";
 
 /** @param {State} state @param {import("../types/events.d.ts").KVWritten} event */
 export function onKvWritten(state, event) {
-  if (event.request_id !== state.ownId) return;
+  if (!isOwn(state, event)) return;
   state.cache.numTokens = event.stop;
   state.cache.bytes = event.stop * (state.opened?.model?.kv_bytes_per_token ?? 0);
 }
 
 /** @param {State} state @param {import("../types/events.d.ts").ProbeKV} event */
 export function onProbeKv(state, event) {
-  if (event.request_id !== state.ownId) return;
+  if (!isOwn(state, event)) return;
   const [layers, heads] = event.keys.shape;
   const { norms } = state.cache;
   norms.layers = layers;

@@ -55,7 +55,7 @@ const gap = (state, q) =>
 
 /** @param {State} state */
 function ttft({ request }) {
-  return request.firstTokenAt === null || request.queuedAt === null ? null : request.firstTokenAt - request.queuedAt;
+  return request.firstTokenAt; // the log opens when the request arrives
 }
 
 /** @param {State} state */
@@ -106,7 +106,7 @@ const RULES = {
   "queue.position": measured((s) => s.request.position, count, COUNTED),
   "queue.waiting": measured((s) => s.request.numWaiting, count, COUNTED),
   "tokenize.seconds": measured((s) => s.request.tokenizeSeconds, seconds, "chat template and tokenizer"),
-  "ttft.seconds": measured(ttft, seconds, "from entering the queue to the first token"),
+  "ttft.seconds": measured(ttft, seconds, "from the request's arrival to the first token"),
   "itl.p50": measured((s) => gap(s, 0.5), seconds, "time between tokens, median"),
   "itl.p99": measured((s) => gap(s, 0.99), seconds, "time between tokens, 99th percentile"),
 

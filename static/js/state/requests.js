@@ -1,15 +1,18 @@
-// A request's life: this run's own in full, other people's as slots and lengths.
+// A request's life: this run's own in full, the others' as slots and lengths.
+
+import { isOwn, nameOf } from "../log/whose.js";
 
 /** @typedef {import("./types.d.ts").State} State */
 /** @typedef {import("./types.d.ts").Other} Other */
 
 /**
- * The entry of somebody else's request, made on first sight.
+ * The entry of another sequence, made on first sight.
  * @param {State} state
- * @param {string} id
+ * @param {import("../log/whose.js").Named} named
  * @returns {Other}
  */
-export function otherOf(state, id) {
+export function otherOf(state, named) {
+  const id = nameOf(named);
   let other = state.others.get(id);
   if (!other) {
     other = { slot: null, status: "queued", numTokens: 0, numComputedTokens: 0, blockTable: [] };
@@ -20,8 +23,8 @@ export function otherOf(state, id) {
 
 /** @param {State} state @param {import("../types/events.d.ts").RequestQueued} event */
 export function onQueued(state, event) {
-  if (event.request_id !== state.ownId) {
-    otherOf(state, event.request_id).status = "queued";
+  if (!isOwn(state, event)) {
+    otherOf(state, event).status = "queued";
     return;
   }
   const { request } = state;
@@ -33,7 +36,7 @@ export function onQueued(state, event) {
 
 /** @param {State} state @param {import("../types/events.d.ts").RequestTokenized} event */
 export function onTokenized(state, event) {
-  if (event.request_id !== state.ownId) return;
+  if (!isOwn(state, event)) return;
   state.request.tokenizedAt = event.t;
   state.request.tokenizeSeconds = event.seconds;
   state.request.numPromptTokens = event.token_ids.length;
@@ -60,8 +63,8 @@ export function onTokenized(state, event) {
 
 /** @param {State} state @param {import("../types/events.d.ts").RequestAdmitted} event */
 export function onAdmitted(state, event) {
-  if (event.request_id !== state.ownId) {
-    const other = otherOf(state, event.request_id);
+  if (!isOwn(state, event)) {
+    const other = otherOf(state, event);
     other.status = "admitted";
     other.slot = event.slot;
     other.numTokens = event.num_tokens;
@@ -83,8 +86,8 @@ export function onAdmitted(state, event) {
 
 /** @param {State} state @param {import("../types/events.d.ts").RequestPreempted} event */
 export function onPreempted(state, event) {
-  if (event.request_id !== state.ownId) {
-    const other = otherOf(state, event.request_id);
+  if (!isOwn(state, event)) {
+    const other = otherOf(state, event);
     other.status = "preempted";
     other.slot = null;
     other.numComputedTokens = 0;
@@ -98,8 +101,8 @@ export function onPreempted(state, event) {
 
 /** @param {State} state @param {import("../types/events.d.ts").RequestFinished} event */
 export function onFinished(state, event) {
-  if (event.request_id !== state.ownId) {
-    const other = otherOf(state, event.request_id);
+  if (!isOwn(state, event)) {
+    const other = otherOf(state, event);
     other.status = "finished";
     other.slot = null;
     return;

@@ -1,5 +1,7 @@
 // The log's own events: opened, snapshot, closed.
 
+import { nameOf } from "../log/whose.js";
+
 /** @typedef {import("./types.d.ts").State} State */
 
 /** @param {State} state @param {import("../types/events.d.ts").LogOpened} event */
@@ -22,7 +24,7 @@ export function onSnapshot(state, event) {
     state.pool.refCounts.set(id, 0);
   }
   for (const request of event.requests) {
-    state.others.set(request.request_id, {
+    state.others.set(nameOf(request), {
       slot: request.slot,
       status: request.slot === null ? "queued" : "admitted",
       numTokens: request.num_tokens,
@@ -31,7 +33,7 @@ export function onSnapshot(state, event) {
     });
     for (const id of request.block_ids) {
       state.pool.refCounts.set(id, (state.pool.refCounts.get(id) ?? 0) + 1);
-      state.pool.owners.set(id, request.request_id);
+      state.pool.owners.set(id, nameOf(request));
     }
   }
 }

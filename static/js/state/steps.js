@@ -1,12 +1,13 @@
 // Engine steps: what was computed, for whom, and what it cost.
 
+import { isOwn } from "../log/whose.js";
 import { otherOf } from "./requests.js";
 
 /** @typedef {import("./types.d.ts").State} State */
 
 /** @param {State} state @param {import("../types/events.d.ts").StepStarted} event */
 export function onStepStarted(state, event) {
-  const own = event.requests.find((item) => item.request_id === state.ownId) ?? null;
+  const own = event.requests.find((item) => isOwn(state, item)) ?? null;
   state.steps.push({
     step: event.step,
     phase: event.phase,
@@ -44,8 +45,8 @@ export function onStepFinished(state, event) {
   step.kvReadBytes = event.kv_read_bytes;
   step.kvWrittenBytes = event.kv_written_bytes;
   for (const item of step.items) {
-    if (item.request_id === state.ownId) continue;
-    const other = otherOf(state, item.request_id);
+    if (isOwn(state, item)) continue;
+    const other = otherOf(state, item);
     other.slot = item.slot;
     other.numComputedTokens = item.stop;
     other.numTokens = Math.max(other.numTokens, item.stop);

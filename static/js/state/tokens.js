@@ -1,10 +1,12 @@
 // Tokens as they are drawn, and the answer they spell.
 
+import { isOwn } from "../log/whose.js";
+
 /** @typedef {import("./types.d.ts").State} State */
 
 /** @param {State} state @param {import("../types/events.d.ts").TokenSampled} event */
 export function onSampled(state, event) {
-  if (event.request_id !== state.ownId || event.sample !== 0) return;
+  if (!isOwn(state, event)) return;
   const { request } = state;
   state.tokens[event.position] = {
     position: event.position,

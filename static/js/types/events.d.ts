@@ -2,7 +2,7 @@
 
 /**
  * First event of every log (`seq` 1, `t` 0). `model`, `hardware` and `engine` are null only in the log
- * of a run whose engine never came up.
+ * of a run whose engine never came up; `engine` also in that of a sharded run, which no engine of ours serves.
  */
 export interface LogOpened {
   type: "log.opened";
@@ -39,6 +39,8 @@ export interface ModelCard {
   max_model_len: number;
   license: string;
   note: string;
+  sliding_window: number | null;
+  num_sliding_layers: number;
 }
 
 /** The machine, with its roofs as measured there (`inference/roofline.py`), not as advertised. */
@@ -50,6 +52,7 @@ export interface Hardware {
   peak_flops: number;
   memory_bandwidth: number;
   measured_at: number;
+  peaks: Record<string, any>;
 }
 
 /** The engine's configuration, in the field's own words. */
@@ -61,6 +64,7 @@ export interface EngineCard {
   max_model_len: number;
   policy: string;
   enable_prefix_caching: boolean;
+  allocator: string;
   drafter: string | null;
   num_speculative_tokens: number;
 }
@@ -145,6 +149,23 @@ export interface RequestTokenized {
   pieces: string[];
   own: [number, number][];
   seconds: number;
+  merges: BPEMerges | null;
+}
+
+/**
+ * How byte-pair encoding made the first `num_tokens` tokens of a prompt. Of a long prompt with many different
+ * words that may be fewer than it has.
+ */
+export interface BPEMerges {
+  words: BPEWord[];
+  order: number[];
+  num_tokens: number;
+}
+
+/** One word, or one added token, on its way from symbols to tokens. */
+export interface BPEWord {
+  symbols: string[];
+  merges: [number, number][];
 }
 
 /** Given a slot. After a preemption a request is admitted again. */
@@ -171,7 +192,7 @@ export interface RequestPreempted {
   num_computed_tokens: number;
 }
 
-/** Ended. `text` is the whole answer (cut at the stop string, without special tokens). */
+/** A sample of a request ended. `text` is its whole answer (cut at the stop string, without special tokens). */
 export interface RequestFinished {
   type: "request.finished";
   seq: number;
@@ -184,6 +205,7 @@ export interface RequestFinished {
   text: string | null;
   usage: Usage | null;
   detail: string;
+  num_samples_left: number;
 }
 
 /** Tokens: read, of those found in the cache, and written (the EOS that ended a request included). */
@@ -203,6 +225,7 @@ export interface StepStarted {
   requests: StepItem[];
   num_tokens: number;
   num_waiting: number;
+  num_idle_slots: number | null;
 }
 
 /** One request's share of a step: its tokens `start <= position < stop` are computed. */
@@ -230,6 +253,22 @@ export interface StepFinished {
   weight_bytes: number;
   kv_read_bytes: number;
   kv_written_bytes: number;
+  kv_held_bytes: number | null;
+  kv_unused_bytes: number | null;
+}
+
+/** Ranks that share a model have exchanged numbers. Each rank says its own; `t` is when it had the result. */
+export interface CollectiveFinished {
+  type: "collective.finished";
+  seq: number;
+  t: number;
+  step: number;
+  kind: "all_gather" | "all_reduce" | "all_to_all" | "broadcast" | "reduce_scatter";
+  module: string;
+  rank: number;
+  num_ranks: number;
+  bytes: number;
+  seconds: number;
 }
 
 /** Fresh blocks at the end of a block table: `block_table[start:start + len(block_ids)] = block_ids`. */
@@ -243,7 +282,10 @@ export interface BlockAllocated {
   start: number;
 }
 
-/** Computed blocks found by hash (or forked) enter a block table; `ref_counts` are those after. */
+/**
+ * Computed blocks enter the beginning of a block table: found by hash, or all of the parent's at a fork (then the
+ * last may be partly full). `ref_counts` are those after.
+ */
 export interface BlockShared {
   type: "block.shared";
   seq: number;
@@ -255,7 +297,10 @@ export interface BlockShared {
   start: number;
 }
 
-/** Copy-on-write: a shared block was about to be written. */
+/**
+ * Copy-on-write: a shared block was about to be written, so `block_id`, a copy of its own, takes its place in the
+ * block table. The source has one holder fewer.
+ */
 export interface BlockCopied {
   type: "block.copied";
   seq: number;
@@ -363,6 +408,7 @@ export type AnyEvent =
   | RequestFinished
   | StepStarted
   | StepFinished
+  | CollectiveFinished
   | BlockAllocated
   | BlockShared
   | BlockCopied
@@ -384,6 +430,7 @@ export interface EventByType {
   "request.finished": RequestFinished;
   "step.started": StepStarted;
   "step.finished": StepFinished;
+  "collective.finished": CollectiveFinished;
   "block.allocated": BlockAllocated;
   "block.shared": BlockShared;
   "block.copied": BlockCopied;

@@ -9,7 +9,7 @@ import { t } from "./messages.js";
 /** @type {Record<LogClosed["reason"], () => string | null>} each a literal in `t`, which is how the catalogue finds it */
 const CLOSED = {
   finished: () => null,
-  stopped: () => t("You stopped this run."),
+  stopped: () => t("This run was stopped before its end."),
   rejected: () => t("The kitchen could not take this request."),
   crashed: () => t("The engine died during this run. It is being started again."),
   interrupted: () => t("This run was cut short: the kitchen was shut down."),
@@ -27,7 +27,7 @@ export function noticeOf(closed, status, recorded = false) {
   if (closed) {
     const text = CLOSED[closed.reason]();
     if (!text) return null;
-    const detail = closed.detail ? ` ${closed.detail}` : "";
+    const detail = closed.detail && closed.reason !== "stopped" ? ` ${closed.detail}` : "";
     return { text: `${text}${detail}`, kind: closed.reason === "stopped" ? "info" : "error", retry: false };
   }
   switch (status.state) {

@@ -58,8 +58,9 @@ const BADGES = { measured: () => t("measured"), modelled: () => t("modelled"), r
  */
 function show(element, fact) {
   say(element.querySelector(".figure") ?? element, fact?.text ?? DASH);
-  if (!fact) return;
   const badge = /** @type {HTMLElement | null} */ (element.querySelector(".badge"));
+  if (badge) badge.hidden = fact === null; // a dash comes from nowhere
+  if (!fact) return;
   if (element.dataset.provenance !== fact.provenance) element.dataset.provenance = fact.provenance;
   if (element.title !== fact.source) element.title = fact.source;
   if (!badge) return;

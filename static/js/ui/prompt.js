@@ -23,7 +23,7 @@ export function bindPrompt(form, host) {
   box?.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
-    form.requestSubmit();
+    if (!event.repeat) form.requestSubmit(); // a key held down asks once
   });
   form.addEventListener("submit", () => {
     performance.clearMarks("run:enter");

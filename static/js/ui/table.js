@@ -50,6 +50,7 @@ export class TableView {
     });
     this.close = element("button", { type: "button", class: "ghost stage-table-close", text: t("Close the table") });
     this.close.addEventListener("click", () => this.#leave());
+    this.panel.append(this.close, this.#body);
     bar.prepend(this.button);
     bar.after(this.panel);
     this.table = table;
@@ -65,6 +66,8 @@ export class TableView {
   }
 
   #shown = "";
+  /** @type {HTMLElement} */
+  #body = element("p", {});
 
   /** @param {boolean} [open] */
   toggle(open = this.panel.hidden !== false) {
@@ -83,9 +86,9 @@ export class TableView {
     const key = JSON.stringify(table);
     if (key === this.#shown) return;
     this.#shown = key;
-    this.panel.replaceChildren(
-      this.close,
-      table ? render(table) : element("p", { text: t("There is no table for this picture.") }),
-    );
+    const fresh = table ? render(table) : element("p", { text: t("There is no table for this picture.") });
+    // The button stays where it is: taken out for a moment, it would lose the keyboard.
+    this.#body.replaceWith(fresh);
+    this.#body = fresh;
   }
 }

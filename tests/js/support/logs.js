@@ -199,6 +199,8 @@ export function makeLog({ seed = 1, source = "live", preempt = false, reason = "
   }
   log.say("block.evicted", { block_id: 51 });
   log.own("block.copied", { source_block_id: 50, block_id: 40, index: 0 });
+  const exchange = { kind: "all_reduce", module: "model.layers.0.mlp.down_proj", bytes: 2304, seconds: 0.0004 };
+  log.say("collective.finished", { step: 1, rank: 0, num_ranks: 3, ...exchange });
   log.say("request.finished", {
     request_id: GUEST,
     sample: 0,
