@@ -246,7 +246,7 @@ class Engine:
         """Judge the drafts and append what was accepted and what follows it; with each sequence, whether that ended
         it. Nothing counts as computed yet: how much of an item does is decided here."""
         ended: list[Ended] = []
-        for item, rows in zip(items, logits.split([item.num_logits for item in items]), strict=True):
+        for item, rows in zip(items, torch.split(logits, [item.num_logits for item in items]), strict=True):
             if item.draft is None:
                 continue
             began = time.perf_counter()
@@ -256,7 +256,7 @@ class Engine:
             if self._reporter is not None:
                 drawn = self._sampler.describe(rows[: len(drawn)], verdict.token_ids)
                 self._reporter.judged(self._num_steps, item, verdict, clock.forward + judged)
-            origins: list[Origin] = ["draft"] * verdict.num_accepted + [verdict.origin]
+            origins: list[Origin] = [*(verdict.num_accepted * ("draft",)), verdict.origin]
             reason = None
             for count, (sampled, origin) in enumerate(zip(drawn, origins, strict=True), 1):
                 item.num_dropped = len(item.draft.token_ids) - min(count, verdict.num_accepted)

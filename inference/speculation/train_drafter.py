@@ -25,7 +25,7 @@ from inference.speculation.chat_prompts import HELD_OUT
 from inference.speculation.eagle import config_for, load_head, save_head
 from inference.speculation.evaluation import SETTINGS, acceptance, held_out_answers
 from inference.speculation.features import compute_features
-from inference.speculation.training import Recipe, draft_vocabulary, new_head, token_table, train
+from inference.speculation.training import Recipe, draft_vocabulary, go_on_from, new_head, token_table, train
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -85,7 +85,7 @@ def texts(model: Model, options: argparse.Namespace) -> list[Text]:
         batch=options.batch,
         progress=Meter("answers", "answers"),
     )
-    return with_other_topics(model, answers, options.other_topics, options.seed)
+    return with_other_topics(model, answers[: -options.validation or None], options.other_topics, options.seed)
 
 
 def learn(model: Model, lessons: list[Text], features: Path, path: Path, options: argparse.Namespace) -> None:
@@ -94,12 +94,14 @@ def learn(model: Model, lessons: list[Text], features: Path, path: Path, options
     store = compute_features(
         model, lessons, features, layers, limit=options.feature_tokens, progress=Meter("features", "tokens")
     )
-    ids, covered = draft_vocabulary(store, model.card.vocab_size, options.draft_vocab)
-    say(f"{len(store)} texts, {len(store.token_ids):,} tokens; {len(ids)} tokens to propose cover {covered:.2%}")
+    ids = draft_vocabulary(model, store, options.draft_vocab)
+    say(f"{len(store)} texts, {len(store.token_ids):,} tokens; {len(ids)} tokens to propose")
     config = config_for(model, feature_layers=layers, draft_vocab_size=len(ids), table_rank=options.table_rank)
     head = new_head(model, config, store, options.seed)
     head.set_draft_ids(ids)
     head.token_table = token_table(model, ids, options.table_rank)
+    if options.start_from:
+        go_on_from(head, load_head(options.start_from, model))
     fields = {field.name for field in dataclasses.fields(Recipe)}
     given = {key: value for key, value in vars(options).items() if key in fields}
     train(head, model.module.base_model.norm, store, Recipe(**given), say=Meter("train", "batches"))
@@ -127,17 +129,19 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--work-dir", type=Path, required=True, help="where answers, features and reports are kept")
     add("--model", default=DEFAULT_MODEL)
     add("--text", choices=["answers", "wrong"], default="answers", help="the model's answers, or source code")
+    add("--start-from", type=Path, help="go on from this head's weights (same shape; another draft vocabulary may be)")
     add("--output", type=Path, help="the weights' file (default: inference/speculation/weights/)")
     add("--answers", type=int, default=4050, help="prompts to answer")
     add("--invented", type=int, default=580, help="prompts to let the model invent")
+    add("--validation", type=int, default=48, help="answers to judge by and not to learn from")
     add("--other-topics", type=int, default=2, help="versions of each answer on other topics")
     add("--max-tokens", type=int, default=128, help="of an answer")
     add("--batch", type=int, default=128, help="answers at a time")
     add("--feature-tokens", type=int, help="learn from so many tokens, the shorter texts first (default: all)")
     add("--wrong-tokens", type=int, default=200_000, help="of source code, for --text wrong")
     add("--feature-layers", type=int, nargs="*", default=[19], help="beside the last")
-    add("--draft-vocab", type=int, default=6144, help="tokens that the head can propose")
-    add("--table-rank", type=int, default=96, help="numbers a token beside its embedding")
+    add("--draft-vocab", type=int, default=12288, help="tokens that the head can propose")
+    add("--table-rank", type=int, default=64, help="numbers a token beside its embedding")
     add("--seed", type=int, default=0)
     add("--threads", type=int, default=2)
     recipe = Recipe()
@@ -145,6 +149,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--tokens-per-batch", type=int, default=recipe.tokens_per_batch)
     add("--learning-rate", type=float, default=recipe.learning_rate)
     add("--step-weights", type=float, nargs="+", default=recipe.step_weights, help="one for each unrolled step")
+    add("--unroll-from", type=float, default=recipe.unroll_from, help="share of the batches before all steps count")
     add("--overlap-weight", type=float, default=recipe.overlap_weight)
     add("--held-out-tokens", type=int, default=96, help="of an answer to a held-out prompt")
     add("--drafts", type=int, default=5, help="places of a draft to judge")

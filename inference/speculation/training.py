@@ -23,6 +23,8 @@ from inference.speculation.features import FeatureStore, hidden_states
 
 CHUNK = 256
 """Rows whose logits are in memory at a time."""
+ZIPF_SHARE, ZIPF_SHIFT = 0.05, 200.0
+"""How much the ids' order counts in choosing the draft vocabulary (tried on answers that were not learned from)."""
 LEVEL = 0.01
 """Weight of keeping the logits on the target's level, without which a repetition penalty, which multiplies logits,
 would not mean the same to both."""
@@ -38,6 +40,8 @@ class Recipe:
     warmup: float = 0.03
     weight_decay: float = 0.01
     step_weights: tuple[float, ...] = (1.0, 0.7)
+    unroll_from: float = 0.5
+    """Share of the batches before which only the first step is learned: at first there is nothing to unroll."""
     overlap_weight: float = 0.0
     """Weight of -log sum(min(p, q)), which is the expected acceptance itself, beside KL(p || q)."""
     seed: int = 0
@@ -135,11 +139,25 @@ class DraftLoss(torch.autograd.Function):
         return gradient * slope, None, None, None, None
 
 
-def draft_vocabulary(store: FeatureStore, vocab_size: int, size: int) -> tuple[torch.Tensor, float]:
-    """The ``size`` ids that occur most in the texts (of equals, the lower), and the share of the texts they cover."""
-    counts = torch.bincount(store.answered(), minlength=vocab_size)
-    ids = counts.sort(descending=True, stable=True).indices[:size].sort().values
-    return ids, float(counts[ids].sum() / counts.sum())
+def draft_vocabulary(model: Model, store: FeatureStore, size: int, *, sample: int = 16_384) -> torch.Tensor:
+    """[size] ids, ascending: those that the model's answers hold most often, and that it thought of most.
+
+    Few texts hold few different tokens, and an answer to another prompt needs others. So what the model would have said
+    counts as much as what it said (its whole distribution at ``sample`` places), and a little of Zipf's law over the
+    ids, for a BPE tokenizer numbers its tokens about as it found them: frequent ones first.
+    """
+    vocab_size = model.card.vocab_size
+    counted = torch.bincount(store.answered(), minlength=vocab_size).float()
+    expected = torch.zeros(vocab_size)
+    places = torch.randperm(len(store.features), generator=torch.Generator().manual_seed(0))[:sample]
+    output, norm = model.module.get_output_embeddings().weight, model.module.base_model.norm
+    with torch.inference_mode():
+        for rows in places.split(512):
+            normed = norm(store.features[rows, -model.card.hidden_size :].to(output.dtype))
+            expected += (normed @ output.T).float().softmax(dim=-1).sum(dim=0)
+    zipf = 1.0 / (torch.arange(vocab_size) + ZIPF_SHIFT)
+    score = counted / counted.sum() + expected / expected.sum() + ZIPF_SHARE * zipf / zipf.sum()
+    return score.sort(descending=True, stable=True).indices[:size].sort().values
 
 
 def token_table(model: Model, draft_ids: torch.Tensor, rank: int) -> torch.Tensor:
@@ -189,6 +207,23 @@ def new_head(model: Model, config: EagleConfig, store: FeatureStore, seed: int) 
         head.mlp_norm.weight.copy_(layer.post_attention_layernorm.weight)
         head.final_norm.weight.copy_(module.base_model.norm.weight)
     return head
+
+
+def go_on_from(head: EagleHead, start: EagleHead) -> None:
+    """Give ``head`` what ``start`` has learned. Its token table is turned into the other's coordinates, which the
+    weights know, by least squares over the tokens that both may propose. ``ValueError`` where the shapes differ."""
+    for field in ("feature_layers", "table_rank"):
+        there, wanted = getattr(start.config, field), getattr(head.config, field)
+        if there != wanted:
+            raise ValueError(f"the head to start from has {field} {there}; {wanted} was asked for")
+    table, known = head.token_table[:-1], torch.isin(start.draft_ids, head.draft_ids)
+    shared = table[torch.searchsorted(head.draft_ids, start.draft_ids[known])]
+    turn = torch.linalg.lstsq(shared, start.token_table[:-1][known].float()).solution
+    head.token_table[:-1] = table @ turn
+    for own in ("feature_mean", "feature_std"):
+        setattr(head, own, getattr(start, own))
+    learned = {name: value.float() for name, value in start.named_parameters()}
+    head.load_state_dict(learned, strict=False)
 
 
 def batches(store: FeatureStore, recipe: Recipe, draw: random.Random) -> Iterator[list[tuple[int, int]]]:
@@ -247,8 +282,9 @@ def train(
         return min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * step / len(plan)))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    output, steps = head.output.bfloat16(), len(recipe.step_weights)
+    output = head.output.bfloat16()
     for number, batch in enumerate(plan):
+        steps = 1 if number < recipe.unroll_from * len(plan) else len(recipe.step_weights)
         token_ids, features, lessons = gathered(store, batch)
         with torch.autocast("cpu", torch.bfloat16):
             outputs = torch.stack([state[lessons] for state in unrolled(head, token_ids, features, steps)])
@@ -256,7 +292,7 @@ def train(
                 target = final_norm(features[:, 1:, -head.config.hidden_size :][lessons]).bfloat16()
             normed = head.final_norm(outputs).bfloat16()
         row = torch.arange(1, token_ids.shape[1]).expand_as(lessons)[lessons]
-        weights = torch.stack([(row > step) * weight for step, weight in enumerate(recipe.step_weights)])
+        weights = torch.stack([(row > step) * weight for step, weight in enumerate(recipe.step_weights[:steps])])
         loss, sums = DraftLoss.apply(normed, target, weights.float(), output, recipe.overlap_weight)
         loss = loss / weights.sum()
         optimizer.zero_grad(set_to_none=True)

@@ -48,7 +48,7 @@ def verify(rows: torch.Tensor, sequence: Sequence, draft: Draft, sampler: Sample
     if draft.q is None and is_plain(sequence.params):
         ids, mass = all_certain(torch.cat([best(rows), drafted]))
     else:
-        q = [certain(token) for token in drafted.split(1)] if draft.q is None else draft.q
+        q = [certain(token) for token in torch.split(drafted, 1)] if draft.q is None else draft.q
         ids, mass = over_one_support([*_targets(rows, sequence, draft.token_ids), *q], rows.shape[1])
     target, drafter = mass[: len(rows)], mass[len(rows) :]
     places = drafted if ids is None else torch.searchsorted(ids, drafted)
@@ -75,7 +75,7 @@ def _targets(rows: torch.Tensor, sequence: Sequence, drafted: list[int]) -> list
 
 def all_certain(token_ids: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:
     """``over_one_support`` of distributions that have all their mass on one of ``token_ids`` [distributions] each."""
-    ids, places = token_ids.unique(return_inverse=True)
+    ids, places = torch.unique(token_ids, return_inverse=True)
     return ids, torch.eye(len(ids), dtype=torch.float64, device=ids.device)[places]
 
 
@@ -83,7 +83,7 @@ def over_one_support(distributions: list[Distribution], vocab_size: int) -> tupl
     """The tokens that any of ``distributions`` gives mass to, in order (None: the whole vocabulary), and the mass that
     each gives them: [n] int64 and [distributions, n] float64."""
     supports = [each.ids for each in distributions if each.ids is not None]
-    ids = torch.cat(supports).unique() if len(supports) == len(distributions) else None
+    ids = torch.unique(torch.cat(supports)) if len(supports) == len(distributions) else None
     mass = distributions[0].mass.new_zeros(len(distributions), vocab_size if ids is None else len(ids))
     for row, each in zip(mass, distributions, strict=True):
         if each.ids is None:
