@@ -24,7 +24,7 @@ Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a fre
 Model = Annotated[str | None, typer.Option(help="Name, path, .gguf file or hub id.", show_default="smollm2-135m")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or auto.", show_default="auto")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or auto.", show_default="auto")]
-Drafter = Annotated[str | None, typer.Option(help="A drafter for speculation.", show_default="none")]
+Drafter = Annotated[str | None, typer.Option(help="eagle, ngram, mismatched or model:MODEL.", show_default="none")]
 DataDir = Annotated[Path | None, typer.Option(help="Where runs are kept.", show_default="data")]
 RootPath = Annotated[str | None, typer.Option(help="Prefix under which a proxy serves the site.", show_default="/")]
 
@@ -144,7 +144,11 @@ def bench(
         Path | None, typer.Option("--json", help="Write the figures there too.", envvar="OPENKITCHEN_BENCH_JSON")
     ] = None,
     only: Annotated[
-        str | None, typer.Option(help="engine, sockets or page; all when not given.", envvar="OPENKITCHEN_BENCH_ONLY")
+        str | None,
+        typer.Option(
+            help="engine, quantization, speculation, sockets or page; all when not given.",
+            envvar="OPENKITCHEN_BENCH_ONLY",
+        ),
     ] = None,
 ) -> None:
     """Measure the engine and the page on this machine. Exits with 1 when a bound is not met."""

@@ -256,7 +256,8 @@ class Engine:
             if self._reporter is not None:
                 drawn = self._sampler.describe(rows[: len(drawn)], verdict.token_ids)
                 self._reporter.judged(self._num_steps, item, verdict, clock.forward + judged)
-            origins: list[Origin] = [*(verdict.num_accepted * ("draft",)), verdict.origin]
+            origins: list[Origin] = ["draft" for _ in range(verdict.num_accepted)]
+            origins.append(verdict.origin)
             reason = None
             for count, (sampled, origin) in enumerate(zip(drawn, origins, strict=True), 1):
                 item.num_dropped = len(item.draft.token_ids) - min(count, verdict.num_accepted)

@@ -448,7 +448,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-num-seqs", type=int, default=8, help="slots")
     parser.add_argument("--max-num-batched-tokens", type=int, default=512, help="tokens in a step")
     parser.add_argument("--max-model-len", type=int, default=4096, help="tokens in a request, prompt and answer")
-    parser.add_argument("--drafter", default=None, help="eagle, ngram, mismatched, model:MODEL, or several with commas between")
+    parser.add_argument(
+        "--drafter", default=None, help="eagle, ngram, mismatched, model:MODEL, or several with commas between"
+    )
     parser.add_argument("--num-threads", type=int, default=0, help="0: as many as there are processors")
     parser.add_argument("--data-dir", default=None, help="where converted models and measurements are kept")
     return parser.parse_args(arguments)

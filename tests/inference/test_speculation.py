@@ -34,6 +34,7 @@ from inference.speculation.length import DraftLength
 from inference.speculation.rejection import Judgement
 from inference.speculation.speculator import Speculator
 from tests.inference.conftest import Reference, assert_same, greedy
+from tests.inference.prompts import NEW_TOKENS
 from tests.inference.replay import Replay
 from tests.inference.tiny_chef import prompts, tiny_chef, train_heads
 
@@ -145,6 +146,38 @@ def test_greedy_is_what_transformers_generates(
         assert any(item.phase == "prefill" and item.stop < 14 for e in of(events, StepStarted) for item in e.requests)
     if caching:
         assert any(event.cached_tokens for event in of(events, RequestAdmitted))
+
+
+def check_default_model(model: Model, references: list[Reference], config: EngineConfig) -> None:
+    events: list[Event] = []
+    outputs = Engine(model, config, events.append).generate(
+        [each.prompt_ids for each in references], SamplingParams(temperature=0.0, max_tokens=NEW_TOKENS)
+    )
+    for reference, output in zip(references, outputs, strict=True):
+        assert_same(reference, output.token_ids, f"{config.drafter}, k = {config.num_speculative_tokens}")
+    judged = of(events, SpeculationJudged)
+    assert sum(each.num_drafts for each in judged) > 0
+    if config.drafter != "mismatched":
+        assert sum(each.num_accepted for each in judged) > 0
+
+
+@pytest.mark.parametrize(("drafter", "k"), [("eagle", 3), ("ngram", 7), ("mismatched", 1)])
+def test_the_default_model_says_the_same(model: Model, references: list[Reference], drafter: str, k: int) -> None:
+    config = EngineConfig(num_blocks=60, drafter=drafter, num_speculative_tokens=k)
+    check_default_model(model, [each for each in references if len(each.prompt_ids) < 200][:8], config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("k", [1, 3, 7])
+@pytest.mark.parametrize("drafter", ["eagle", "ngram", "mismatched"])
+def test_the_default_model_says_the_same_to_every_prompt(
+    model: Model, references: list[Reference], drafter: str, k: int, batch: int
+) -> None:
+    config = EngineConfig(
+        num_blocks=120, max_num_seqs=batch, max_num_batched_tokens=100, drafter=drafter, num_speculative_tokens=k
+    )
+    check_default_model(model, references, config)
 
 
 @pytest.mark.parametrize("k", [1, 4, 16])

@@ -64,7 +64,7 @@ def train_heads(model: Model, folder: Path) -> dict[str, Path]:
         store = compute_features(model, texts, folder / f"{name}.features", LAYERS, progress=lambda *_: None)
         size = min(64, model.card.vocab_size)
         head = new_head(model, config_for(model, feature_layers=LAYERS, draft_vocab_size=size, table_rank=0), store, 0)
-        head.set_draft_ids(draft_vocabulary(store, model.card.vocab_size, size)[0])
+        head.set_draft_ids(draft_vocabulary(model, store, size))
         recipe = Recipe(epochs=epochs, tokens_per_batch=512, learning_rate=5e-3)
         train(head, model.module.base_model.norm, store, recipe, say=lambda *_: None)
         paths[name] = folder / f"{name}.safetensors"

@@ -59,6 +59,24 @@ def test_the_same_answers_as_with_torch(make: type, monkeypatch: pytest.MonkeyPa
     assert all(len(ids) == 5 for ids in answers["attend_with_triton"])
 
 
+def test_drafts_of_several_sequences_are_attended_to_as_with_torch() -> None:
+    """Two sequences of three tokens each, verified in one pass beside a single token."""
+    generator = torch.Generator().manual_seed(3)
+    cache = interface.KVCache(1, 8, 4, 2, 16, torch.float32, torch.device("cpu"))
+    cache.tensor.normal_(generator=generator)
+    tables = torch.tensor([3, 0, 6, 5, 1, 5])  # the second is shorter: its last is padding
+    groups = [
+        interface.Singles(0, 1, torch.tensor([2]), torch.tensor([7]), 3),
+        interface.Singles(1, 7, torch.tensor([7, 4]), tables, 10, width=3),
+    ]
+    context = interface.StepContext(cache, torch.empty(0), groups, [])
+    query = torch.randn(1, 7, 4, 16, generator=generator).transpose(1, 2)
+    answers = [
+        attend(0, query, context, 0.3, None, None, None) for attend in (interface.attend_with_torch, attend_with_triton)
+    ]
+    torch.testing.assert_close(*answers, atol=1e-5, rtol=1e-5)
+
+
 def test_a_processor_keeps_torch() -> None:
     assert interface.attend_for(torch.device("cpu"), torch.float32) is interface.attend_with_torch
 
