@@ -41,6 +41,7 @@ from inference.messages import (
     Reply,
     Shutdown,
 )
+from inference.probes import AttentionProbe, Probes
 from inference.sequence import SamplingParams
 from inference.worker import EXIT_ENGINE_RAISED, EXIT_FAILED, Refused, Worker, submit
 
@@ -121,7 +122,7 @@ def test_it_tells_how_it_loads_and_what_it_is(client: Client) -> None:
 
 
 def test_a_request_from_accepted_to_finished(client: Client) -> None:
-    client.send(Generate(request_id="r1", prompt="Why is the sky blue? 🍅", probes=["kv"],
+    client.send(Generate(request_id="r1", prompt="Why is the sky blue? 🍅", probes=Probes(kv=True),
                          params=SamplingParams(max_tokens=5, temperature=0.0, ignore_eos=True)))  # fmt: skip
     replies, events = client.until_finished("r1")
     replies = [reply for reply in replies if not isinstance(reply, Ready)]  # to the Hello sent while it was loading
@@ -171,17 +172,23 @@ def test_the_same_prompt_is_a_cache_hit_for_the_same_visitor_only(client: Client
 @pytest.mark.parametrize(
     ("prompt", "params", "probes", "reason", "words"),
     [
-        ("long " * 1000, {}, [], "too_long", "max_model_len"),
-        ("short", {"max_tokens": 890}, [], "too_long", "max_model_len"),
-        (" \n", {}, [], "invalid", "empty"),
-        ("a", {"max_tokens": 0}, [], "invalid", "max_tokens"),
-        ("a", {"temperature": float("nan")}, [], "invalid", "temperature"),
-        ("a", {"n": 1000}, [], "invalid", "n must be"),
-        ("a", {}, ["attention"], "invalid", "probes"),
+        ("long " * 1000, {}, Probes(), "too_long", "max_model_len"),
+        ("short", {"max_tokens": 890}, Probes(), "too_long", "max_model_len"),
+        (" \n", {}, Probes(), "invalid", "empty"),
+        ("a", {"max_tokens": 0}, Probes(), "invalid", "max_tokens"),
+        ("a", {"temperature": float("nan")}, Probes(), "invalid", "temperature"),
+        ("a", {"n": 1000}, Probes(), "invalid", "n must be"),
+        (
+            "a",
+            {},
+            Probes(attention=AttentionProbe(positions=(0,), layers=(99,))),
+            "invalid",
+            "from 0 to 1 (the model has 2 layers), got 99",
+        ),
     ],
 )
 def test_what_cannot_be_served_is_refused_and_said(
-    client: Client, prompt: str, params: dict[str, Any], probes: list[str], reason: str, words: str
+    client: Client, prompt: str, params: dict[str, Any], probes: Probes, reason: str, words: str
 ) -> None:
     client.send(Generate(request_id="bad", prompt=prompt, params=SamplingParams(**params), probes=probes))
     rejected = client.receive()
