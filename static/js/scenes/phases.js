@@ -34,9 +34,13 @@ function plotOf(view) {
   return { left: area.left + side, top: 120, width: area.width - 2 * side, height: area.height - 120 - 92 };
 }
 
+/** What was measured last: dots and steps of a frame ask for the same. @type {{ state: State, seq: number, all: ReturnType<typeof measure> } | null} */
+let last = null;
+
 /** @param {State} state @param {View} view @returns {Picture} */
 function pictureOf(state, view) {
-  const all = measure(state);
+  if (last?.state !== state || last.seq !== state.seq) last = { state, seq: state.seq, all: measure(state) };
+  const { all } = last;
   const plot = plotOf(view);
   const mix = mixOf(view);
   return { all, plot, mix, rects: rectangles(state, all, plot, mix) };

@@ -41,7 +41,6 @@ export function fit(context, text, width) {
  * @param {number} x
  * @param {number} y
  * @param {Style} [style]
- * @returns {number} its width
  */
 export function label(context, text, x, y, style = {}) {
   context.font = font(style);
@@ -50,7 +49,6 @@ export function label(context, text, x, y, style = {}) {
   if (style.color) context.fillStyle = style.color;
   const fitted = style.width === undefined ? text : fit(context, text, style.width);
   context.fillText(fitted, x, y);
-  return context.measureText(fitted).width;
 }
 
 /** Stands for a special token, which adds no text; a sign that the page's own faces have. */
