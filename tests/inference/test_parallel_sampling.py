@@ -206,8 +206,8 @@ def test_a_copy_that_comes_after_the_pass_is_found(tiny: Model, monkeypatch: pyt
     execute = Engine(tiny, SMALL)._runner.__class__.execute
     copy = Engine(tiny, SMALL)._runner.__class__._copy_blocks
 
-    def late(self, items, look=None):
-        logits = execute(self, items, look)
+    def late(self, items, look=None, layers=()):
+        logits = execute(self, items, look, layers)
         copy(self)
         return logits
 
