@@ -85,6 +85,11 @@ class EagleHead(nn.Module):
     The last row, for all other tokens, is zero."""
     feature_mean: torch.Tensor
     feature_std: torch.Tensor
+    token_norm: RMSNorm
+    feature_norm: RMSNorm
+    attention_norm: RMSNorm
+    mlp_norm: RMSNorm
+    final_norm: RMSNorm
 
     def __init__(self, config: EagleConfig, embedding: torch.Tensor, output: torch.Tensor | None = None) -> None:
         """``embedding`` [vocab_size, hidden_size]: the target's input embedding; ``output``: its output matrix, where
@@ -145,13 +150,13 @@ class EagleHead(nn.Module):
         """Queries [..., heads, head_dim], keys and values [..., kv_heads, head_dim], rotated to ``positions`` [...]."""
         config = self.config
         product = self._times(self.qkv, self.attention_norm(residual))
-        product = product.unflatten(-1, (config.num_heads + 2 * config.num_kv_heads, config.head_dim))
-        rotated, value = product.split((config.num_heads + config.num_kv_heads, config.num_kv_heads), dim=-2)
+        product = product.reshape(*product.shape[:-1], config.num_heads + 2 * config.num_kv_heads, config.head_dim)
+        rotated, value = torch.split(product, [config.num_heads + config.num_kv_heads, config.num_kv_heads], dim=-2)
         angles = positions.unsqueeze(-1).float() * self._frequencies.to(positions.device)
         cos, sin = (part.unsqueeze(-2).to(rotated.dtype) for part in (angles.cos(), angles.sin()))
         first, second = rotated.chunk(2, dim=-1)
         rotated = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
-        query, key = rotated.split((config.num_heads, config.num_kv_heads), dim=-2)
+        query, key = torch.split(rotated, [config.num_heads, config.num_kv_heads], dim=-2)
         return query, key, value
 
     def finished(self, residual: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
@@ -261,7 +266,8 @@ def draft(
     for state, span in zip(states, rows, strict=True):
         state.next_row, state.waiting = span.stop, state.waiting[:0]
     choose = choose or (lambda step, logits: logits.argmax(dim=-1))
-    drafted, all_logits = [], []
+    drafted: list[torch.Tensor] = []
+    all_logits: list[torch.Tensor] = []
     for step in range(k):
         if step:
             rows = [range(span.stop, span.stop + 1) for span in rows]
@@ -382,7 +388,8 @@ def load_head(path: Path, model: Model) -> EagleHead:
             raise ValueError(
                 f"drafter {path.name} was trained for {config.target}, {name} {needed}; {card.name} has {there}"
             )
-    head = EagleHead(config, model.module.get_input_embeddings().weight, model.module.get_output_embeddings().weight)
+    module: Any = model.module
+    head = EagleHead(config, module.get_input_embeddings().weight, module.get_output_embeddings().weight)
     tensors = {
         name: tensor * stored[f"{name}.scale"].unsqueeze(1) if tensor.dtype == torch.int8 else tensor
         for name, tensor in stored.items()

@@ -12,7 +12,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import torch
@@ -81,10 +81,10 @@ def _chances(model: Model, head: EagleHead, text: Text, params: SamplingParams, 
     starts = torch.arange(text.num_prompt_tokens, length - k + 1)
     if not len(starts):
         return torch.empty(0, k)
-    module = model.module
+    module: Any = model.module
     layers = (*head.config.feature_layers, head.config.num_target_layers - 1)
     states = hidden_states(module, layers, token_ids)
-    features, last = states.split((states.shape[-1] - head.config.hidden_size, head.config.hidden_size), dim=-1)
+    features, last = torch.split(states, [states.shape[-1] - head.config.hidden_size, head.config.hidden_size], dim=-1)
     target = module.get_output_embeddings()(module.base_model.norm(last[0])).float()
     seen = torch.zeros(length, target.shape[1], dtype=torch.bool).scatter_(1, token_ids.T, True)
     seen = seen.to(torch.uint8).cummax(dim=0).values.bool()

@@ -16,6 +16,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -104,7 +105,8 @@ def learn(model: Model, lessons: list[Text], features: Path, path: Path, options
         go_on_from(head, load_head(options.start_from, model))
     fields = {field.name for field in dataclasses.fields(Recipe)}
     given = {key: value for key, value in vars(options).items() if key in fields}
-    train(head, model.module.base_model.norm, store, Recipe(**given), say=Meter("train", "batches"))
+    module: Any = model.module
+    train(head, module.base_model.norm, store, Recipe(**given), say=Meter("train", "batches"))
     save_head(head, path)
     say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
 

@@ -150,9 +150,10 @@ def draft_vocabulary(model: Model, store: FeatureStore, size: int, *, sample: in
     counted = torch.bincount(store.answered(), minlength=vocab_size).float()
     expected = torch.zeros(vocab_size)
     places = torch.randperm(len(store.features), generator=torch.Generator().manual_seed(0))[:sample]
-    output, norm = model.module.get_output_embeddings().weight, model.module.base_model.norm
+    module: Any = model.module
+    output, norm = module.get_output_embeddings().weight, module.base_model.norm
     with torch.inference_mode():
-        for rows in places.split(512):
+        for rows in torch.split(places, 512):
             normed = norm(store.features[rows, -model.card.hidden_size :].to(output.dtype))
             expected += (normed @ output.T).float().softmax(dim=-1).sum(dim=0)
     zipf = 1.0 / (torch.arange(vocab_size) + ZIPF_SHIFT)
@@ -166,11 +167,12 @@ def token_table(model: Model, draft_ids: torch.Tensor, rank: int) -> torch.Tenso
     opening = torch.tensor(model.tokenizer.encode_chat("").token_ids[-1:])
     layers = (model.card.num_layers - 1,)
     states = []
+    module: Any = model.module
     with torch.no_grad():
-        for ids in draft_ids.split(128):
+        for ids in torch.split(draft_ids, 128):
             text = torch.cat((opening.expand(len(ids), -1), ids.unsqueeze(1)), dim=1)
-            states.append(hidden_states(model.module, layers, text)[:, -1])
-        normed = model.module.base_model.norm(torch.cat(states)).float()
+            states.append(hidden_states(module, layers, text)[:, -1])
+        normed = module.base_model.norm(torch.cat(states)).float()
     centred = normed - normed.mean(dim=0)
     _, _, directions = torch.linalg.svd(centred, full_matrices=False)
     table = centred @ directions[:rank].T
@@ -183,7 +185,7 @@ def new_head(model: Model, config: EagleConfig, store: FeatureStore, seed: int) 
     Everything is in units of that layer's typical output, which the norms inside do not see.
     """
     torch.manual_seed(seed)
-    module = model.module
+    module: Any = model.module
     embedding, output = module.get_input_embeddings().weight, module.get_output_embeddings().weight
     head = EagleHead(config, embedding.float(), output.float())
     sample = store.features[torch.randperm(len(store.features))[:20_000]].float()
@@ -237,8 +239,8 @@ def batches(store: FeatureStore, recipe: Recipe, draw: random.Random) -> Iterato
             spans.append((length - skipped + draw.random() * 16, index, skipped))
     spans.sort()
     found: list[list[tuple[int, int]]] = [[]]
-    for length, index, skipped in spans:
-        if found[-1] and length * (len(found[-1]) + 1) > recipe.tokens_per_batch:
+    for width, index, skipped in spans:
+        if found[-1] and width * (len(found[-1]) + 1) > recipe.tokens_per_batch:
             found.append([])
         found[-1].append((index, skipped))
     draw.shuffle(found)
@@ -293,7 +295,9 @@ def train(
             normed = head.final_norm(outputs).bfloat16()
         row = torch.arange(1, token_ids.shape[1]).expand_as(lessons)[lessons]
         weights = torch.stack([(row > step) * weight for step, weight in enumerate(recipe.step_weights[:steps])])
-        loss, sums = DraftLoss.apply(normed, target, weights.float(), output, recipe.overlap_weight)
+        loss, sums = DraftLoss.apply(  # type: ignore[no-untyped-call]
+            normed, target, weights.float(), output, recipe.overlap_weight
+        )
         loss = loss / weights.sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
