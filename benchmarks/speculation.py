@@ -11,16 +11,17 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from benchmarks.engine import NEW_TOKENS, PROMPTS
+from benchmarks.engine import PROMPTS
 from benchmarks.figures import Figure, at_least, median, under
 from inference import Engine, EngineConfig, SamplingParams
 from inference.events import Event, SpeculationJudged, StepFinished, StepStarted
 from inference.models import load_model
 
 DRAFTERS = ("none", "eagle", "ngram", "mismatched")
-LENGTHS = (1, 2, 3, 4, 6)
+LENGTHS = (1, 2, 3, 4)
 """Drafts at a time."""
-SEARCHED = 4
+NEW_TOKENS = 48
+SEARCHED = 3
 """Prompts over which the best of ``LENGTHS`` is looked for."""
 GREEDY = SamplingParams(temperature=0.0, max_tokens=NEW_TOKENS, ignore_eos=True)
 SAMPLED = SamplingParams(

@@ -268,6 +268,7 @@ class Worker:
             max_num_batched_tokens=options.max_num_batched_tokens,
             max_model_len=options.max_model_len,
             drafter=options.drafter,
+            num_speculative_tokens=options.num_speculative_tokens,
         )
         self._progress("warming up", None)
         self._warm_up(Engine(model, _small(config), on_event=lambda event: None), SamplingParams(max_tokens=4))
@@ -451,6 +452,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--drafter", default=None, help="eagle, ngram, mismatched, model:MODEL, or several with commas between"
     )
+    parser.add_argument("--num-speculative-tokens", type=int, default=2, help="drafts in a step, at most")
     parser.add_argument("--num-threads", type=int, default=0, help="0: as many as there are processors")
     parser.add_argument("--data-dir", default=None, help="where converted models and measurements are kept")
     return parser.parse_args(arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from inference.speculation.length import DraftLength
 from inference.speculation.rejection import Judgement
 from inference.speculation.speculator import Speculator
 from tests.inference.conftest import Reference, assert_same, greedy
-from tests.inference.prompts import NEW_TOKENS
+from tests.inference.prompts import NEW_TOKENS, PROMPTS, Prompt
 from tests.inference.replay import Replay
 from tests.inference.tiny_chef import prompts, tiny_chef, train_heads
 
@@ -162,9 +163,11 @@ def check_default_model(model: Model, references: list[Reference], config: Engin
 
 
 @pytest.mark.parametrize(("drafter", "k"), [("eagle", 3), ("ngram", 7), ("mismatched", 1)])
-def test_the_default_model_says_the_same(model: Model, references: list[Reference], drafter: str, k: int) -> None:
+def test_the_default_model_says_the_same(
+    model: Model, reference: Callable[[Prompt], Reference], drafter: str, k: int
+) -> None:
     config = EngineConfig(num_blocks=60, drafter=drafter, num_speculative_tokens=k)
-    check_default_model(model, [each for each in references if len(each.prompt_ids) < 200][:8], config)
+    check_default_model(model, [reference(prompt) for prompt in PROMPTS[:8]], config)
 
 
 @pytest.mark.slow
