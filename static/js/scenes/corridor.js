@@ -19,6 +19,10 @@ import { smooth } from "./room.js";
  */
 /** @typedef {{ glow: number, hue: number, mist: number, dark: number }} Shade how a place is lit: `glow` of `hue`, then `mist` of `dark` over it, in 256ths */
 
+/** @typedef {{ width: number, height: number, pixel: number }} Size of the stage in CSS pixels, and of a pixel */
+
+/** Pixels of a slice. */
+const SLICE = 120_000;
 /** Things farther than this are smaller than a pixel. */
 const FARTHEST = 0.004;
 
@@ -86,14 +90,27 @@ export class Corridor {
    * @param {CellGrid} floor columns are places, rows go from left to right
    * @param {Camera} camera
    * @param {Light} light
-   * @param {{ width: number, height: number, pixel: number }} size of the stage in CSS pixels, and of a pixel
+   * @param {Size} size
    */
-  draw(walls, floor, camera, light, { width, height, pixel }) {
+  draw(walls, floor, camera, light, size) {
+    const slices = this.slices(walls, floor, camera, light, size);
+    while (!slices.next().done);
+  }
+
+  /**
+   * The same a little at a time, for a picture so fine that it would keep a frame waiting. Nothing is to be seen before
+   * the last slice, and none is to be taken after another picture was begun.
+   * @param {CellGrid[]} walls
+   * @param {CellGrid} floor
+   * @param {Camera} camera
+   * @param {Light} light
+   * @param {Size} size
+   * @returns {Generator<void, void, void>}
+   */
+  *slices(walls, floor, camera, light, { width, height, pixel }) {
     const columns = Math.max(1, Math.ceil(width / pixel));
     const rows = Math.max(1, Math.ceil(height / pixel));
     if (this.#image.width !== columns || this.#image.height !== rows) {
-      this.canvas.width = columns;
-      this.canvas.height = rows;
       this.#image = new ImageData(columns, rows);
       this.#words = new Uint32Array(this.#image.data.buffer);
     }
@@ -101,8 +118,22 @@ export class Corridor {
     const longest = Math.max(floor.rows, ...walls.map((grid) => grid.rows));
     if (this.#line.length < longest) this.#line = new Uint32Array(longest);
     this.#lineOf = { grid: null, place: -1 };
-    this.#drawFloor(floor, camera, light, pixel);
-    this.#drawWalls(walls, camera, light, pixel);
+    for (let row = Math.max(0, Math.floor(camera.y / pixel)); row < rows; ) {
+      const stop = Math.min(rows, row + Math.ceil(SLICE / columns));
+      this.#drawFloor(floor, camera, light, pixel, row, stop);
+      row = stop;
+      yield;
+    }
+    for (let column = 0; column < columns; ) {
+      const stop = Math.min(columns, column + Math.ceil(SLICE / rows));
+      this.#drawWalls(walls, camera, light, pixel, column, stop);
+      column = stop;
+      yield;
+    }
+    if (this.canvas.width !== columns || this.canvas.height !== rows) {
+      this.canvas.width = columns;
+      this.canvas.height = rows;
+    }
     this.#context.putImageData(this.#image, 0, 0);
     if (light.frame.alpha > 0) this.#drawFrames(camera, light.frame, pixel);
   }
@@ -112,11 +143,13 @@ export class Corridor {
    * @param {Camera} camera
    * @param {Light} light
    * @param {number} pixel
+   * @param {number} from the first of the picture's columns
+   * @param {number} to
    */
-  #drawWalls(walls, camera, light, pixel) {
+  #drawWalls(walls, camera, light, pixel, from, to) {
     const { width, height } = this.#image;
     const out = this.#words;
-    for (let column = 0; column < width; column++) {
+    for (let column = from; column < to; column++) {
       const offset = (column + 0.5) * pixel - camera.x;
       const scale = Math.abs(offset) / camera.half;
       const grid = walls[offset < 0 ? 0 : 1];
@@ -148,12 +181,14 @@ export class Corridor {
    * @param {Camera} camera
    * @param {Light} light
    * @param {number} pixel
+   * @param {number} from the first of the picture's rows
+   * @param {number} to
    */
-  #drawFloor(grid, camera, light, pixel) {
+  #drawFloor(grid, camera, light, pixel, from, to) {
     const dim = { ...light, flash: { ...light.flash, alpha: 0 } };
-    const { width, height } = this.#image;
+    const { width } = this.#image;
     const out = this.#words;
-    for (let row = Math.max(0, Math.floor(camera.y / pixel)); row < height; row++) {
+    for (let row = from; row < to; row++) {
       const scale = ((row + 0.5) * pixel - camera.y) / camera.rise;
       const place = placeAt(camera, scale);
       if (place < 0 || place >= grid.painted) continue;

@@ -16,6 +16,8 @@ const RESTING_PIXELS = 1_800_000;
 /** Milliseconds without a change after which things rest; on a machine that falls behind, a pause in the stream is none. */
 const REST = 350;
 const HURRIED_REST = 1200;
+/** Milliseconds from one slice of the sharp picture to the next: a frame has room for one. */
+const BETWEEN_SLICES = 20;
 /** Seconds for which places that were just written stay lit up. */
 const FLASH = 0.5;
 
@@ -33,8 +35,8 @@ export class Walls {
 
   #corridor;
   #texels = new Texels();
-  /** What the picture shows, and how large its pixels are. */
-  #cast = { key: "", pixel: 0 };
+  /** What the picture shows. */
+  #cast = "";
   #size = "";
   #resting = 0;
 
@@ -58,17 +60,22 @@ export class Walls {
     };
     const key = [painted, look.fog, look.frame, flash.alpha, flash.start, ...Object.values(camera)].join();
     const { width, height } = view;
-    const cast = (/** @type {number} */ pixel) => {
-      this.#cast = { key, pixel };
-      this.#corridor.draw(walls, floor, camera, light, { width, height, pixel });
-    };
     const sharp = pixelFor(view, RESTING_PIXELS);
-    const coarse = pixelFor(view, view.hurried ? HURRIED_PIXELS : MOVING_PIXELS);
-    if (key === this.#cast.key && this.#size === `${width}x${height}`) return;
+    const coarse = Math.max(sharp, pixelFor(view, view.hurried ? HURRIED_PIXELS : MOVING_PIXELS));
+    if (key === this.#cast && this.#size === `${width}x${height}`) return;
+    this.#cast = key;
     this.#size = `${width}x${height}`;
     clearTimeout(this.#resting);
-    cast(view.reduced ? sharp : coarse);
-    if (this.#cast.pixel > sharp) this.#resting = setTimeout(() => cast(sharp), view.hurried ? HURRIED_REST : REST);
+    const pixel = view.reduced ? sharp : coarse;
+    this.#corridor.draw(walls, floor, camera, light, { width, height, pixel });
+    if (pixel === sharp) return;
+    const slices = this.#corridor.slices(walls, floor, camera, light, { width, height, pixel: sharp });
+    this.#resting = setTimeout(() => this.#sharpen(slices), view.hurried ? HURRIED_REST : REST);
+  }
+
+  /** @param {Generator<void, void, void>} slices */
+  #sharpen(slices) {
+    if (!slices.next().done) this.#resting = setTimeout(() => this.#sharpen(slices), BETWEEN_SLICES);
   }
 }
 

@@ -71,8 +71,7 @@ export class Ribbon {
     const next = direction && at >= 0 ? this.#chips[at + direction] : undefined;
     if (!next) return;
     event.preventDefault();
-    this.#chips[at].tabIndex = -1;
-    next.tabIndex = 0;
+    this.#leadTo(next);
     next.focus();
   }
 
@@ -105,14 +104,24 @@ export class Ribbon {
     this.#newest();
   }
 
+  /** @type {HTMLButtonElement | undefined} the chip marked so */
+  #marked;
+  /** @type {HTMLButtonElement | undefined} the chip that Tab leads to */
+  #tabbed;
+
   #newest() {
-    this.root.querySelector(".is-newest")?.classList.remove("is-newest");
     const last = this.#chips.at(-1);
+    this.#marked?.classList.remove("is-newest");
     last?.classList.add("is-newest");
-    if (last && !this.root.contains(document.activeElement)) {
-      for (const other of this.root.querySelectorAll('[tabindex="0"]')) other.setAttribute("tabindex", "-1");
-      last.tabIndex = 0;
-    }
+    this.#marked = last;
+    if (last && !this.root.contains(document.activeElement)) this.#leadTo(last);
+  }
+
+  /** @param {HTMLButtonElement} chip */
+  #leadTo(chip) {
+    if (this.#tabbed) this.#tabbed.tabIndex = -1;
+    chip.tabIndex = 0;
+    this.#tabbed = chip;
   }
 }
 
