@@ -6,7 +6,7 @@ Chat-templated prompts, at temperature 0 and as the page samples; everything is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -99,8 +99,8 @@ def cost_of_lengths(found: dict[tuple[str, int], Side]) -> list[Figure]:
     return figures
 
 
-def run(model_name: str = "smollm2-135m") -> list[Figure]:
-    """Measure and return the figures."""
+def run(model_name: str = "smollm2-135m") -> Iterator[Figure]:
+    """Measure; each figure as soon as it is there."""
     model = load_model(model_name)
     prompts = [model.tokenizer.encode_chat(text).token_ids for text in PROMPTS]
     heard: list[Event] = []
@@ -110,23 +110,20 @@ def run(model_name: str = "smollm2-135m") -> list[Figure]:
     searched = compare(
         engines, heard, prompts[:SEARCHED], GREEDY, [("none", LENGTHS[0]), *(("eagle", k) for k in LENGTHS)]
     )
-    figures = cost_of_lengths(searched)
+    yield from cost_of_lengths(searched)
     best = max(LENGTHS, key=lambda k: faster(searched["eagle", k], searched["none", LENGTHS[0]]))
-    figures.append(Figure("best k of eagle, greedy", best, "drafts"))
+    yield Figure("best k of eagle, greedy", best, "drafts")
     for what, params in (("greedy", GREEDY), ("sampled", SAMPLED)):
         sides = compare(engines, heard, prompts, params, [(name, best) for name in DRAFTERS])
         none = sides["none", best]
         for name in DRAFTERS:
             side = sides[name, best]
-            figures.append(Figure(f"{name}, k = {best}, {what}, {model.card.dtype}", median(side.rates), "tok/s"))
+            yield Figure(f"{name}, k = {best}, {what}, {model.card.dtype}", median(side.rates), "tok/s")
             if name != "none":
-                figures.append(Figure(f"{name}, {what}: accepted drafts a verification", side.mean_accepted, "drafts"))
+                yield Figure(f"{name}, {what}: accepted drafts a verification", side.mean_accepted, "drafts")
             for place in range(best if name != "none" else 0):
                 share, reached = side.accepted_at(place)
-                figures.append(Figure(f"{name}, {what}: draft {place + 1} accepted ({reached} reached)", share, "of 1"))
-        figures += [
-            at_least(f"eagle / none, {what}", faster(sides["eagle", best], none), "x", 1.25),
-            Figure(f"ngram / none, {what}", faster(sides["ngram", best], none), "x"),
-            under(f"mismatched / none, {what}", faster(sides["mismatched", best], none), "x", 1.0),
-        ]
-    return figures
+                yield Figure(f"{name}, {what}: draft {place + 1} accepted ({reached} reached)", share, "of 1")
+        yield at_least(f"eagle / none, {what}", faster(sides["eagle", best], none), "x", 1.25)
+        yield Figure(f"ngram / none, {what}", faster(sides["ngram", best], none), "x")
+        yield under(f"mismatched / none, {what}", faster(sides["mismatched", best], none), "x", 1.0)

@@ -347,7 +347,7 @@ def save_head(head: EagleHead, path: Path) -> None:
         tensor = tensor.detach().cpu()
         if name == "draft_ids":
             tensors[name] = tensor.int()
-        elif tensor.dim() == 2:
+        elif tensor.dim() == 2 and tensor.numel():  # a table of rank 0 is empty
             scale = tensor.float().abs().amax(dim=1).clamp(min=1e-12) / 127
             tensors[name] = (tensor / scale.unsqueeze(1)).round().to(torch.int8)
             tensors[f"{name}.scale"] = scale

@@ -68,5 +68,5 @@ def train_heads(model: Model, folder: Path) -> dict[str, Path]:
         recipe = Recipe(epochs=epochs, tokens_per_batch=512, learning_rate=5e-3)
         train(head, model.module.base_model.norm, store, recipe, say=lambda *_: None)
         paths[name] = folder / f"{name}.safetensors"
-        save_head(head, paths[name], torch.float32)
+        save_head(head, paths[name])
     return paths
