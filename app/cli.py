@@ -24,7 +24,7 @@ Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a fre
 Model = Annotated[str | None, typer.Option(help="Name, path, .gguf file or hub id.", show_default="smollm2-135m")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or auto.", show_default="auto")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or auto.", show_default="auto")]
-Drafter = Annotated[str | None, typer.Option(help="A drafter for speculation.", show_default="none")]
+Drafter = Annotated[str | None, typer.Option(help="eagle, ngram, mismatched or model:MODEL.", show_default="none")]
 DataDir = Annotated[Path | None, typer.Option(help="Where runs are kept.", show_default="data")]
 RootPath = Annotated[str | None, typer.Option(help="Prefix under which a proxy serves the site.", show_default="/")]
 
@@ -144,7 +144,11 @@ def bench(
         Path | None, typer.Option("--json", help="Write the figures there too.", envvar="OPENKITCHEN_BENCH_JSON")
     ] = None,
     only: Annotated[
-        str | None, typer.Option(help="engine, sockets or page; all when not given.", envvar="OPENKITCHEN_BENCH_ONLY")
+        str | None,
+        typer.Option(
+            help="engine, quantization, speculation, sockets or page; all when not given.",
+            envvar="OPENKITCHEN_BENCH_ONLY",
+        ),
     ] = None,
 ) -> None:
     """Measure the engine and the page on this machine. Exits with 1 when a bound is not met."""
@@ -153,6 +157,31 @@ def bench(
     if only is not None and only not in suite.PARTS:
         fail(f"There is no part {only!r}; there are {', '.join(suite.PARTS)}.")
     if not suite.run([only] if only else suite.PARTS, json_file=json_file):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the report there too.", envvar="OPENKITCHEN_DOCTOR_JSON")
+    ] = None,
+    model: Model = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Say what this machine has, what would be used, what is missing and how to get it. On a GPU, check the kernels
+    and measure them. Exits with 1 when something needed is missing, or a kernel is wrong."""
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        fail(f"There is no folder {json_file.parent}. Make it first, or name another file with --json.")
+    import msgspec
+
+    from app.doctor import examine
+
+    report = examine(settings_from(model=model, device=device, dtype=dtype, data_dir=data_dir), typer.echo)
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    if not report.healthy:
         raise typer.Exit(1)
 
 

@@ -16,6 +16,7 @@ from app.runs import Run
 from app.settings import Settings
 from inference.events import CloseReason
 from inference.messages import Accepted, Events, Generate, Ready, Rejected
+from inference.probes import Probes
 from inference.sequence import SamplingParams
 
 logger = structlog.get_logger(__name__)
@@ -72,7 +73,7 @@ class Orders:
         return retry_later(503, "disk", "The kitchen cannot write a new log just now.", 60.0)
 
     async def take(
-        self, prompt: str, params: SamplingParams, probes: list[str], *, creator: str, cache_salt: str, address: str
+        self, prompt: str, params: SamplingParams, probes: Probes, *, creator: str, cache_salt: str, address: str
     ) -> Run:
         """Make a run of it. With the engine ready, waits for its word on the length; a run that it refuses leaves no
         trace. Raises Problem."""
@@ -210,8 +211,8 @@ class Orders:
         task.add_done_callback(self._settling.discard)
 
 
-def public_params(params: SamplingParams, probes: list[str]) -> dict[str, Any]:
+def public_params(params: SamplingParams, probes: Probes) -> dict[str, Any]:
     """``log.opened.params``: what ``POST /api/runs`` takes, without the prompt."""
     values = asdict(params)
     values.pop("ignore_eos", None)
-    return {**values, "stop": list(params.stop), "probes": probes}
+    return {**values, "stop": list(params.stop), "probes": probes.describe()}

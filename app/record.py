@@ -19,9 +19,10 @@ from app.runs import LogFile, RunLog
 from app.settings import Settings
 from inference.events import AnyEvent, Event
 from inference.messages import Generate, Ready
+from inference.probes import Probes
 from inference.sequence import SamplingParams
 
-PROBES = ["kv"]
+PROBES = Probes(kv=True)
 
 
 class CannotRecord(RuntimeError):
@@ -57,7 +58,7 @@ def record(
     Engine(model, EngineConfig()).generate([[1] * 48], SamplingParams(max_tokens=4))
     engine = Engine(model, EngineConfig(), on_event=hear)
     ready = Ready(
-        model=model.card, hardware=hardware, engine=engine.card, software=software(), monotonic=time.monotonic()
+        model=engine.model.card, hardware=hardware, engine=engine.card, software=software(), monotonic=time.monotonic()
     )
     command = Generate(request_id=secrets.token_urlsafe(16), prompt=prompt, params=params, probes=PROBES)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:

@@ -19,6 +19,7 @@ import structlog
 from app.broadcast import Broadcast
 from app.runs import LogFile, Run, RunLog, read_summary
 from inference.events import LogClosed, LogOpened, decode, encode
+from inference.probes import Probes
 
 logger = structlog.get_logger(__name__)
 
@@ -51,7 +52,7 @@ class RunStore:
         """Runs whose logs still grow, oldest first."""
         return list(self._live.values())
 
-    def create(self, creator: str, address: str, params: dict[str, Any], probes: list[str]) -> Run:
+    def create(self, creator: str, address: str, params: dict[str, Any], probes: Probes) -> Run:
         """A new run under an id that nobody can guess. Raises OSError when the disk will not have it."""
         run_id = secrets.token_urlsafe(16)
         try:

@@ -27,6 +27,7 @@ from inference.events import (
     encode,
 )
 from inference.messages import Ready
+from inference.probes import Probes
 
 logger = structlog.get_logger(__name__)
 
@@ -73,7 +74,7 @@ class RunLog:
         run_id: str,
         file: LogFile,
         params: dict[str, Any],
-        probes: Iterable[str],
+        probes: Probes,
         *,
         source: Source = "live",
     ) -> None:
@@ -85,7 +86,7 @@ class RunLog:
         self._zero = time.monotonic()
         self._file = file
         self._params = params
-        self._provides = [fact for fact in PROVIDES if not fact.startswith("probe.") or fact[6:] in set(probes)]
+        self._provides = [fact for fact in PROVIDES if not fact.startswith("probe.") or fact[6:] in probes.names]
         self._projection = Projection(run_id)
         self._seq = 0
         self._t = 0.0
@@ -117,9 +118,13 @@ class RunLog:
             engine=ready.engine if ready else None,
             software=ready.software if ready else None,
             params=self._params,
-            provides=self._provides if ready else [],
+            provides=self._known(ready) if ready else [],
         )
         self._write([self._stamp(event, 0.0)])
+
+    def _known(self, ready: Ready) -> list[str]:
+        """What of ``PROVIDES`` this engine can say about this run."""
+        return [fact for fact in self._provides if fact != "speculation" or ready.engine.drafter is not None]
 
     def project(self, events: Iterable[AnyEvent], clock_offset: float) -> None:
         """Take in what the engine said (bare, in its order). ``clock_offset`` is added to the engine's clock to get

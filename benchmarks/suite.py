@@ -10,6 +10,8 @@ from pathlib import Path
 
 PARTS = {
     "engine": "the engine against transformers.generate, and what events cost",
+    "quantization": "8 and 4 bits: bytes, speed at batch 1, and what they cost in quality",
+    "speculation": "drafters at batch 1: acceptance, what a verification costs, and what comes of it",
     "sockets": "what a socket reader costs a step",
     "page": "from Enter to paint, page weight, frames (needs Chromium)",
 }

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from inference.block_manager import IntegrityError as IntegrityError
     from inference.engine import Engine as Engine
-    from inference.engine import EngineConfig as EngineConfig
+    from inference.engine_config import EngineConfig as EngineConfig
     from inference.models import Model as Model
     from inference.models import load_model as load_model
+    from inference.probes import AttentionProbe as AttentionProbe
+    from inference.probes import Probes as Probes
+    from inference.probes import TilesProbe as TilesProbe
     from inference.sequence import RequestOutput as RequestOutput
     from inference.sequence import SamplingParams as SamplingParams
 
@@ -26,16 +29,30 @@ if TYPE_CHECKING:
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 _EXPORTS = {
+    "AttentionProbe": "inference.probes",
     "Engine": "inference.engine",
-    "EngineConfig": "inference.engine",
+    "EngineConfig": "inference.engine_config",
     "IntegrityError": "inference.block_manager",
     "Model": "inference.models",
+    "Probes": "inference.probes",
     "RequestOutput": "inference.sequence",
     "SamplingParams": "inference.sequence",
+    "TilesProbe": "inference.probes",
     "load_model": "inference.models",
 }
 
-__all__ = ["Engine", "EngineConfig", "IntegrityError", "Model", "RequestOutput", "SamplingParams", "load_model"]
+__all__ = [
+    "AttentionProbe",
+    "Engine",
+    "EngineConfig",
+    "IntegrityError",
+    "Model",
+    "Probes",
+    "RequestOutput",
+    "SamplingParams",
+    "TilesProbe",
+    "load_model",
+]
 
 
 def __getattr__(name: str) -> object:

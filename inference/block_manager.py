@@ -169,15 +169,17 @@ class BlockManager:
         max_num_tokens: int = 0,
         salt: str = "",
         num_public_tokens: int = 0,
+        max_cached_tokens: int | None = None,
     ) -> int | None:
         """Open a table that has room for all of ``token_ids``. (``max_num_tokens``, what the sequence may come to, is
         for allocators that reserve; paging takes blocks when they are needed.)
 
         Returns how many of them are already computed in blocks found by hash: always whole blocks, and never the last
-        token, whose logits somebody wants. Returns None, having changed nothing, if the pool cannot hold them.
+        token, whose logits somebody wants, nor any beyond ``max_cached_tokens``. Returns None, having changed nothing,
+        if the pool cannot hold them.
         """
         table = BlockTable(salt, num_public_tokens)
-        hits = self._find(table, token_ids)
+        hits = self._find(table, token_ids if max_cached_tokens is None else token_ids[: max_cached_tokens + 1])
         num_fresh = self.num_blocks_for(len(token_ids)) - len(hits)
         num_hits_cached = sum(self.pool.ref_counts[block_id] == 0 for block_id in hits)
         if num_fresh > self.pool.num_available - num_hits_cached:

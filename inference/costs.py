@@ -32,9 +32,10 @@ def step_costs(card: ModelCard, items: Sequence[tuple[int, int]], logits_rows: i
     """Costs of a step that computes the tokens ``start <= position < stop`` of each of ``items``.
 
     ``logits_rows``: rows that go through the vocabulary head (the head is skipped when there are none).
-    ``bytes_per_value``: of a parameter and of a cached number. A token at position p attends to p + 1 keys (causal),
-    in a layer with a sliding window at most to the window; an item's cached keys and values are counted as read once,
-    whatever a kernel may read again. Dense decoders only: of a mixture of experts every expert would be counted.
+    ``bytes_per_value``: of a parameter, where the card does not say otherwise (it does of the head, of all parameters
+    together and of a cached token). A token at position p attends to p + 1 keys (causal), in a layer with a sliding
+    window at most to the window; an item's cached keys and values are counted as read once, whatever a kernel may read
+    again. Dense decoders only: of a mixture of experts every expert would be counted.
     """
     tied, gated = _tied_and_gated(card)
     matrices = card.num_layers * _layer_matrices(card, gated=gated)
@@ -49,12 +50,15 @@ def step_costs(card: ModelCard, items: Sequence[tuple[int, int]], logits_rows: i
         read += sum(stop - max(0, start - window + 1) for start, stop in items) * sliding_layers
     width = card.num_heads * card.head_dim
     flops = 2 * matrices * tokens + 2 * head * logits_rows + 4 * width * attended
-    other = card.num_parameters - head * (1 if tied else 2)
-    embedded = 0 if tied and logits_rows else tokens * card.hidden_size  # a tied head reads these rows anyway
-    per_token = kv_bytes_per_token(card, bytes_per_value)
+    head_bytes = card.head_bytes or head * bytes_per_value
+    embedding_bytes = head_bytes if tied else head * bytes_per_value
+    other = card.parameter_bytes - head_bytes - (0 if tied else embedding_bytes)
+    # A tied head reads the embedding's rows anyway.
+    embedded = 0 if tied and logits_rows else tokens * embedding_bytes // card.vocab_size
+    per_token = card.kv_bytes_per_token
     return StepCosts(
         flops=float(flops),
-        weight_bytes=bytes_per_value * (other + embedded + (head if logits_rows else 0)),
+        weight_bytes=other + embedded + (head_bytes if logits_rows else 0),
         kv_read_bytes=per_token // card.num_layers * read,
         kv_written_bytes=per_token * tokens,
     )

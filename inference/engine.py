@@ -10,63 +10,29 @@ import itertools
 import time
 from collections.abc import Callable, Collection
 from collections.abc import Sequence as Seq
-from dataclasses import replace
 
-import msgspec
 import torch
 
 from inference.answer import Answer
+from inference.attention.quantized_cache import with_cache
 from inference.block_manager import BlockManager, IntegrityError
-from inference.events import EngineCard, Event, FinishReason, Snapshot
+from inference.engine_config import DEFAULT_MAX_MODEL_LEN, POLICIES, EngineConfig
+from inference.events import EngineCard, Event, FinishReason, Origin, Snapshot
 from inference.model_runner import ModelRunner
 from inference.models import Model
+from inference.prober import Prober, StepLook
+from inference.probes import Probes
 from inference.reporter import Reporter, StepClock, snapshot
-from inference.sampler import Sampled, Sampler
-from inference.scheduler import ContinuousScheduler, ScheduledItem, StaticScheduler
+from inference.sampler import Sampled, Sampler, undescribed
+from inference.scheduler import ScheduledItem
 from inference.sequence import RequestOutput, SamplingParams, Sequence, SequenceId, SequenceStatus
 from inference.slab import SlabManager
+from inference.speculation.drafters import load_drafters
+from inference.speculation.speculator import OFF, Speculator
 from inference.tokenizer import IncrementalDetokenizer, Part
 
-DEFAULT_MAX_MODEL_LEN = 4096
-PROBES = frozenset({"kv"})
-POLICIES = {"continuous": ContinuousScheduler, "static": StaticScheduler}
-ALLOCATORS = ("paged", "slab")
-RESERVES = ("max_tokens", "max_model_len")
-
-
-class EngineConfig(msgspec.Struct, frozen=True):
-    """How the engine is set up, in the field's own words. ``max_model_len`` None: the model's, at most 4,096.
-
-    ``policy`` "static" and ``allocator`` "slab" are what serving did before continuous batching and paging: baselines
-    on the same runner. A slab reserves for a sequence, whatever comes of it, what ``slab_reserve`` says: its prompt and
-    "max_tokens", or "max_model_len". Slabs share nothing, so they have no prefix cache.
-    """
-
-    block_size: int = 16
-    num_blocks: int = 512
-    max_num_seqs: int = 8
-    max_num_batched_tokens: int = 512
-    policy: str = "continuous"
-    allocator: str = "paged"
-    slab_reserve: str = "max_tokens"
-    enable_prefix_caching: bool = True
-    drafter: str | None = None
-    num_speculative_tokens: int = 4
-    max_model_len: int | None = None
-
-    def validate(self) -> None:
-        """Raise ``ValueError`` that names the field and what it may be."""
-        for name in ("block_size", "num_blocks", "max_num_seqs", "max_num_batched_tokens", "num_speculative_tokens"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-        if self.max_model_len is not None and (not isinstance(self.max_model_len, int) or self.max_model_len < 2):
-            raise ValueError(f"max_model_len must be a whole number of at least 2, got {self.max_model_len!r}")
-        for name, known in (("policy", tuple(POLICIES)), ("allocator", ALLOCATORS), ("slab_reserve", RESERVES)):
-            if (value := getattr(self, name)) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
-        if self.drafter is not None:
-            raise ValueError(f"drafter must be None (this engine has none), got {self.drafter!r}")
+Ended = tuple[Sequence, FinishReason | None]
+"""A sequence that got tokens, and why it has ended, if it has."""
 
 
 class Engine:
@@ -77,9 +43,14 @@ class Engine:
     ) -> None:
         config = config or EngineConfig()
         config.validate()
+        model = with_cache(model, config.kv_cache_dtype)
         self.model = model
         self.config = config
         self.max_model_len = min(config.max_model_len or DEFAULT_MAX_MODEL_LEN, model.card.max_model_len)
+        self._speculator: Speculator | None = None
+        if config.drafter is not None:
+            drafters = load_drafters(config.drafter, model, num_blocks=config.num_blocks, block_size=config.block_size)
+            self._speculator = Speculator(drafters, config.num_speculative_tokens, adaptive=config.adaptive_speculation)
         self._reporter = None if on_event is None else Reporter(model, on_event)
         emit = None if self._reporter is None else self._reporter.emit
         if config.allocator == "slab":
@@ -95,8 +66,10 @@ class Engine:
             max_num_batched_tokens=config.max_num_batched_tokens,
             clock=time.monotonic,
             emit=emit,
+            num_drafts=None if self._speculator is None else self._speculator.num_drafts,
         )
-        self._runner = ModelRunner(model, self._blocks)
+        self._runner = ModelRunner(model, self._blocks, kv_cache_dtype=config.kv_cache_dtype)
+        self._prober = None if emit is None else Prober(self._runner, emit)
         self._sampler = Sampler(model.card.vocab_size, torch.device(model.device))
         self._requests: dict[str, list[Sequence]] = {}
         """Unfinished samples of each: one until its prompt is computed, then ``n``."""
@@ -119,7 +92,7 @@ class Engine:
         pieces: list[str] | None = None,
         parts: Seq[Part] = (),
         tokenize_seconds: float = 0.0,
-        probes: Collection[str] = (),
+        probes: Probes | Collection[str] = (),
     ) -> str:
         """Queue a prompt: text as it is (no template), or token ids. Returns the request's id.
 
@@ -127,12 +100,13 @@ class Engine:
         first ``num_public_tokens``. ``own``: the half-open token ranges that are the reader's own text (None: all).
         ``pieces``, ``parts`` (the texts that token ids came from) and ``tokenize_seconds``: what the caller's
         tokenizing gave, for ``request.tokenized``.
+        ``probes``: what is to be looked at more closely (``probes.py``), or the names of those that need no more words.
         Raises ``ValueError`` for what can never be served.
         """
         params = params or SamplingParams()
         params.validate()
-        if unknown := set(probes) - PROBES:
-            raise ValueError(f"probes must be among {sorted(PROBES)}, got {sorted(unknown)}")
+        self._check_drafter(params.drafter)
+        probes = Probes.of(probes)
         arrival = next(self._arrivals)
         request_id = f"request-{arrival}" if request_id is None else request_id
         if request_id in self._requests:
@@ -143,6 +117,7 @@ class Engine:
             tokenize_seconds = time.monotonic() - started
             parts = [Part(prompt, add_special_tokens=True)]
         self._check_fits(len(token_ids), params.max_tokens)
+        resolved = probes.resolve(self.model.card, len(token_ids), params.max_tokens)
         sequence = Sequence(
             request_id=request_id,
             token_ids=token_ids,
@@ -151,7 +126,7 @@ class Engine:
             queued_at=time.monotonic(),
             cache_salt=cache_salt,
             num_public_tokens=num_public_tokens,
-            probes=frozenset(probes),
+            probes=None if self._prober is None else resolved,
         )
         self._requests[request_id] = []
         self._remember(sequence)
@@ -192,6 +167,14 @@ class Engine:
                 f"pool has {there}"
             )
 
+    def _check_drafter(self, name: str | None) -> None:
+        known = [OFF] if self._speculator is None else [OFF, *self._speculator.names]
+        if name is not None and name not in known:
+            raise ValueError(
+                f"drafter must be null (the engine's own) or one that it has loaded ({', '.join(map(repr, known))}), "
+                f"got {name!r}"
+            )
+
     def abort(self, request_id: str) -> bool:
         """End a request, all its samples, now. False, and nothing done, if the engine does not have it (any more)."""
         if request_id not in self._requests:
@@ -217,33 +200,93 @@ class Engine:
         if not items:
             return outputs
         self._num_steps += 1
-        clock.scheduled = time.perf_counter()
+        clock.schedule = time.perf_counter() - clock.started
+        if self._speculator is not None:
+            self._draft(items, self._speculator, clock)
         if self._reporter is not None:
             num_idle_slots = self._scheduler.num_slots - len(items)
             self._reporter.step_started(self._num_steps, items, len(self._scheduler.waiting), num_idle_slots)
-        clock.forward_began = time.perf_counter()
-        logits = self._runner.execute(items)
-        clock.computed = time.perf_counter()
+        look = None if self._prober is None else self._prober.look(items)
+        logits = self._execute(items, look, clock)
+        ended = [] if self._speculator is None else self._verify(items, self._speculator, logits, clock)
         self._mark_computed(items)
-        forks = [self._fork(item.sequence) for item in items if item.samples]
-        clock.sample_began = time.perf_counter()
-        samplers = list(itertools.chain.from_iterable(forks))
-        num_logits = len(forks)
-        if len(samplers) > num_logits:  # the samples of a request draw their first token from one row
-            logits = logits.repeat_interleave(torch.tensor([len(fork) for fork in forks], device=logits.device), dim=0)
-        describe = self._reporter is not None
-        drawn = self._sampler.sample(logits, samplers, describe=describe) if samplers else []
-        reasons = [self._accept(sequence, sampled) for sequence, sampled in zip(samplers, drawn, strict=True)]
-        clock.sampled = time.perf_counter()
+        if self._prober is not None and look is not None:
+            self._prober.say(look)
+        ended += self._sample(items, logits, clock)
         if self._reporter is not None:
-            self._reporter.step_finished(self._num_steps, items, num_logits, clock, self._blocks)
-        for sequence, reason in zip(samplers, reasons, strict=True):
+            self._reporter.step_finished(self._num_steps, items, clock, self._blocks)
+        for sequence, reason in ended:
             if reason is not None:
                 self._finish(sequence, reason)
             outputs.append(self._output(sequence, reason))
             if reason is not None:
                 self._forget(sequence)
         return outputs
+
+    def _draft(self, items: list[ScheduledItem], speculator: Speculator, clock: StepClock) -> None:
+        """Guesses for those that have room for them."""
+        began = time.perf_counter()
+        speculator.draft(items)
+        clock.draft = time.perf_counter() - began
+        if self._reporter is not None:
+            self._reporter.drafted(self._num_steps, items, speculator, clock.draft)
+
+    def _execute(self, items: list[ScheduledItem], look: StepLook | None, clock: StepClock) -> torch.Tensor:
+        """The pass. Rows of logits of each item, in the items' order: what may follow its last token, and where it has
+        a draft, what may follow each token before."""
+        layers = () if self._speculator is None else self._speculator.layers(items)
+        began = time.perf_counter()
+        logits = self._runner.execute(items, look, layers)
+        clock.forward = time.perf_counter() - began
+        return logits
+
+    def _verify(
+        self, items: list[ScheduledItem], speculator: Speculator, logits: torch.Tensor, clock: StepClock
+    ) -> list[Ended]:
+        """Judge the drafts and append what was accepted and what follows it; with each sequence, whether that ended
+        it. Nothing counts as computed yet: how much of an item does is decided here."""
+        ended: list[Ended] = []
+        for item, rows in zip(items, torch.split(logits, [item.num_logits for item in items]), strict=True):
+            if item.draft is None:
+                continue
+            began = time.perf_counter()
+            verdict = speculator.judge(item, rows, self._sampler)
+            judged = time.perf_counter() - began
+            drawn = undescribed(verdict.token_ids)
+            if self._reporter is not None:
+                drawn = self._sampler.describe(rows[: len(drawn)], verdict.token_ids)
+                self._reporter.judged(self._num_steps, item, verdict, clock.forward + judged)
+            origins: list[Origin] = ["draft" for _ in range(verdict.num_accepted)]
+            origins.append(verdict.origin)
+            reason = None
+            for count, (sampled, origin) in enumerate(zip(drawn, origins, strict=True), 1):
+                item.num_dropped = len(item.draft.token_ids) - min(count, verdict.num_accepted)
+                if (reason := self._accept(item.sequence, sampled, origin)) is not None:
+                    break  # what comes after the end was never said
+            ended.append((item.sequence, reason))
+            clock.sample += time.perf_counter() - began
+        return ended
+
+    def _sample(self, items: list[ScheduledItem], logits: torch.Tensor, clock: StepClock) -> list[Ended]:
+        """Draw and append a token for each item that was to be sampled and had no draft; with each sequence, whether
+        that ended it."""
+        samplers: list[Sequence] = []
+        rows: list[int] = []
+        first_rows = itertools.accumulate((item.num_logits for item in items), initial=0)
+        for item, row in zip(items, first_rows, strict=False):
+            if item.samples and item.draft is None:
+                forked = self._fork(item.sequence)
+                samplers += forked
+                rows += [row] * len(forked)  # the samples of a request draw their first token from one row
+        if not samplers:
+            return []
+        began = time.perf_counter()
+        if rows != list(range(len(logits))):
+            logits = logits[torch.tensor(rows, device=logits.device)]
+        drawn = self._sampler.sample(logits, samplers, describe=self._reporter is not None)
+        ended = [(sequence, self._accept(sequence, sampled)) for sequence, sampled in zip(samplers, drawn, strict=True)]
+        clock.sample += time.perf_counter() - began
+        return ended
 
     def generate(
         self, prompts: str | Seq[str | Seq[int]], params: SamplingParams | Seq[SamplingParams] | None = None
@@ -272,19 +315,12 @@ class Engine:
         """The items' keys and values stand in the cache now."""
         for item in items:
             sequence = item.sequence
-            sequence.num_computed_tokens = item.stop
-            self._blocks.mark_computed(sequence.id, sequence.token_ids, item.stop)
+            sequence.num_computed_tokens = item.stop - item.num_dropped
+            self._blocks.mark_computed(sequence.id, sequence.token_ids, sequence.num_computed_tokens)
+        if self._speculator is not None:
+            self._speculator.observe(items, self._runner)
         if self._reporter is not None:
             self._reporter.kv_written(items)
-            self._probe_norms([item for item in items if "kv" in item.sequence.probes])
-
-    def _probe_norms(self, items: list[ScheduledItem]) -> None:
-        """The norms of what was written, and before a request's first of what it found in the prefix cache."""
-        assert self._reporter is not None
-        items = [replace(item, start=min(item.start, item.sequence.num_probed_tokens)) for item in items]
-        self._reporter.norms(items, self._runner.norms(items))
-        for item in items:
-            item.sequence.num_probed_tokens = item.stop
 
     def _fork(self, sequence: Sequence) -> list[Sequence]:
         """The sequences that draw from the logits of ``sequence``: itself, and where its prompt has just been computed
@@ -295,9 +331,11 @@ class Engine:
         children = self._scheduler.fork(sequence, num_samples)
         for child in children:
             self._remember(child)
+            if self._speculator is not None:
+                self._speculator.fork(sequence, child)
         return [sequence, *children]
 
-    def _accept(self, sequence: Sequence, sampled: Sampled) -> FinishReason | None:
+    def _accept(self, sequence: Sequence, sampled: Sampled, origin: Origin = "target") -> FinishReason | None:
         """Append a drawn token, say it, and tell whether it ends the sequence."""
         params, answer = sequence.params, self._answers[sequence.id]
         sequence.token_ids.append(sampled.id)
@@ -308,7 +346,7 @@ class Engine:
             piece += answer.detokenizer.flush()
         text = answer.add(piece, params.stop, last=ended or full)
         if self._reporter is not None:
-            self._reporter.sampled(self._num_steps, sequence, sampled, text)
+            self._reporter.sampled(self._num_steps, sequence, sampled, text, origin)
         if ended or answer.stop is not None:
             return "stop"
         return "length" if full else None
@@ -331,6 +369,10 @@ class Engine:
         if not samples:
             del self._requests[sequence.request_id]
         self._sampler.forget(sequence.id)
+        if self._speculator is not None:
+            self._speculator.forget(sequence)
+        if self._prober is not None:
+            self._prober.forget(sequence)
         del self._answers[sequence.id]
 
     def _output(self, sequence: Sequence, reason: FinishReason | None) -> RequestOutput:
@@ -370,6 +412,9 @@ class Engine:
             policy=config.policy,
             enable_prefix_caching=self._blocks.enable_prefix_caching,
             allocator=config.allocator,
+            drafter=None if self._speculator is None else ",".join(self._speculator.names),
+            num_speculative_tokens=0 if self._speculator is None else config.num_speculative_tokens,
+            kv_cache_dtype=config.kv_cache_dtype,
         )
 
     def _unfinished(self) -> list[Sequence]:

@@ -42,7 +42,11 @@ PROVIDES = (
     "blocks",
     "kv.written",
     "token.candidates",
+    "speculation",
     "probe.kv",
+    "probe.logits",
+    "probe.attention",
+    "probe.tiles",
 )
 
 
@@ -102,6 +106,10 @@ class ModelCard(msgspec.Struct, kw_only=True):
     """Tokens that a layer with a window attends to, itself included."""
     num_sliding_layers: int = 0
     """Layers that have the window; the others see everything."""
+    quantization: str = ""
+    """Of the weights: ``int8``, ``int4``, ``int4-awq``; empty where all of them are of ``dtype``."""
+    head_bytes: int = 0
+    """Of ``parameter_bytes``, the vocabulary head's."""
 
 
 class Hardware(msgspec.Struct, kw_only=True):
@@ -136,6 +144,8 @@ class EngineCard(msgspec.Struct, kw_only=True):
     allocator: str = "paged"
     drafter: str | None = None
     num_speculative_tokens: int = 0
+    kv_cache_dtype: str = "auto"
+    """``auto``: the model's own; ``int8``, ``fp8``."""
 
 
 class Software(msgspec.Struct, kw_only=True):
@@ -336,12 +346,15 @@ class StepFinished(Event, kw_only=True, tag="step.finished"):
     step: int
     seconds: float
     """From before scheduling (whose ``block.*`` and ``request.admitted`` come before ``step.started``) to the last
-    drawn token: the sum of the three below and a rest."""
+    drawn token: the sum of schedule, draft, forward and sample, and a rest."""
     schedule_seconds: float
     forward_seconds: float
     sample_seconds: float
+    """Drawing tokens, and judging drafts."""
     num_tokens: int
+    """Computed, rejected drafts among them."""
     flops: float
+    """Of the model; what a drafter does is told by its seconds alone."""
     weight_bytes: int
     """Parameters read."""
     kv_read_bytes: int
@@ -351,6 +364,7 @@ class StepFinished(Event, kw_only=True, tag="step.finished"):
     kv_unused_bytes: int | None = None
     """Of those, where no key or value stands: the rest of last blocks, and what an allocator reserved. Null: not
     said."""
+    draft_seconds: float = 0.0
 
 
 class CollectiveFinished(Event, kw_only=True, tag="collective.finished"):
@@ -446,18 +460,124 @@ class TokenSampled(RequestEvent, kw_only=True, tag="token.sampled"):
     step: int = 0
 
 
+# ---- speculation ---------------------------------------------------------------------------------------------------
+
+
+class SpeculationDrafted(RequestEvent, kw_only=True, tag="speculation.drafted"):
+    """A drafter guessed the tokens at ``position`` and on, which step ``step`` is going to verify."""
+
+    step: int
+    drafter: str
+    position: int
+    ids: list[int]
+    texts: list[str]
+    """Each token alone, as in ``Candidate``."""
+    q: list[float]
+    """With which probability the drafter drew each, after temperature and cuts (1: it was certain, or greedy)."""
+    seconds: float
+    """What drafting took, for all requests that the step speculates for."""
+
+
+class SpeculationJudged(RequestEvent, kw_only=True, tag="speculation.judged"):
+    """The target has computed the drafts: ``num_accepted`` of them are kept, and ``id`` follows. A draft x is accepted
+    if its draw is below p(x) / q(x); the first that is not ends it, and the token in its place is recovered from the
+    residual (p - q)+; where all are accepted a bonus follows. (Tokens beyond the end of an answer, behind an EOS, are
+    judged but not said: they have no ``token.sampled``.)"""
+
+    step: int
+    position: int
+    """Of the first draft."""
+    p: list[float]
+    """With which probability the target would have drawn each draft that was judged: the accepted and the one that
+    was not. After penalties, temperature and cuts (at temperature 0 therefore 1 or 0)."""
+    q: list[float]
+    draws: list[float] | None
+    """Uniform in [0, 1). Null at temperature 0, where nothing is drawn."""
+    num_drafts: int
+    num_accepted: int
+    id: int
+    text: str
+    origin: Literal["recovered", "bonus"]
+    seconds: float
+    """What verifying took: the target's pass, for all requests of the step, and this judgement."""
+
+
 # ---- probes --------------------------------------------------------------------------------------------------------
 
 
 class ProbeKV(RequestEvent, kw_only=True, tag="probe.kv"):
     """Euclidean norms of the keys (after rotary embedding) and values as they stand in the cache:
     of what a step wrote, and with a request's first step also of what it found there (the prefix cache).
-    ``shape`` of both: [num_layers, num_kv_heads, stop - start]."""
+    ``shape`` of both: [num_layers, num_kv_heads, stop - start], float16."""
 
     start: int
     stop: int
     keys: Array
     values: Array
+
+
+class ProbeLogits(RequestEvent, kw_only=True, tag="probe.logits"):
+    """The raw logits of the whole vocabulary after the token at ``position``: what the token at ``position + 1`` is
+    drawn from, before penalty, temperature and cuts. ``shape``: [vocab_size], float32."""
+
+    position: int
+    logits: Array
+
+
+class ProbeAttention(RequestEvent, kw_only=True, tag="probe.attention"):
+    """Attention weights: how the query of the token at ``position`` shares itself out over the keys 0 to ``position``,
+    in ``heads`` of ``layers``. Worked out after the step, in float32, from the query and the cached keys; causality,
+    sliding window, soft-cap and sinks are the model's. ``shape`` of ``weights``: [len(layers), len(heads),
+    position + 1], float16; a row sums to 1 within 1e-3, its sink (if any) included."""
+
+    position: int
+    layers: list[int]
+    heads: list[int]
+    weights: Array
+    sinks: Array | None = None
+    """Weight of the learned sink, which is no token: [len(layers), len(heads)]. Null where the model has none."""
+
+
+class ProbeAttentionSummary(RequestEvent, kw_only=True, tag="probe.attention_summary"):
+    """Where every head of every layer looks from ``position``: near, far, or at the first token. Each array:
+    [num_layers, num_heads], float16."""
+
+    position: int
+    near_tokens: int
+    first: Array
+    """Weight of token 0, where many heads rest when they have nothing to say."""
+    near: Array
+    """Weight of the last ``near_tokens`` tokens, the query's own among them and token 0 not."""
+    distance: Array
+    """Mean distance of what is looked at, in tokens."""
+    entropy: Array
+    """Of the weights, in nats: 0 for one token, log(position + 1) for all alike."""
+
+
+class ProbeTiles(RequestEvent, kw_only=True, tag="probe.tiles"):
+    """A flash-attention pass over the first ``num_tokens`` of the prompt in one head of one layer, from an instrumented
+    kernel (``inference/attention/tiles.py``) on the queries, keys and values of this run. ``tiles``: (query tile, key
+    tile) in the order visited. Each array is [len(tiles), block_q], float32, a number for each row of the query tile
+    (0 past ``num_tokens``), after that tile but for ``tile_max``; -inf is the maximum of a row that has seen no key."""
+
+    layer: int
+    head: int
+    num_tokens: int
+    block_q: int
+    block_k: int
+    tiles: list[tuple[int, int]]
+    tile_max: Array
+    """Largest score within the tile."""
+    row_max: Array
+    """Running maximum."""
+    row_sum: Array
+    """Running sum of exp(score - running maximum)."""
+    rescale: Array
+    """What sum and output so far were multiplied by, as the maximum moved: exp(old maximum - new)."""
+    output_norm: Array
+    """Euclidean norm of the output so far, which is divided by the sum only at the end."""
+    largest_error: float
+    """Measured: largest absolute difference between its output and that of attention with the whole matrix."""
 
 
 AnyEvent = (
@@ -479,7 +599,13 @@ AnyEvent = (
     | BlockEvicted
     | KVWritten
     | TokenSampled
+    | SpeculationDrafted
+    | SpeculationJudged
     | ProbeKV
+    | ProbeLogits
+    | ProbeAttention
+    | ProbeAttentionSummary
+    | ProbeTiles
 )
 
 _encoder = msgspec.json.Encoder()

@@ -25,33 +25,32 @@ class VectorLinear(nn.Linear):
 
 class FusedLinear(nn.Module):
     """Several linear layers over one input as one product. Its ``shares`` take the places of the layers; the first
-    that is called computes for all."""
+    that is called computes for all. ``linear`` is the one layer: quantising puts another in its place."""
 
     def __init__(self, layers: list[nn.Linear], *, vector: bool) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.cat(tuple(layer.weight for layer in layers)), requires_grad=False)
         biases = tuple(layer.bias for layer in layers)
-        self.bias = nn.Parameter(torch.cat(biases), requires_grad=False) if biases[0] is not None else None
-        self._sizes = [layer.out_features for layer in layers]
-        self._vector = vector
+        weight = torch.cat(tuple(layer.weight for layer in layers))
+        self.linear: nn.Module = linear(weight, None if biases[0] is None else torch.cat(biases), vector=vector)
+        self.sizes = [layer.out_features for layer in layers]
+        """Rows of the one product that are each share's."""
         self._input: torch.Tensor | None = None
         self._outputs: tuple[torch.Tensor, ...] = ()
-        weights = torch.split(self.weight, self._sizes)
+        weights = torch.split(weight, self.sizes)
         self.shares = [Share(self, index, weight) for index, weight in enumerate(weights)]
 
     def output(self, input: torch.Tensor, index: int) -> torch.Tensor:
         """Share ``index`` of the product with ``input``."""
         if input is not self._input:
-            product = multiply(input, self.weight, self.bias, vector=self._vector)
-            self._input, self._outputs = input, torch.split(product, self._sizes, dim=-1)
+            self._input, self._outputs = input, torch.split(self.linear(input), self.sizes, dim=-1)
         output = self._outputs[index]
-        if index == len(self._sizes) - 1:
+        if index == len(self.sizes) - 1:
             self._input, self._outputs = None, ()
         return output
 
 
 class Share(nn.Module):
-    """Stands where one of the fused layers stood. ``weight`` is a view of the fused one."""
+    """Stands where one of the fused layers stood. ``weight`` is a view of the fused one (quantising takes it away)."""
 
     def __init__(self, fused: FusedLinear, index: int, weight: torch.Tensor) -> None:
         super().__init__()
@@ -59,8 +58,23 @@ class Share(nn.Module):
         self._index = index
         self.weight = nn.Parameter(weight, requires_grad=False)
 
+    @property
+    def fused(self) -> FusedLinear:
+        """The layer that this is a share of."""
+        return self._fused[0]
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return self._fused[0].output(input, self._index)
+        return self.fused.output(input, self._index)
+
+
+def linear(weight: torch.Tensor, bias: torch.Tensor | None, *, vector: bool) -> nn.Linear:
+    """A linear layer around tensors that are there."""
+    kind = VectorLinear if vector else nn.Linear
+    layer = kind(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias, requires_grad=False)
+    return layer
 
 
 def multiply(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, *, vector: bool) -> torch.Tensor:

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from inference.events import AnyEvent, EngineCard, Hardware, ModelCard, Software
+from inference.probes import Probes
 from inference.sequence import SamplingParams
 
 
@@ -24,7 +25,7 @@ class Generate(msgspec.Struct, kw_only=True, tag_field="kind", tag="generate"):
     request_id: str
     prompt: str
     params: SamplingParams
-    probes: list[str] = []
+    probes: Probes = Probes()
     cache_salt: str = ""
     """Mixed into the hashes of all prefix-cache blocks beyond the public prefix (the system prompt)."""
 

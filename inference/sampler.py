@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from inference.sequence import Sequence, SequenceId
+from inference.sequence import MAX_SEED, SamplingParams, Sequence, SequenceId
+from inference.speculation.rejection import draw
 
 NUM_CANDIDATES = 8
 GREEDY_BELOW = 1e-5
@@ -21,6 +22,8 @@ _MODERATE = 60.0
 """exp of it, times any vocabulary, is far from float32's ends (e^-87 and e^88)."""
 _NUCLEI = (64, 2048)
 """Most nuclei fit into so many tokens; only the others pay for sorting the whole vocabulary."""
+_STREAM = 0x9E3779B97F4A7C15
+"""Keeps the seeds of streams apart, which within a stream are neighbours (the golden ratio's bits)."""
 
 
 @dataclass(slots=True)
@@ -34,12 +37,31 @@ class Sampled:
     rest: float
 
 
-class Sampler:
-    """Draws the next token of several sequences from their logits."""
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """What a token is drawn from, after every cut."""
 
-    def __init__(self, vocab_size: int, device: torch.device) -> None:
+    mass: torch.Tensor
+    """[n] float64, in all 1."""
+    ids: torch.Tensor | None
+    """[n] int64: the tokens that have it, each once. None: the whole vocabulary, in its order."""
+
+    def probability(self, token_id: int) -> float:
+        """Of one token."""
+        return float(self.mass[token_id] if self.ids is None else self.mass[self.ids == token_id].sum())
+
+
+class Sampler:
+    """Draws the next token of several sequences from their logits.
+
+    ``stream`` tells apart samplers whose draws must not depend on each other though their sequences have one seed: a
+    drafter that drew with the very numbers by which it is judged would be believed too often.
+    """
+
+    def __init__(self, vocab_size: int, device: torch.device, *, stream: int = 0) -> None:
         self._num_candidates = min(NUM_CANDIDATES, vocab_size)
         self._device = device
+        self._stream = stream
         self._generators: dict[SequenceId, torch.Generator] = {}
 
     def forget(self, sequence_id: SequenceId) -> None:
@@ -49,16 +71,19 @@ class Sampler:
     def sample(self, logits: torch.Tensor, sequences: list[Sequence], *, describe: bool = True) -> list[Sampled]:
         """One token for each row of ``logits`` [n, vocab] float32. Without ``describe`` the model's own opinion is
         not worked out (logprob 0, no candidates)."""
-        plain = [_is_plain(sequence) for sequence in sequences]
+        plain = [is_plain(sequence.params) for sequence in sequences]
         maxima = block_maxima(logits) if describe or any(plain) else None
         greedy = best(logits, maxima).tolist() if any(plain) else [0] * len(plain)
         ids = [
-            token if is_plain else self._draw(row, sequence)
-            for token, is_plain, row, sequence in zip(greedy, plain, logits, sequences, strict=True)
+            token if greedily else self._draw(row, sequence)
+            for token, greedily, row, sequence in zip(greedy, plain, logits, sequences, strict=True)
         ]
-        if not describe:
-            return [Sampled(token, 0.0, [], 0.0) for token in ids]
-        assert maxima is not None, "worked out above"
+        return self.describe(logits, ids, maxima) if describe else undescribed(ids)
+
+    @torch.inference_mode()
+    def describe(self, logits: torch.Tensor, ids: list[int], maxima: torch.Tensor | None = None) -> list[Sampled]:
+        """What the model itself thought of ``ids``, which were drawn from the rows of ``logits``."""
+        maxima = block_maxima(logits) if maxima is None else maxima
         log_sum = log_sum_exp(logits, maxima)
         chosen = logits.gather(1, torch.tensor(ids, device=self._device).unsqueeze(1)).squeeze(1) - log_sum
         top_logits, top_ids = top(logits, self._num_candidates, maxima)
@@ -76,18 +101,18 @@ class Sampler:
         return [Sampled(i, c, list(zip(ti, tl, p, strict=True)), r) for i, c, ti, tl, p, r in rows]
 
     def _draw(self, row: torch.Tensor, sequence: Sequence) -> int:
-        params = sequence.params
-        if params.repetition_penalty != 1.0:
-            row = penalize(row, sequence.token_ids, params.repetition_penalty)
-        if params.temperature < GREEDY_BELOW:
-            return int(best(row.unsqueeze(0)))
-        scores, ids = cut(row / params.temperature, params.top_k, params.top_p, params.min_p)
-        cumulative = scores.double().softmax(dim=-1).cumsum(dim=-1)
-        generator = self._generator(sequence)
-        uniform = torch.rand((), dtype=torch.float64, generator=generator).to(self._device) * cumulative[-1]
-        index = int(torch.searchsorted(cumulative, uniform, right=True))
-        index = min(index, len(cumulative) - 1)
-        return index if ids is None else int(ids[index])
+        return self.draw_from(distribution(row, sequence.params, sequence.token_ids), sequence)
+
+    def draw_from(self, drawn_from: Distribution, sequence: Sequence) -> int:
+        """One token, with the sequence's next draw (greedy takes none)."""
+        index = (
+            0 if sequence.params.temperature < GREEDY_BELOW else draw(drawn_from.mass, self.uniforms(sequence, 1)[0])
+        )
+        return index if drawn_from.ids is None else int(drawn_from.ids[index])
+
+    def uniforms(self, sequence: Sequence, count: int) -> torch.Tensor:
+        """The next ``count`` draws of the sequence's own generator: float64 in [0, 1)."""
+        return torch.rand(count, dtype=torch.float64, generator=self._generator(sequence)).to(self._device)
 
     def _generator(self, sequence: Sequence) -> torch.Generator:
         generator = self._generators.get(sequence.id)
@@ -96,13 +121,34 @@ class Sampler:
             if sequence.seed is None:
                 generator.seed()
             else:
-                generator.manual_seed(sequence.seed)
+                generator.manual_seed((sequence.seed + self._stream * _STREAM) & MAX_SEED)
             self._generators[sequence.id] = generator
         return generator
 
 
-def _is_plain(sequence: Sequence) -> bool:
-    return sequence.params.temperature < GREEDY_BELOW and sequence.params.repetition_penalty == 1.0
+def is_plain(params: SamplingParams) -> bool:
+    """Whether what is drawn is simply the likeliest token."""
+    return params.temperature < GREEDY_BELOW and params.repetition_penalty == 1.0
+
+
+def undescribed(ids: list[int]) -> list[Sampled]:
+    """Drawn tokens of which nobody wants to know more."""
+    return [Sampled(token, 0.0, [], 0.0) for token in ids]
+
+
+def distribution(row: torch.Tensor, params: SamplingParams, token_ids: list[int]) -> Distribution:
+    """What is drawn from where ``row`` [vocab] are the logits after ``token_ids``; greedy: all on the likeliest."""
+    if params.repetition_penalty != 1.0:
+        row = penalize(row, token_ids, params.repetition_penalty)
+    if params.temperature < GREEDY_BELOW:
+        return certain(best(row.unsqueeze(0)))
+    scores, ids = cut(row / params.temperature, params.top_k, params.top_p, params.min_p)
+    return Distribution(scores.double().softmax(dim=-1), ids)
+
+
+def certain(token_id: torch.Tensor) -> Distribution:
+    """All mass on one token, [1] int64."""
+    return Distribution(torch.ones(1, dtype=torch.float64, device=token_id.device), token_id)
 
 
 def penalize(row: torch.Tensor, token_ids: list[int], penalty: float) -> torch.Tensor:

@@ -8,6 +8,9 @@ prefix cache has forgotten them.
 **Continuous batching** (Orca, Yu et al. 2022) lets somebody in from the line, first come, first served, whenever there
 is a slot and room. **Static batching**, what was done before, lets nobody in until the whole batch has finished.
 
+Speculative decoding is given what is left: where a sequence that decodes could use drafts, they get room when all
+that is certain has its share, and never at anybody's expense.
+
 Parallel samples take a slot each. Those for which none is free when their request forks wait in the line, at their
 request's place, and are admitted like one that was preempted. Nobody can wait for ever: the oldest sequence is
 never preempted for another, and alone it has the whole pool, in which it was checked to fit.
@@ -21,10 +24,14 @@ from bisect import insort
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from inference.block_manager import BlockManager, IntegrityError
 from inference.events import Event, Phase, RequestAdmitted, RequestPreempted, RequestQueued, StepItem
 from inference.sequence import Sequence, SequenceStatus
+
+if TYPE_CHECKING:
+    from inference.speculation.drafter import Draft
 
 
 @dataclass(slots=True)
@@ -37,6 +44,28 @@ class ScheduledItem:
     phase: Phase
     samples: bool
     """Whether its last logits are wanted: only when everything the sequence holds is then computed."""
+    room_for_drafts: int = 0
+    """Guesses of what follows that there is budget and room in the cache for."""
+    draft: Draft | None = None
+    """Guesses that are computed along, to be verified; ``stop`` counts them."""
+    num_dropped: int = 0
+    """Of these, how many did not become the sequence's: rejected, or beyond its end."""
+
+    def take(self, draft: Draft) -> None:
+        """Have ``draft`` verified, which continues the sequence."""
+        self.draft, self.phase = draft, "verify"
+        self.stop += len(draft.token_ids)
+
+    @property
+    def token_ids(self) -> list[int]:
+        """What is computed."""
+        token_ids = self.sequence.token_ids[self.start : self.stop]
+        return token_ids if self.draft is None else token_ids + self.draft.token_ids
+
+    @property
+    def num_logits(self) -> int:
+        """Rows of logits that are wanted of it: its last, or, to verify drafts, one before each and one after all."""
+        return 0 if not self.samples else 1 if self.draft is None else 1 + len(self.draft.token_ids)
 
     def describe(self) -> StepItem:
         slot = self.sequence.slot
@@ -62,7 +91,9 @@ class Scheduler(ABC):
         max_num_batched_tokens: int,
         clock: Callable[[], float],
         emit: Callable[[Event], None] | None = None,
+        num_drafts: Callable[[Sequence], int] | None = None,
     ) -> None:
+        """``num_drafts``: how many drafts a sequence could use (None: nobody speculates)."""
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         """In order of arrival, as the line is."""
@@ -73,6 +104,7 @@ class Scheduler(ABC):
         self._free_slots = list(range(self.num_slots))
         self._clock = clock
         self._emit = emit
+        self._num_drafts = num_drafts
 
     # ---- the line --------------------------------------------------------------------------------------------------
 
@@ -118,9 +150,17 @@ class Scheduler(ABC):
 
     # ---- one step --------------------------------------------------------------------------------------------------
 
-    @abstractmethod
     def schedule(self) -> list[ScheduledItem]:
         """The next step's items, decodes first. Admits and preempts on the way."""
+        items = self._schedule()
+        if self._num_drafts is not None:
+            self._room_for_drafts(items, self._num_drafts)
+        self.tell_positions()
+        return items
+
+    @abstractmethod
+    def _schedule(self) -> list[ScheduledItem]:
+        """What is certain to be computed."""
 
     def _schedule_running(self, items: list[ScheduledItem]) -> int:
         """Add running sequences, preempting where blocks run out; what is left of the budget."""
@@ -145,6 +185,19 @@ class Scheduler(ABC):
                 return False
         return True
 
+    def _room_for_drafts(self, items: list[ScheduledItem], num_drafts: Callable[[Sequence], int]) -> None:
+        """Give what the budget and the pool have left, the oldest first. The last token that a sequence may draw is
+        never computed, so the last draft may stand before it."""
+        budget = self._max_num_batched_tokens - sum(item.stop - item.start for item in items)
+        for item in items:
+            sequence = item.sequence
+            if item.phase == "decode":
+                count = min(num_drafts(sequence), sequence.max_num_computed_tokens - item.stop, budget)
+                while count > 0 and not self._blocks.grow(sequence.id, item.stop + count):
+                    count -= 1
+                item.room_for_drafts = max(0, count)
+                budget -= item.room_for_drafts
+
     def _admit_next(self) -> Sequence | None:
         """Give the first in the line a slot and blocks. None if there is nobody, or not both."""
         if not self.waiting or not self._free_slots:
@@ -156,6 +209,7 @@ class Scheduler(ABC):
             max_num_tokens=sequence.max_num_computed_tokens,
             salt=sequence.cache_salt,
             num_public_tokens=sequence.num_public_tokens,
+            max_cached_tokens=sequence.max_cached_tokens,
         )
         if num_cached is None:
             return None
@@ -234,7 +288,7 @@ class Scheduler(ABC):
 class ContinuousScheduler(Scheduler):
     """Lets the line in whenever there is a slot, room, and budget left."""
 
-    def schedule(self) -> list[ScheduledItem]:
+    def _schedule(self) -> list[ScheduledItem]:
         items: list[ScheduledItem] = []
         num_waiting = len(self.waiting)
         budget = self._schedule_running(items)
@@ -242,7 +296,6 @@ class ContinuousScheduler(Scheduler):
         while len(self.waiting) <= num_waiting and budget > 0 and (sequence := self._admit_next()):
             items.append(self._item(sequence, budget))
             budget -= items[-1].stop - items[-1].start
-        self.tell_positions()
         return items
 
 
@@ -250,13 +303,12 @@ class StaticScheduler(Scheduler):
     """Takes as many as there are slots and room for, and then nobody until the last of them has finished: slots of
     those that finish sooner stand idle (``step.started.num_idle_slots``), however long the line is."""
 
-    def schedule(self) -> list[ScheduledItem]:
+    def _schedule(self) -> list[ScheduledItem]:
         if not self.running:
             while self._admit_next():
                 pass
         items: list[ScheduledItem] = []
         self._schedule_running(items)
-        self.tell_positions()
         return items
 
 

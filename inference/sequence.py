@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from inference.events import FinishReason, Usage
+from inference.probes import Probes
 
 MAX_SEED = 2**63 - 1
 MAX_SAMPLES = 16
@@ -31,6 +32,7 @@ class SamplingParams(msgspec.Struct, kw_only=True, frozen=True):
     """Parallel samples: answers drawn independently to one prompt, which is computed once."""
     ignore_eos: bool = False
     drafter: str | None = None
+    """Who drafts for it, of the drafters that the engine has loaded. None: the engine's first; "none": nobody."""
 
     def validate(self) -> None:
         """Raise ``ValueError`` that names the field and its range."""
@@ -45,8 +47,8 @@ class SamplingParams(msgspec.Struct, kw_only=True, frozen=True):
         if any(not isinstance(stop, str) or not stop for stop in self.stop):
             raise ValueError("stop must hold strings of at least one character")
         _within("n", self.n, 1, MAX_SAMPLES)
-        if self.drafter is not None:
-            raise ValueError(f"drafter must be null (this engine has no drafter loaded), got {self.drafter!r}")
+        if self.drafter is not None and not isinstance(self.drafter, str):
+            raise ValueError(f"drafter must be null or a drafter's name, got {self.drafter!r}")
 
 
 def _within(name: str, value: float, low: float, high: float | None, *, above: bool = False) -> None:
@@ -101,7 +103,8 @@ class Sequence:
     num_prompt_tokens: int = 0
     cache_salt: str = ""
     num_public_tokens: int = 0
-    probes: frozenset[str] = frozenset()
+    probes: Probes | None = None
+    """Resolved; None where nothing is asked for."""
     status: SequenceStatus = SequenceStatus.WAITING
     slot: int | None = None
     num_computed_tokens: int = 0
@@ -109,7 +112,7 @@ class Sequence:
     """Prompt tokens that its first admission found computed: in the prefix cache, or shared by a fork."""
     num_preemptions: int = 0
     num_probed_tokens: int = 0
-    """Positions before this have had their K/V norms said."""
+    """Positions before this have had what their probes ask for."""
     position: int | None = None
     """Place in the waiting line as last told."""
     admitted: bool = field(default=False)
@@ -142,6 +145,11 @@ class Sequence:
         return len(self.token_ids) - self.num_prompt_tokens
 
     @property
+    def max_cached_tokens(self) -> int | None:
+        """How many tokens it may take from the prefix cache: what a probe is still to see must be computed."""
+        return None if self.probes is None else self.probes.first_owed(self.num_probed_tokens)
+
+    @property
     def max_num_computed_tokens(self) -> int:
         """The most that it can ever have in the cache: the last token drawn is never computed."""
         return self.num_prompt_tokens + self.params.max_tokens - 1
@@ -153,7 +161,7 @@ class Sequence:
             token_ids=list(self.token_ids),
             queued_at=queued_at,
             sample=sample,
-            probes=frozenset(),
+            probes=None,
             status=SequenceStatus.WAITING,
             slot=None,
             num_computed_tokens=0,

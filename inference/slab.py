@@ -50,6 +50,7 @@ class SlabManager(BlockManager):
         max_num_tokens: int = 0,
         salt: str = "",
         num_public_tokens: int = 0,
+        max_cached_tokens: int | None = None,
     ) -> int | None:
         """Reserve the first gap that holds all the sequence may come to. Returns 0, as nothing is ever found computed,
         or None, having changed nothing, if there is no such gap, however many blocks are free in all."""

@@ -51,7 +51,8 @@ from inference.messages import (
 )
 
 if TYPE_CHECKING:
-    from inference.engine import Engine, EngineConfig
+    from inference.engine import Engine
+    from inference.engine_config import EngineConfig
     from inference.models import Model
 
 logger = logging.getLogger("inference.worker")
@@ -221,7 +222,11 @@ class Worker:
         except Exception as error:
             return self._fail(error)
         ready = Ready(
-            model=model.card, hardware=hardware, engine=engine.card, software=software(), monotonic=time.monotonic()
+            model=engine.model.card,
+            hardware=hardware,
+            engine=engine.card,
+            software=software(),
+            monotonic=time.monotonic(),
         )
         self._link.say(ready)
         self._looping = True
@@ -251,7 +256,8 @@ class Worker:
     def _start_engine(self, model: Model) -> Engine:
         """The engine, after another that is thrown away has made a small real pass: the first pass of a process
         builds kernels and buffers, and no reader's run should pay for that or find its traces in the pool."""
-        from inference.engine import Engine, EngineConfig
+        from inference.engine import Engine
+        from inference.engine_config import EngineConfig
         from inference.sequence import SamplingParams
 
         options = self._options
@@ -262,6 +268,7 @@ class Worker:
             max_num_batched_tokens=options.max_num_batched_tokens,
             max_model_len=options.max_model_len,
             drafter=options.drafter,
+            num_speculative_tokens=options.num_speculative_tokens,
         )
         self._progress("warming up", None)
         self._warm_up(Engine(model, _small(config), on_event=lambda event: None), SamplingParams(max_tokens=4))
@@ -442,7 +449,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-num-seqs", type=int, default=8, help="slots")
     parser.add_argument("--max-num-batched-tokens", type=int, default=512, help="tokens in a step")
     parser.add_argument("--max-model-len", type=int, default=4096, help="tokens in a request, prompt and answer")
-    parser.add_argument("--drafter", default=None, help="the drafter's name, if any")
+    parser.add_argument(
+        "--drafter", default=None, help="eagle, ngram, mismatched, model:MODEL, or several with commas between"
+    )
+    parser.add_argument("--num-speculative-tokens", type=int, default=2, help="drafts in a step, at most")
     parser.add_argument("--num-threads", type=int, default=0, help="0: as many as there are processors")
     parser.add_argument("--data-dir", default=None, help="where converted models and measurements are kept")
     return parser.parse_args(arguments)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 from urllib.parse import parse_qsl
 
+import msgspec
 from annotated_types import Ge, Le
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from starlette.requests import Request
 
 from app.problems import FieldError, Problem
+from inference.probes import Probes
 from inference.sequence import SamplingParams
 
 MAX_STOPS = 4
@@ -23,7 +25,7 @@ MAX_FIELDS = 100
 FORM = "application/x-www-form-urlencoded"
 
 
-def _as_list(value: object) -> object:
+def _as_list(value: Any) -> Any:  # noqa: ANN401
     return [value] if isinstance(value, str) else value
 
 
@@ -32,8 +34,21 @@ def _no_stop_if_empty(value: object) -> object:
     return [] if value == "" else _as_list(value)
 
 
-def _default_probes() -> list[Literal["kv"]]:
-    return ["kv"]
+def _read_probes(value: object) -> Probes:
+    """A list of names, or an object as in ``inference/probes.py``. Raises ``ValueError``, whose message may repeat the
+    caller's own words."""
+    if isinstance(value, Probes):
+        return value
+    try:
+        if isinstance(value, list | str):
+            return Probes.of(_as_list(value))
+        probes = msgspec.convert(value, Probes)
+        probes.check_sizes()
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        raise ValueError(f"probes must be a list of names or an object: {printable(str(error), 160)}.") from None
+    except ValueError as error:
+        raise ValueError(f"{printable(str(error), 160)}.") from None
+    return probes
 
 
 class RunRequest(BaseModel):
@@ -53,9 +68,7 @@ class RunRequest(BaseModel):
     ] = Field(default_factory=list, max_length=MAX_STOPS)
     seed: int | None = Field(default=None, ge=0, le=2**63 - 1)
     n: int = Field(default=1, ge=1, le=MAX_SAMPLES)
-    probes: Annotated[list[Literal["kv"]], BeforeValidator(_as_list)] = Field(
-        default_factory=_default_probes, max_length=4
-    )
+    probes: Annotated[Probes, PlainValidator(_read_probes)] = Probes(kv=True)
     drafter: str | None = None
 
     def sampling_params(self) -> SamplingParams:
@@ -78,12 +91,10 @@ def describe(field: str, max_tokens: int) -> str:
     """What a field takes, with its range, from the model itself."""
     if field == "stop":
         return f"stop must be at most {MAX_STOPS} texts of 1 to {MAX_STOP_CHARS} characters each."
-    if field == "probes":
-        return 'probes must be a list that holds nothing but "kv".'
     if field == "prompt":
         return "prompt must be text."
     if field == "drafter":
-        return "drafter must be the name of a drafter that this engine has loaded, or null."
+        return 'drafter must be the name of a drafter that this engine has loaded, "none", or null (its first).'
     info = RunRequest.model_fields[field]
     kind = "a whole number" if info.annotation in (int, int | None) else "a number"
     low = next((rule.ge for rule in info.metadata if isinstance(rule, Ge)), None)
@@ -264,13 +275,15 @@ def _problem_of(error: ValidationError, max_tokens: int) -> Problem:
         elif name not in RunRequest.model_fields:
             # A name that is no Unicode text is refused before it is looked at, and so without saying which it was.
             found[name] = "The body holds a name that is not something a run takes."
+        elif name == "probes":
+            found[name] = item["msg"].removeprefix("Value error, ")
         else:
             found[name] = describe(name, max_tokens)
     errors = tuple(FieldError(name, detail) for name, detail in found.items())[:20]
     return Problem(422, "invalid", " ".join(error.detail for error in errors), errors)
 
 
-def printable(text: str) -> str:
+def printable(text: str, most: int = 64) -> str:
     """A caller's own word, short and safe to repeat."""
-    short = text if len(text) <= 64 else text[:63] + "…"
+    short = text if len(text) <= most else text[: most - 1] + "…"
     return short.encode("utf-8", "replace").decode()

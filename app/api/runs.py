@@ -13,6 +13,7 @@ from app.api.following import EventStream, Lines, parse_after
 from app.api.run_request import (
     FORM,
     RunRequest,
+    describe,
     legible_fields,
     media_type_of,
     parse_body,
@@ -63,14 +64,15 @@ async def _take(site: Site, request: Request, fields: dict[str, Any], is_form: b
     wanted: RunRequest = parse_run_request(
         fields, is_form=is_form, max_chars=settings.max_prompt_chars, max_tokens=settings.max_tokens
     )
-    drafter = site.kitchen.ready.engine.drafter if site.kitchen.ready else settings.drafter
-    if wanted.drafter is not None and wanted.drafter != drafter:
-        detail = "drafter must be the name of a drafter that this engine has loaded, or null."
+    loaded = site.kitchen.ready.engine.drafter if site.kitchen.ready else settings.drafter
+    names = [name.partition(":")[0].strip() for name in loaded.split(",")] if loaded else []
+    if wanted.drafter not in (None, "none", *names):
+        detail = describe("drafter", settings.max_tokens)
         raise Problem(422, "invalid", detail, (FieldError("drafter", detail),))
     return await site.orders.take(
         wanted.prompt,
         wanted.sampling_params(),
-        list(dict.fromkeys(wanted.probes)),
+        wanted.probes,
         creator=site.visitors.digest(visitor, "creator"),
         cache_salt=site.visitors.digest(visitor, "cache"),
         address=caller_address(request),

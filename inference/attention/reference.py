@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
+
+
+class Rule(NamedTuple):
+    """What a layer's attention is told beside its queries, keys and values."""
+
+    scaling: float
+    sliding_window: int | None = None
+    """A query sees at most so many keys, its own included."""
+    softcap: float | None = None
+    sinks: torch.Tensor | None = None
+    """[heads]"""
 
 
 def causal_mask(positions: torch.Tensor, length: int, sliding_window: int | None) -> torch.Tensor:
@@ -14,6 +27,34 @@ def causal_mask(positions: torch.Tensor, length: int, sliding_window: int | None
     if sliding_window is not None:
         mask &= keys > queries - sliding_window
     return mask
+
+
+def scores(query: torch.Tensor, key: torch.Tensor, scaling: float, softcap: float | None = None) -> torch.Tensor:
+    """How well each key answers each query: ``query`` [..., queries, dim], ``key`` [..., length, dim] ->
+    [..., queries, length]. ``softcap`` squashes them to (-softcap, softcap) (Gemma 2)."""
+    found = torch.matmul(query, key.transpose(-2, -1)) * scaling
+    return found if softcap is None else torch.tanh(found / softcap) * softcap
+
+
+def attention_weights(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float,
+    *,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The softmax of the scores over the keys, arguments as for ``attend``: [batch, heads, queries, length] float32.
+    Rows sum to 1, or with ``sinks`` to what these have left."""
+    groups = query.shape[1] // key.shape[1]
+    found = scores(query, key.repeat_interleave(groups, dim=1), scaling, softcap).float()
+    if mask is not None:
+        found = found.masked_fill(~mask, float("-inf"))
+    if sinks is None:
+        return found.softmax(dim=-1)
+    extra = sinks.float().reshape(1, -1, 1, 1).expand(*found.shape[:3], 1)
+    return torch.cat([found, extra], dim=-1).softmax(dim=-1)[..., :-1]
 
 
 def attend(
@@ -33,17 +74,5 @@ def attend(
     ``sinks`` [heads] are one extra score a head that takes weight and gives nothing (gpt-oss).
     Scores are softmaxed in float32. Returns [batch, heads, queries, dim] in the query's dtype.
     """
-    groups = query.shape[1] // key.shape[1]
-    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    scores = torch.matmul(query, key.transpose(2, 3)) * scaling
-    if softcap is not None:
-        scores = torch.tanh(scores / softcap) * softcap
-    scores = scores.float()
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
-    if sinks is not None:
-        extra = sinks.float().reshape(1, -1, 1, 1).expand(*scores.shape[:3], 1)
-        weights = torch.cat([scores, extra], dim=-1).softmax(dim=-1)[..., :-1]
-    else:
-        weights = scores.softmax(dim=-1)
-    return torch.matmul(weights.to(value.dtype), value)
+    weights = attention_weights(query, key, mask, scaling, softcap=softcap, sinks=sinks)
+    return torch.matmul(weights.to(value.dtype), value.repeat_interleave(query.shape[1] // value.shape[1], dim=1))

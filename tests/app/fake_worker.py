@@ -215,7 +215,7 @@ class FakeWorker:
     def token(self, cook: Cook) -> list[AnyEvent]:
         start, stop = (0 if cook.done == 0 else cook.num_tokens - 1), cook.num_tokens
         found: list[AnyEvent] = [KVWritten(request_id=cook.id, start=start, stop=stop)]
-        if "kv" in cook.probes:
+        if cook.probes.kv:
             norms = Array.pack(bytes(2 * (stop - start)), "uint8", [2, 1, stop - start])
             found.append(ProbeKV(request_id=cook.id, start=start, stop=stop, keys=norms, values=norms))
         text = cook.text(cook.done)

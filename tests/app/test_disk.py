@@ -15,6 +15,7 @@ from app.run_store import RunStore
 from app.runs import Run, RunLog
 from app.summary import own_words
 from inference.events import RequestQueued, RequestTokenized, decode
+from inference.probes import Probes
 
 MAX_BYTES = 100_000_000
 
@@ -44,7 +45,7 @@ def queued(run: Run, position: int) -> RequestQueued:
 
 
 def begun(store: RunStore) -> tuple[Run, RunLog]:
-    run = store.create("creator", "address", {}, [])
+    run = store.create("creator", "address", {}, Probes())
     assert run.log is not None
     run.log.open(None)
     return run, run.log
@@ -85,7 +86,7 @@ def test_room_for_the_last_line_is_used(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_log_that_cannot_even_open_still_has_both_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = store_in(tmp_path)
-    run = store.create("creator", "address", {}, [])
+    run = store.create("creator", "address", {}, Probes())
     fill_up(monkeypatch, 0)
     assert run.log is not None
     run.log.close("stopped", "")

@@ -45,6 +45,26 @@ def test_without_the_probe_it_is_not_provided(site: ServedSite) -> None:
     assert "probe.kv" not in {event["type"] for event in events}
 
 
+def test_probes_are_asked_for_by_name_or_in_full(site: ServedSite) -> None:
+    for asked, params, provided in (
+        (["kv", "kv"], ["kv"], ["probe.kv"]),
+        ({}, [], []),
+        ({"logits": [-1], "attention": {"positions": [3, -1], "layers": [1]}},
+         {"kv": False, "logits": [-1], "attention": {"positions": [3, -1], "layers": [1], "heads": None},
+          "tiles": None},
+         ["probe.logits", "probe.attention"]),
+        ({"kv": True, "tiles": {"block_q": 8}},
+         {"kv": True, "logits": [], "attention": None,
+          "tiles": {"layer": 0, "head": 0, "num_tokens": 64, "block_q": 8, "block_k": 16}},
+         ["probe.kv", "probe.tiles"]),
+    ):  # fmt: skip
+        opened = site.events(site.run("hello", probes=asked))[0]
+        assert opened["params"]["probes"] == params
+        assert [fact for fact in opened["provides"] if fact.startswith("probe.")] == provided
+        again = site.events(site.run("hello", probes=opened["params"]["probes"]))[0]
+        assert again["params"]["probes"] == params, "what the log says can be sent back"
+
+
 def test_neighbours_are_guests(site: ServedSite) -> None:
     first = site.run("SLOW LONG alpha", max_tokens=60)
     second = site.run("SLOW LONG beta", max_tokens=30)

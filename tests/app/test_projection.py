@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from hypothesis import given, settings
@@ -18,7 +18,11 @@ from inference.events import (
     BlockShared,
     Candidate,
     KVWritten,
+    ProbeAttention,
+    ProbeAttentionSummary,
     ProbeKV,
+    ProbeLogits,
+    ProbeTiles,
     RequestAdmitted,
     RequestFinished,
     RequestPreempted,
@@ -26,6 +30,8 @@ from inference.events import (
     RequestTokenized,
     Snapshot,
     SnapshotRequest,
+    SpeculationDrafted,
+    SpeculationJudged,
     StepItem,
     StepStarted,
     TokenSampled,
@@ -78,7 +84,46 @@ def events_of(who: str, kind: str) -> AnyEvent:
             candidates=[Candidate(id=number, text=word, logit=float(number), probability=0.5)],
             rest=0.5,
         ),
-        "probe": lambda: ProbeKV(request_id=who, start=0, stop=len(word), keys=array, values=array),
+        "drafted": lambda: SpeculationDrafted(
+            request_id=who, step=1, drafter="eagle", position=number, ids=[number], texts=[word], q=[0.5], seconds=0.1
+        ),
+        "judged": lambda: SpeculationJudged(
+            request_id=who,
+            step=1,
+            position=number,
+            p=[float(number)],
+            q=[float(number)],
+            draws=[0.5],
+            num_drafts=number,
+            num_accepted=number,
+            id=number,
+            text=word,
+            origin="recovered",
+            seconds=0.1,
+        ),
+        "norms": lambda: ProbeKV(request_id=who, start=0, stop=len(word), keys=array, values=array),
+        "logits": lambda: ProbeLogits(request_id=who, position=number, logits=array),
+        "attention": lambda: ProbeAttention(
+            request_id=who, position=number, layers=[number], heads=[number], weights=array, sinks=array
+        ),
+        "summary": lambda: ProbeAttentionSummary(
+            request_id=who, position=number, near_tokens=8, first=array, near=array, distance=array, entropy=array
+        ),
+        "tiles": lambda: ProbeTiles(
+            request_id=who,
+            layer=number,
+            head=number,
+            num_tokens=number,
+            block_q=1,
+            block_k=1,
+            tiles=[(number, 0)],
+            tile_max=array,
+            row_max=array,
+            row_sum=array,
+            rescale=array,
+            output_norm=array,
+            largest_error=0.0,
+        ),
         "step": lambda: StepStarted(
             step=1,
             phase="decode",
@@ -110,7 +155,7 @@ def uncounted(event: AnyEvent) -> AnyEvent:
 
 KINDS = [
     "queued", "tokenized", "admitted", "preempted", "finished", "allocated", "shared", "released", "written", "sampled",
-    "probe", "step", "snapshot",
+    "drafted", "judged", "norms", "logits", "attention", "summary", "tiles", "step", "snapshot",
 ]  # fmt: skip
 
 
@@ -124,6 +169,7 @@ def test_nothing_of_anybody_else_is_ever_in_my_log(script: list[tuple[str, str]]
     for other in OTHERS:
         assert other not in text
         assert secret_word(other) not in text
+        assert Array.pack(secret_word(other).encode(), "uint8", []).data not in text
         assert msgspec.json.encode(secret_word(other)).decode().strip('"') not in text
     assert str(SECRET_NUMBER)[:8] not in text
     for event in log:
@@ -133,6 +179,14 @@ def test_nothing_of_anybody_else_is_ever_in_my_log(script: list[tuple[str, str]]
     ]
     own_said = [events_of(OWN, kind) for who, kind in script if who == OWN and kind not in ("step", "snapshot")]
     assert [uncounted(event) for event in kept_whole] == [uncounted(event) for event in own_said], "mine pass whole"
+
+
+def test_every_probe_there_is_was_tried_above() -> None:
+    tried = {events_of(OWN, kind).__struct_config__.tag for kind in KINDS}
+    known = {kind.__struct_config__.tag for kind in get_args(AnyEvent)}
+    probes = {tag for tag in known if tag.startswith(("probe.", "speculation."))}
+    assert len(probes) >= 5
+    assert probes <= tried
 
 
 def test_nothing_before_the_snapshot_and_names_stay_the_same() -> None:

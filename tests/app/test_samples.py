@@ -20,6 +20,7 @@ from inference.events import (
     Usage,
 )
 from inference.messages import Events
+from inference.probes import Probes
 from tests.app.fake_worker import ENGINE, HARDWARE, MODEL, Ready, Software
 
 RUN = "own-run"
@@ -40,7 +41,7 @@ def finished(sample: int, left: int, reason: FinishReason = "stop") -> RequestFi
 
 @pytest.fixture
 def log(tmp_path: Path) -> RunLog:
-    log = RunLog(RUN, LogFile(tmp_path / "run.jsonl"), {"n": 3}, [])
+    log = RunLog(RUN, LogFile(tmp_path / "run.jsonl"), {"n": 3}, Probes(kv=False))
     ready = Ready(model=MODEL, hardware=HARDWARE, engine=ENGINE, software=Software(openkitchen="test"), monotonic=0.0)
     log.open(ready)
     snapshot = Snapshot(request_id=RUN, requests=[], num_blocks=8, num_free_blocks=8, cached_block_ids=[])

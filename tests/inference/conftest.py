@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -11,7 +13,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 
 from inference import EngineConfig, Model, load_model
 from inference.models import _card
-from tests.inference.prompts import NEW_TOKENS, PROMPTS
+from tests.inference.prompts import NEW_TOKENS, PROMPTS, Prompt
 
 
 @dataclass(frozen=True)
@@ -72,16 +74,24 @@ def reference_module(model: Model) -> PreTrainedModel:
 
 
 @pytest.fixture(scope="session")
-def references(model: Model, reference_module: PreTrainedModel) -> list[Reference]:
-    """What ``generate`` answers to each of ``PROMPTS``, one at a time."""
-    references = []
-    for prompt in PROMPTS:
+def reference(model: Model, reference_module: PreTrainedModel) -> Callable[[Prompt], Reference]:
+    """What ``generate`` answers to one prompt alone; asked once."""
+
+    @functools.cache
+    def answer(prompt: Prompt) -> Reference:
         token_ids = model.tokenizer.encode(prompt.text)
         if prompt.num_tokens is not None:
             assert len(token_ids) >= prompt.num_tokens
             token_ids = token_ids[: prompt.num_tokens]
-        references.append(greedy(reference_module, token_ids, NEW_TOKENS))
-    return references
+        return greedy(reference_module, token_ids, NEW_TOKENS)
+
+    return answer
+
+
+@pytest.fixture(scope="session")
+def references(reference: Callable[[Prompt], Reference]) -> list[Reference]:
+    """What ``generate`` answers to each of ``PROMPTS``."""
+    return [reference(prompt) for prompt in PROMPTS]
 
 
 def wrap(module: PreTrainedModel, tokenizer: object, eos_token_ids: frozenset[int] = frozenset()) -> Model:

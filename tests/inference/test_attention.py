@@ -43,9 +43,9 @@ def random(*shape: int, seed: int) -> torch.Tensor:
 @pytest.mark.parametrize("softcap", [None, 2.0])
 @pytest.mark.parametrize("with_sinks", [False, True])
 def test_pages_and_packing_change_nothing(sliding_window: int | None, softcap: float | None, with_sinks: bool) -> None:
-    """Two chunks and three single tokens of five sequences in one step, in scattered blocks."""
+    """Two chunks, two sequences' drafts and three single tokens of seven sequences in one step, in scattered blocks."""
     sinks = random(HEADS, seed=9) if with_sinks else None
-    lengths, queries = [7, 11, 13, 9, 6], [1, 1, 1, 4, 6]
+    lengths, queries = [7, 11, 13, 10, 8, 9, 6], [1, 1, 1, 3, 3, 4, 6]
     cache = KVCache(1, 40, BLOCK, KV_HEADS, DIM, torch.float32, torch.device("cpu"))
     free = torch.randperm(40, generator=torch.Generator().manual_seed(1)).tolist()
     tables, keys, values = [], [], []
@@ -59,13 +59,19 @@ def test_pages_and_packing_change_nothing(sliding_window: int | None, softcap: f
     cache.tensor[:, free] = float("nan")  # what nobody owns must not be read
     new = [range(length - n, length) for length, n in zip(lengths, queries, strict=True)]
     slots = [tables[i][p // BLOCK] * BLOCK + p % BLOCK for i, span in enumerate(new) for p in span]
-    longest = max(len(table) for table in tables[:3])
-    padded = [block for table in tables[:3] for block in table + [table[0]] * (longest - len(table))]
+
+    def padded(tables: list[list[int]]) -> torch.Tensor:
+        longest = max(len(table) for table in tables)
+        return torch.tensor([block for table in tables for block in table + [table[0]] * (longest - len(table))])
+
     context = StepContext(
         cache,
         torch.tensor(slots),
-        [Singles(0, 3, torch.tensor([6, 10, 12]), torch.tensor(padded), 13)],
-        [Span(3, 7, 5, torch.tensor(tables[3])), Span(7, 13, 0, torch.tensor(tables[4]))],
+        [
+            Singles(0, 3, torch.tensor([6, 10, 12]), padded(tables[:3]), 13),
+            Singles(3, 9, torch.tensor([7, 5]), padded(tables[3:5]), 10, width=3),
+        ],
+        [Span(9, 13, 5, torch.tensor(tables[5])), Span(13, 19, 0, torch.tensor(tables[6]))],
     )
     query = random(1, HEADS, sum(queries), DIM, seed=30)
     key = torch.cat([keys[i][span.start :] for i, span in enumerate(new)]).transpose(0, 1).unsqueeze(0)

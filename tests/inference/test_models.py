@@ -191,14 +191,14 @@ def test_other_families_come_through_the_same_door(config: PreTrainedConfig, mod
 
 def test_dtype_follows_the_processor(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     has_bf16 = bool(cpu_flags() & {"amx_bf16", "avx512_bf16"})
-    assert module_under_test._choose_dtype("auto", "cpu") == (torch.bfloat16 if has_bf16 else torch.float32)
+    assert module_under_test.choose_dtype("auto", "cpu") == (torch.bfloat16 if has_bf16 else torch.float32)
     for flags, expected in (({"avx2"}, torch.float32), ({"avx512_bf16"}, torch.bfloat16)):
         monkeypatch.setattr(module_under_test, "cpu_flags", lambda flags=flags: frozenset(flags))
-        assert module_under_test._choose_dtype("auto", "cpu") == expected
+        assert module_under_test.choose_dtype("auto", "cpu") == expected
     with pytest.raises(ValueError, match="dtype must be"):
-        module_under_test._choose_dtype("int3", "cpu")
+        module_under_test.choose_dtype("int3", "cpu")
     with pytest.raises(ValueError, match="device must be"):
-        module_under_test._choose_device("tpu")
+        module_under_test.choose_device("tpu")
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "/nowhere/model", "./model.gguf", "~/nothing-here"])

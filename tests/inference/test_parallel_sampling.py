@@ -14,6 +14,7 @@ import torch
 
 from inference import Engine, EngineConfig, Model, SamplingParams
 from inference.attention.interface import KVCache
+from inference.attention.quantized_cache import Int8KVCache
 from inference.block_manager import BlockManager
 from inference.events import (
     BlockCopied,
@@ -47,10 +48,11 @@ def alone(params: SamplingParams, sample: int) -> SamplingParams:
 
 
 def contents(engine: Engine, sequence: Sequence) -> torch.Tensor:
-    """Keys and values of all layers that a sequence finds through its block table: [layers, tokens, ...]."""
-    table, size = engine._blocks.tables[sequence.id].block_ids, engine.config.block_size
-    slots = [table[p // size] * size + p % size for p in range(sequence.num_computed_tokens)]
-    return engine._runner.cache.tensor.flatten(1, 2)[:, slots].clone()
+    """Keys and values of all layers that a sequence finds through its block table, as attention reads them: [layers,
+    tokens, ...]."""
+    cache, blocks = engine._runner.cache, torch.tensor(engine._blocks.tables[sequence.id].block_ids)
+    layers = [cache.read(layer, blocks).flatten(0, 1) for layer in range(engine.model.card.num_layers)]
+    return torch.stack(layers)[:, : sequence.num_computed_tokens]
 
 
 def watch(engine: Engine) -> Iterator[dict[SequenceId, torch.Tensor]]:
@@ -75,14 +77,17 @@ def check_contents(model: Model, config: EngineConfig, prompt: list[int], params
     request_id = engine.add_request(prompt, params)
     (*_, together) = watch(engine)
     assert {name.sample for name in together} == set(range(params.n))
+    # What a batch rounds otherwise may cross the edge of a code, here and there; a token is more than that.
+    alike = 1.0 if config.kv_cache_dtype == "auto" else 0.99
     for sample in range(params.n):
-        single = Engine(model, EngineConfig(enable_prefix_caching=False))
+        single = Engine(model, EngineConfig(enable_prefix_caching=False, kv_cache_dtype=config.kv_cache_dtype))
         single.add_request(prompt, alone(params, sample), request_id=request_id)
         (*_, apart) = watch(single)
         ours, theirs = together[SequenceId(request_id, sample)], apart[SequenceId(request_id)]
         assert ours.shape[1] >= len(prompt) + params.max_tokens - 2
         both = min(ours.shape[1], theirs.shape[1])
-        assert torch.allclose(ours[:, :both], theirs[:, :both], atol=1e-4), f"sample {sample} holds something else"
+        same = torch.isclose(ours[:, :both], theirs[:, :both], atol=1e-4)
+        assert same.float().mean() >= alike, f"sample {sample} holds something else"
 
 
 def check_tokens(model: Model, config: EngineConfig, prompt: list[int], params: SamplingParams) -> list[RequestOutput]:
@@ -92,7 +97,8 @@ def check_tokens(model: Model, config: EngineConfig, prompt: list[int], params: 
     engine.check_integrity()
     assert [output.index for output in outputs] == list(range(params.n))
     for output in outputs:
-        (single,) = Engine(model).generate([prompt], alone(params, output.index))
+        unshared = EngineConfig(kv_cache_dtype=config.kv_cache_dtype)
+        (single,) = Engine(model, unshared).generate([prompt], alone(params, output.index))
         assert output.token_ids == single.token_ids, f"sample {output.index}"
         assert output.text == single.text
         assert output.finish_reason == single.finish_reason
@@ -149,6 +155,8 @@ def test_the_last_seed_wraps_round() -> None:
         ("static", EngineConfig(block_size=4, num_blocks=64, max_num_seqs=3, policy="static")),
         ("slab", EngineConfig(block_size=4, num_blocks=64, max_num_seqs=3, allocator="slab")),
         ("one slab", EngineConfig(block_size=4, num_blocks=6, allocator="slab", policy="static")),
+        ("int8 cache", EngineConfig(block_size=4, num_blocks=64, kv_cache_dtype="int8")),
+        ("fp8 cache", EngineConfig(block_size=4, num_blocks=64, kv_cache_dtype="fp8")),
     ],
 )
 def test_samples_are_the_same_however_they_are_served(tiny: Model, what: str, config: EngineConfig) -> None:
@@ -170,6 +178,17 @@ def test_a_planted_missing_copy_is_found(tiny: Model, monkeypatch: pytest.Monkey
         check_contents(tiny, SMALL, PROMPT, PARAMS)
 
 
+def test_a_copy_without_its_factors_is_found(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The codes of an int8 cache are copied, what they are multiplied with is not."""
+
+    def without_factors(self: KVCache, sources: torch.Tensor, targets: torch.Tensor) -> None:
+        self.tensor[:, targets, ..., :-2] = self.tensor[:, sources, ..., :-2]
+
+    monkeypatch.setattr(Int8KVCache, "copy_blocks", without_factors)
+    with pytest.raises(AssertionError, match=WRONG):
+        check_contents(tiny, EngineConfig(block_size=4, num_blocks=64, kv_cache_dtype="int8"), PROMPT, PARAMS)
+
+
 def test_a_planted_missing_copy_in_the_books_is_found(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody copies: siblings write into one block."""
     monkeypatch.setattr(BlockManager, "_copy", lambda self, sequence_id, table, index: None)
@@ -187,8 +206,8 @@ def test_a_copy_that_comes_after_the_pass_is_found(tiny: Model, monkeypatch: pyt
     execute = Engine(tiny, SMALL)._runner.__class__.execute
     copy = Engine(tiny, SMALL)._runner.__class__._copy_blocks
 
-    def late(self, items):
-        logits = execute(self, items)
+    def late(self, items, look=None, layers=()):
+        logits = execute(self, items, look, layers)
         copy(self)
         return logits
 

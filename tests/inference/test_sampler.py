@@ -172,7 +172,7 @@ def test_draws_follow_the_distribution(params: dict[str, float]) -> None:
         ("temperature", True), ("top_p", 0.0), ("top_p", 1.1), ("top_k", -1), ("min_p", 1.5), ("min_p", float("inf")),
         ("repetition_penalty", 0.0), ("seed", -1), ("seed", 2**64), ("stop", ("",)), ("n", 0), ("n", 17),
         ("n", 1000), ("n", 1.5), ("n", True),
-        ("drafter", "eagle"),
+        ("drafter", 5),
     ],
 )  # fmt: skip
 def test_params_out_of_range_are_named(field: str, value: object) -> None:

@@ -23,6 +23,7 @@ from inference.events import (
     RequestFinished,
     RequestTokenized,
     Snapshot,
+    SpeculationDrafted,
     StepFinished,
     StepStarted,
     TokenSampled,
@@ -41,6 +42,7 @@ from inference.messages import (
     Reply,
     Shutdown,
 )
+from inference.probes import AttentionProbe, Probes
 from inference.sequence import SamplingParams
 from inference.worker import EXIT_ENGINE_RAISED, EXIT_FAILED, Refused, Worker, submit
 
@@ -99,7 +101,7 @@ def tiny_directory(tiny: Model, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="module")
 def client(tiny_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     client = Client(tmp_path_factory.mktemp("worker"), "--model", str(tiny_directory), "--dtype", "float32",
-                    "--max-model-len", "900")  # fmt: skip
+                    "--max-model-len", "900", "--drafter", "ngram", "--num-speculative-tokens", "3")  # fmt: skip
     replies = client.until(lambda reply: isinstance(reply, Ready | Failed))
     assert isinstance(replies[-1], Ready), replies[-1]
     client.replies = replies
@@ -112,6 +114,7 @@ def test_it_tells_how_it_loads_and_what_it_is(client: Client) -> None:
     assert stages[-4:] == ["finding the model", "loading weights", "measuring the machine", "warming up"]
     ready = client.replies[-1]
     assert ready.engine.max_model_len == 900
+    assert (ready.engine.drafter, ready.engine.num_speculative_tokens) == ("ngram", 3)
     assert ready.model.dtype == "float32"
     assert ready.hardware.peak_flops > 0
     assert ready.software.torch
@@ -121,8 +124,9 @@ def test_it_tells_how_it_loads_and_what_it_is(client: Client) -> None:
 
 
 def test_a_request_from_accepted_to_finished(client: Client) -> None:
-    client.send(Generate(request_id="r1", prompt="Why is the sky blue? 🍅", probes=["kv"],
-                         params=SamplingParams(max_tokens=5, temperature=0.0, ignore_eos=True)))  # fmt: skip
+    client.send(Generate(request_id="r1", prompt="Why is the sky blue? 🍅", probes=Probes(kv=True),
+                         params=SamplingParams(max_tokens=5, temperature=0.0, ignore_eos=True, drafter="none"))
+    )  # fmt: skip
     replies, events = client.until_finished("r1")
     replies = [reply for reply in replies if not isinstance(reply, Ready)]  # to the Hello sent while it was loading
     assert isinstance(replies[0], Accepted)
@@ -143,6 +147,20 @@ def test_a_request_from_accepted_to_finished(client: Client) -> None:
     # One message a step: each carries one step.finished.
     with_steps = [r for r in replies if isinstance(r, Events) and any(isinstance(e, StepFinished) for e in r.events)]
     assert len(with_steps) == 5
+
+
+def test_a_request_is_drafted_for_unless_it_wants_no_drafter(client: Client) -> None:
+    for name, drafter in (("s0", "none"), ("s1", None)):
+        params = SamplingParams(max_tokens=200, temperature=0.0, ignore_eos=True, drafter=drafter)
+        client.send(Generate(request_id=name, prompt="Sing.", params=params))
+    _, events = client.until_finished("s0", "s1")
+    drafted = [event for event in events if isinstance(event, SpeculationDrafted)]
+    assert {event.request_id for event in drafted} == {"s1"}
+    assert max(len(event.ids) for event in drafted) == 3
+    plain, speculated = (
+        [e.id for e in events if isinstance(e, TokenSampled) and e.request_id == name] for name in ("s0", "s1")
+    )
+    assert plain == speculated
 
 
 def test_many_at_once(client: Client) -> None:
@@ -171,17 +189,23 @@ def test_the_same_prompt_is_a_cache_hit_for_the_same_visitor_only(client: Client
 @pytest.mark.parametrize(
     ("prompt", "params", "probes", "reason", "words"),
     [
-        ("long " * 1000, {}, [], "too_long", "max_model_len"),
-        ("short", {"max_tokens": 890}, [], "too_long", "max_model_len"),
-        (" \n", {}, [], "invalid", "empty"),
-        ("a", {"max_tokens": 0}, [], "invalid", "max_tokens"),
-        ("a", {"temperature": float("nan")}, [], "invalid", "temperature"),
-        ("a", {"n": 1000}, [], "invalid", "n must be"),
-        ("a", {}, ["attention"], "invalid", "probes"),
+        ("long " * 1000, {}, Probes(), "too_long", "max_model_len"),
+        ("short", {"max_tokens": 890}, Probes(), "too_long", "max_model_len"),
+        (" \n", {}, Probes(), "invalid", "empty"),
+        ("a", {"max_tokens": 0}, Probes(), "invalid", "max_tokens"),
+        ("a", {"temperature": float("nan")}, Probes(), "invalid", "temperature"),
+        ("a", {"n": 1000}, Probes(), "invalid", "n must be"),
+        (
+            "a",
+            {},
+            Probes(attention=AttentionProbe(positions=(0,), layers=(99,))),
+            "invalid",
+            "from 0 to 1 (the model has 2 layers), got 99",
+        ),
     ],
 )
 def test_what_cannot_be_served_is_refused_and_said(
-    client: Client, prompt: str, params: dict[str, Any], probes: list[str], reason: str, words: str
+    client: Client, prompt: str, params: dict[str, Any], probes: Probes, reason: str, words: str
 ) -> None:
     client.send(Generate(request_id="bad", prompt=prompt, params=SamplingParams(**params), probes=probes))
     rejected = client.receive()

@@ -17,7 +17,7 @@ const RECORDING = new URL("../../static/recordings/tomato-soup.jsonl.gz", import
 const SCHEMA_TYPES = fs
   .readFileSync(new URL("../../static/js/types/events.d.ts", import.meta.url), "utf8")
   .split("interface EventByType")[1]
-  .match(/"([a-z.]+)":/g)
+  .match(/"([a-z._]+)":/g)
   .map((text) => text.slice(1, -2));
 
 /** The state after `seq` events, from nothing. */
@@ -212,6 +212,25 @@ test("the recording that the page opens with folds, closes and fits its size", {
   assert.equal(state.closed?.reason, "finished");
   assert.ok(state.answer.length > 20);
   assert.equal(state.opened?.source, "recorded");
+});
+
+test("what probes show is kept by position, and only this run's", () => {
+  const state = createState();
+  state.ownId = "me";
+  const say = (type, fields) =>
+    apply(state, { seq: state.seq + 1, t: 0, type, request_id: "me", sample: 0, ...fields });
+  for (const position of [3, 9]) {
+    say("probe.logits", { position, logits: {} });
+    say("probe.attention", { position, weights: {} });
+    say("probe.attention_summary", { position, first: {} });
+  }
+  say("probe.tiles", { num_tokens: 16 });
+  say("probe.tiles", { num_tokens: 99, request_id: "guest-1" });
+  say("probe.logits", { position: 4, request_id: "guest-1" });
+  assert.deepEqual([...state.probes.logits.keys()], [3, 9]);
+  assert.deepEqual([...state.probes.attention.keys()], [3, 9]);
+  assert.equal(state.probes.summaries.get(9).type, "probe.attention_summary");
+  assert.equal(state.probes.tiles.num_tokens, 16);
 });
 
 test("the other samples of a run are told like guests and leave the one on stage alone", () => {

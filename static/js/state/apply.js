@@ -3,6 +3,7 @@
 
 import { onAllocated, onCopied, onEvicted, onReleased, onShared } from "./blocks.js";
 import { onKvWritten, onProbeKv } from "./cache.js";
+import { onProbeAttention, onProbeAttentionSummary, onProbeLogits, onProbeTiles } from "./probes.js";
 import { onAdmitted, onFinished, onPreempted, onQueued, onTokenized } from "./requests.js";
 import { onClosed, onOpened, onSnapshot } from "./run.js";
 import { onStepFinished, onStepStarted } from "./steps.js";
@@ -31,6 +32,10 @@ const HANDLERS = {
   "kv.written": onKvWritten,
   "token.sampled": onSampled,
   "probe.kv": onProbeKv,
+  "probe.logits": onProbeLogits,
+  "probe.attention": onProbeAttention,
+  "probe.attention_summary": onProbeAttentionSummary,
+  "probe.tiles": onProbeTiles,
 };
 
 /** @type {Map<string, (state: State, event: any) => void>} a Map, so that no type finds `Object.prototype` */

@@ -43,6 +43,7 @@ export function createState() {
     steps: [],
     cache: { numTokens: 0, bytes: 0, blockTable: [], sharedCount: 0, norms: createNorms() },
     pool: { numBlocks: 0, refCounts: new Map(), cached: new Set(), owners: new Map() },
+    probes: { logits: new Map(), attention: new Map(), summaries: new Map(), tiles: null },
     others: new Map(),
     interTokenSeconds: [],
   };

@@ -1,6 +1,17 @@
 // What the page knows at one moment of a run. `apply` writes it, everybody else reads it.
 
-import type { Candidate, LogClosed, LogOpened, Snapshot, StepItem, Usage } from "../types/events.d.ts";
+import type {
+  Candidate,
+  LogClosed,
+  LogOpened,
+  ProbeAttention,
+  ProbeAttentionSummary,
+  ProbeLogits,
+  ProbeTiles,
+  Snapshot,
+  StepItem,
+  Usage,
+} from "../types/events.d.ts";
 
 export interface Token {
   /** Also the index in `State.tokens`. */
@@ -114,6 +125,13 @@ export interface State {
     norms: Norms;
   };
   pool: { numBlocks: number; refCounts: Map<number, number>; cached: Set<number>; owners: Map<number, string> };
+  /** What this run's probes showed, by position. */
+  probes: {
+    logits: Map<number, ProbeLogits>;
+    attention: Map<number, ProbeAttention>;
+    summaries: Map<number, ProbeAttentionSummary>;
+    tiles: ProbeTiles | null;
+  };
   others: Map<string, Other>;
   interTokenSeconds: number[];
 }

@@ -41,6 +41,8 @@ export interface ModelCard {
   note: string;
   sliding_window: number | null;
   num_sliding_layers: number;
+  quantization: string;
+  head_bytes: number;
 }
 
 /** The machine, with its roofs as measured there (`inference/roofline.py`), not as advertised. */
@@ -67,6 +69,7 @@ export interface EngineCard {
   allocator: string;
   drafter: string | null;
   num_speculative_tokens: number;
+  kv_cache_dtype: string;
 }
 
 /** What ran: versions, and the commit of this project where it is known. */
@@ -255,6 +258,7 @@ export interface StepFinished {
   kv_written_bytes: number;
   kv_held_bytes: number | null;
   kv_unused_bytes: number | null;
+  draft_seconds: number;
 }
 
 /** Ranks that share a model have exchanged numbers. Each rank says its own; `t` is when it had the result. */
@@ -371,10 +375,51 @@ export interface Candidate {
   probability: number;
 }
 
+/** A drafter guessed the tokens at `position` and on, which step `step` is going to verify. */
+export interface SpeculationDrafted {
+  type: "speculation.drafted";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  step: number;
+  drafter: string;
+  position: number;
+  ids: number[];
+  texts: string[];
+  q: number[];
+  seconds: number;
+}
+
+/**
+ * The target has computed the drafts: `num_accepted` of them are kept, and `id` follows. A draft x is accepted
+ * if its draw is below p(x) / q(x); the first that is not ends it, and the token in its place is recovered from the
+ * residual (p - q)+; where all are accepted a bonus follows. (Tokens beyond the end of an answer, behind an EOS, are
+ * judged but not said: they have no `token.sampled`.)
+ */
+export interface SpeculationJudged {
+  type: "speculation.judged";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  step: number;
+  position: number;
+  p: number[];
+  q: number[];
+  draws: number[] | null;
+  num_drafts: number;
+  num_accepted: number;
+  id: number;
+  text: string;
+  origin: "bonus" | "recovered";
+  seconds: number;
+}
+
 /**
  * Euclidean norms of the keys (after rotary embedding) and values as they stand in the cache:
  * of what a step wrote, and with a request's first step also of what it found there (the prefix cache).
- * `shape` of both: [num_layers, num_kv_heads, stop - start].
+ * `shape` of both: [num_layers, num_kv_heads, stop - start], float16.
  */
 export interface ProbeKV {
   type: "probe.kv";
@@ -394,6 +439,83 @@ export interface Array {
   shape: number[];
   data: string;
   scale: number;
+}
+
+/**
+ * The raw logits of the whole vocabulary after the token at `position`: what the token at `position + 1` is
+ * drawn from, before penalty, temperature and cuts. `shape`: [vocab_size], float32.
+ */
+export interface ProbeLogits {
+  type: "probe.logits";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  position: number;
+  logits: Array;
+}
+
+/**
+ * Attention weights: how the query of the token at `position` shares itself out over the keys 0 to `position`,
+ * in `heads` of `layers`. Worked out after the step, in float32, from the query and the cached keys; causality,
+ * sliding window, soft-cap and sinks are the model's. `shape` of `weights`: [len(layers), len(heads),
+ * position + 1], float16; a row sums to 1 within 1e-3, its sink (if any) included.
+ */
+export interface ProbeAttention {
+  type: "probe.attention";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  position: number;
+  layers: number[];
+  heads: number[];
+  weights: Array;
+  sinks: Array | null;
+}
+
+/**
+ * Where every head of every layer looks from `position`: near, far, or at the first token. Each array:
+ * [num_layers, num_heads], float16.
+ */
+export interface ProbeAttentionSummary {
+  type: "probe.attention_summary";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  position: number;
+  near_tokens: number;
+  first: Array;
+  near: Array;
+  distance: Array;
+  entropy: Array;
+}
+
+/**
+ * A flash-attention pass over the first `num_tokens` of the prompt in one head of one layer, from an instrumented
+ * kernel (`inference/attention/tiles.py`) on the queries, keys and values of this run. `tiles`: (query tile, key
+ * tile) in the order visited. Each array is [len(tiles), block_q], float32, a number for each row of the query tile
+ * (0 past `num_tokens`), after that tile but for `tile_max`; -inf is the maximum of a row that has seen no key.
+ */
+export interface ProbeTiles {
+  type: "probe.tiles";
+  seq: number;
+  t: number;
+  request_id: string;
+  sample: number;
+  layer: number;
+  head: number;
+  num_tokens: number;
+  block_q: number;
+  block_k: number;
+  tiles: [number, number][];
+  tile_max: Array;
+  row_max: Array;
+  row_sum: Array;
+  rescale: Array;
+  output_norm: Array;
+  largest_error: number;
 }
 
 /** Any event of a log, told apart by `type`. */
@@ -416,7 +538,13 @@ export type AnyEvent =
   | BlockEvicted
   | KVWritten
   | TokenSampled
-  | ProbeKV;
+  | SpeculationDrafted
+  | SpeculationJudged
+  | ProbeKV
+  | ProbeLogits
+  | ProbeAttention
+  | ProbeAttentionSummary
+  | ProbeTiles;
 
 /** The event of each `type`. */
 export interface EventByType {
@@ -438,5 +566,11 @@ export interface EventByType {
   "block.evicted": BlockEvicted;
   "kv.written": KVWritten;
   "token.sampled": TokenSampled;
+  "speculation.drafted": SpeculationDrafted;
+  "speculation.judged": SpeculationJudged;
   "probe.kv": ProbeKV;
+  "probe.logits": ProbeLogits;
+  "probe.attention": ProbeAttention;
+  "probe.attention_summary": ProbeAttentionSummary;
+  "probe.tiles": ProbeTiles;
 }

@@ -141,6 +141,37 @@ function finished(log, number, tokens) {
   });
 }
 
+/** Each of the other probes once, at `position`: a vocabulary of 3, and 2 layers of 2 heads. */
+function probes(log, random, position) {
+  const heads = () => packed(random, [2, 2]);
+  const tiles = () => packed(random, [1, 2]);
+  log.own("probe.logits", { position, logits: packed(random, [3]) });
+  log.own("probe.attention_summary", {
+    position,
+    near_tokens: 8,
+    first: heads(),
+    near: heads(),
+    distance: heads(),
+    entropy: heads(),
+  });
+  const weights = packed(random, [2, 2, position + 1]);
+  log.own("probe.attention", { position, layers: [0, 1], heads: [0, 1], weights, sinks: null });
+  log.own("probe.tiles", {
+    layer: 0,
+    head: 1,
+    num_tokens: 2,
+    block_q: 2,
+    block_k: 2,
+    tiles: [[0, 0]],
+    tile_max: tiles(),
+    row_max: tiles(),
+    row_sum: tiles(),
+    rescale: tiles(),
+    output_norm: tiles(),
+    largest_error: 1e-7,
+  });
+}
+
 /**
  * A whole run. Its own numbers are returned beside it, as an oracle for what the state must come to.
  * @param {{ seed?: number, source?: string, preempt?: boolean, reason?: string }} [options]
@@ -174,6 +205,7 @@ export function makeLog({ seed = 1, source = "live", preempt = false, reason = "
   cover(prompt);
   let number = 1;
   step(log, number, BLOCK, prompt, "prefill");
+  probes(log, random, prompt - 1);
   for (let i = 0; i < answer; i++) {
     const position = prompt + i;
     sampled(log, number, position);
