@@ -231,6 +231,10 @@ export function makeLog({ seed = 1, source = "live", preempt = false, reason = "
   }
   log.say("block.evicted", { block_id: 51 });
   log.own("block.copied", { source_block_id: 50, block_id: 40, index: 0 });
+  const draft = { step: 1, position: 0, q: [0.5] };
+  log.own("speculation.drafted", { ...draft, drafter: "ngram", ids: [7], texts: [" pan"], seconds: 0.001 });
+  const verdict = { num_drafts: 1, num_accepted: 0, id: 8, text: " pot", origin: "recovered" };
+  log.own("speculation.judged", { ...draft, ...verdict, p: [0.1], draws: [0.4], seconds: 0.002 });
   const exchange = { kind: "all_reduce", module: "model.layers.0.mlp.down_proj", bytes: 2304, seconds: 0.0004 };
   log.say("collective.finished", { step: 1, rank: 0, num_ranks: 3, ...exchange });
   log.say("request.finished", {
