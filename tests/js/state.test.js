@@ -35,6 +35,21 @@ test("the generated logs hold every event type of the schema", () => {
   );
 });
 
+test("a step that verifies drafts counts for what it kept of them", () => {
+  const made = makeLog({ seed: 3 });
+  const last = made.events.findLastIndex(({ type }) => type === "step.started");
+  const events = made.events.map((event, i) => {
+    if (i !== last) return event;
+    const requests = event.requests.map((item) =>
+      item.request_id === "run-1" ? { ...item, phase: "verify", stop: item.stop + 3 } : item,
+    );
+    return { ...event, phase: "verify", requests };
+  });
+  const { steps, cache } = stateAt(events);
+  assert.equal(steps.at(-1).ownStop, cache.numTokens);
+  assert.equal(steps.at(-1).ownStop - steps.at(-1).ownStart, 1);
+});
+
 test("a run comes to what it says", () => {
   for (let seed = 1; seed <= 20; seed++) {
     const made = makeLog({ seed });

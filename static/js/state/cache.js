@@ -11,6 +11,9 @@ export function onKvWritten(state, event) {
   if (!isOwn(state, event)) return;
   state.cache.numTokens = event.stop;
   state.cache.bytes = event.stop * (state.opened?.model?.kv_bytes_per_token ?? 0);
+  // A step that verifies drafts set out to compute all of them; what was rejected does not stay.
+  const step = state.steps.at(-1);
+  if (step && step.finishedAt === null && step.ownStop !== null) step.ownStop = event.stop;
 }
 
 /** @param {State} state @param {import("../types/events.d.ts").ProbeKV} event */
