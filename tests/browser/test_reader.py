@@ -18,7 +18,8 @@ RECORDING = ROOT / "static/recordings/tomato-soup.jsonl.gz"
 
 
 def final_text(served: Served, run_id: str) -> str:
-    finished = next(event for event in served.events(run_id) if event["type"] == "request.finished")
+    ended = (event for event in served.events(run_id) if event["type"] == "request.finished")
+    finished = next(event for event in ended if event["request_id"] == run_id)  # guests end in this log too
     text: str = finished["text"]
     return text
 
