@@ -18,10 +18,11 @@ from inference.events import Event, SpeculationJudged, StepFinished, StepStarted
 from inference.models import load_model
 
 DRAFTERS = ("none", "eagle", "ngram", "mismatched")
-LENGTHS = (1, 2, 3, 4)
+LENGTHS = (1, 2, 3)
 """Drafts at a time."""
-NEW_TOKENS = 48
-SEARCHED = 3
+NEW_TOKENS = 40
+NUM_PROMPTS = 4
+SEARCHED = 2
 """Prompts over which the best of ``LENGTHS`` is looked for."""
 GREEDY = SamplingParams(temperature=0.0, max_tokens=NEW_TOKENS, ignore_eos=True)
 SAMPLED = SamplingParams(
@@ -102,7 +103,7 @@ def cost_of_lengths(found: dict[tuple[str, int], Side]) -> list[Figure]:
 def run(model_name: str = "smollm2-135m") -> Iterator[Figure]:
     """Measure; each figure as soon as it is there."""
     model = load_model(model_name)
-    prompts = [model.tokenizer.encode_chat(text).token_ids for text in PROMPTS]
+    prompts = [model.tokenizer.encode_chat(text).token_ids for text in PROMPTS[:NUM_PROMPTS]]
     heard: list[Event] = []
     config = EngineConfig(enable_prefix_caching=False, num_blocks=64, drafter=",".join(DRAFTERS[1:]))
     engines = {k: Engine(model, replace(config, num_speculative_tokens=k), heard.append) for k in LENGTHS}
