@@ -13,6 +13,7 @@ from functools import partial
 import torch
 
 from inference.attention.interface import KVCache, Singles, Span, StepContext, attend_with_torch
+from inference.attention.reference import Rule
 from inference.attention.triton_paged import attend_with_triton
 from inference.kernel_check import RejectionCase, rejection_inputs
 from inference.kernel_report import Rate
@@ -94,7 +95,7 @@ def _both(context: StepContext, rows: int, heads: Heads) -> tuple[float, float]:
     query = torch.randn(1, heads.query, rows, heads.dim, dtype=cache.dtype, device=cache.device)
 
     def work(attend: Callable[..., torch.Tensor]) -> Callable[[], torch.Tensor]:
-        return lambda: attend(0, query, context, heads.dim**-0.5, None, None, None)
+        return lambda: attend(0, query, context, Rule(heads.dim**-0.5))
 
     return (
         best_seconds(work(attend_with_triton), cache.device, SECONDS_EACH),

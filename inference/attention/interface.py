@@ -41,8 +41,10 @@ class KVCache:
         device: torch.device,
     ) -> None:
         self.block_size = block_size
+        self._dtype = dtype
+        room, stored = self._storage(head_dim, dtype)
         self.tensor = torch.zeros(
-            num_layers, num_blocks, block_size, 2, num_kv_heads, head_dim, dtype=dtype, device=device
+            num_layers, num_blocks, block_size, 2, num_kv_heads, room, dtype=stored, device=device
         )
         flat = self.tensor.flatten(1, 2)
         self.blocks = list(self.tensor.unbind(0))
@@ -50,7 +52,7 @@ class KVCache:
         self.keys = [layer[:, 0] for layer in flat.unbind(0)]
         """Per layer: [slots, kv_heads, head_dim]."""
         self.values = [layer[:, 1] for layer in flat.unbind(0)]
-        self.attend = attend_for(self.tensor.device, dtype)
+        self.attend = attend_for(self.tensor.device, stored)
 
     def copy_blocks(self, sources: torch.Tensor, targets: torch.Tensor) -> None:
         """Copy whole blocks, keys and values of all layers: block ``sources[i]`` to ``targets[i]``. All are read before
@@ -64,12 +66,22 @@ class KVCache:
 
     def read(self, layer: int, blocks: torch.Tensor) -> torch.Tensor:
         """What stands in ``blocks``: [blocks, block_size, 2, kv_heads, head_dim], in the model's dtype."""
-        return self.blocks[layer].index_select(0, blocks)
+        return self._restored(self.blocks[layer].index_select(0, blocks), self._dtype)
 
     def norms(self, slots: torch.Tensor) -> torch.Tensor:
         """Euclidean norms of what stands in ``slots``: [2 (keys, values), layers, kv_heads, slots], float32."""
-        gathered = self.tensor.flatten(1, 2).index_select(1, slots).float()
+        gathered = self._restored(self.tensor.flatten(1, 2).index_select(1, slots), torch.float32)
         return cast(torch.Tensor, torch.linalg.vector_norm(gathered, dim=-1)).permute(2, 0, 3, 1)
+
+    # How a vector is stored: caches in other precisions say it otherwise, and round what they ``write``.
+
+    def _storage(self, head_dim: int, dtype: torch.dtype) -> tuple[int, torch.dtype]:
+        """Elements that a vector takes, and their dtype."""
+        return head_dim, dtype
+
+    def _restored(self, stored: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """[..., elements] as they stand -> [..., head_dim] in ``dtype``."""
+        return stored.to(dtype)
 
 
 @dataclass(slots=True)
@@ -158,7 +170,7 @@ class StepContext:
     watches: Sequence[QueryWatch] = ()
 
 
-Attend = Callable[[int, torch.Tensor, StepContext, float, int | None, float | None, torch.Tensor | None], torch.Tensor]
+Attend = Callable[[int, torch.Tensor, StepContext, Rule], torch.Tensor]
 """Attention of a step's packed queries with one layer's keys and values, as in ``attend_with_torch``."""
 
 
@@ -192,44 +204,29 @@ def paged_attention(
     """Write this layer's keys and values, then attend. ``query`` [1, heads, T, dim] -> [1, T, heads, dim]."""
     layer: int = module.layer_idx  # type: ignore[assignment]
     kv.cache.write(layer, kv.slots, key[0].transpose(0, 1), value[0].transpose(0, 1))
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    rule = Rule(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap, s_aux)
     for watch in kv.watches:
-        watch.see(layer, query, Rule(scaling, sliding_window, softcap, s_aux))
-    return kv.cache.attend(layer, query, kv, scaling, sliding_window, softcap, s_aux), None
+        watch.see(layer, query, rule)
+    return kv.cache.attend(layer, query, kv, rule), None
 
 
-def attend_with_torch(
-    layer: int,
-    query: torch.Tensor,
-    kv: StepContext,
-    scaling: float,
-    sliding_window: int | None,
-    softcap: float | None,
-    sinks: torch.Tensor | None,
-) -> torch.Tensor:
+def attend_with_torch(layer: int, query: torch.Tensor, kv: StepContext, rule: Rule) -> torch.Tensor:
     """``query`` [1, heads, T, dim], of ``layer`` -> [1, T, heads, dim]."""
     parts: list[Singles | Span] = [*kv.singles, *kv.spans]
     if len(parts) == 1:
         gathered = kv.cache.read(layer, parts[0].blocks)
-        return _attend_part(parts[0], query, gathered, scaling, sliding_window, softcap, sinks)
+        return _attend_part(parts[0], query, gathered, rule)
     output = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
     for part in parts:
         rows = query[:, :, part.first : part.last]
         gathered = kv.cache.read(layer, part.blocks)
-        output[:, part.first : part.last] = _attend_part(part, rows, gathered, scaling, sliding_window, softcap, sinks)
+        output[:, part.first : part.last] = _attend_part(part, rows, gathered, rule)
     return output
 
 
-def _attend_part(
-    part: Singles | Span,
-    query: torch.Tensor,
-    gathered: torch.Tensor,
-    scaling: float,
-    sliding_window: int | None,
-    softcap: float | None,
-    sinks: torch.Tensor | None,
-) -> torch.Tensor:
+def _attend_part(part: Singles | Span, query: torch.Tensor, gathered: torch.Tensor, rule: Rule) -> torch.Tensor:
     """``query`` [1, heads, rows, dim] -> [1, rows, heads, dim]; ``gathered``: what stands in the part's blocks."""
+    scaling, sliding_window, softcap, sinks = rule
     _, heads, rows, dim = query.shape
     batch = part.num_sequences if isinstance(part, Singles) else 1
     gathered = gathered.view(batch, -1, 2, *gathered.shape[3:])[:, : part.length]

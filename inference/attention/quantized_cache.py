@@ -55,30 +55,16 @@ def with_cache(model: Model, kv_cache_dtype: str) -> Model:
 class Int8KVCache(KVCache):
     """int8, a float16 factor a vector: ``tensor`` is [layers, blocks, block_size, 2, kv_heads, head_dim + 2]."""
 
-    def __init__(
-        self,
-        num_layers: int,
-        num_blocks: int,
-        block_size: int,
-        num_kv_heads: int,
-        head_dim: int,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        room = head_dim + _FACTOR.itemsize
-        super().__init__(num_layers, num_blocks, block_size, num_kv_heads, room, torch.int8, device)
-        self._dtype = dtype
+    def _storage(self, head_dim: int, dtype: torch.dtype) -> tuple[int, torch.dtype]:
+        return head_dim + _FACTOR.itemsize, torch.int8
 
     def write(self, layer: int, slots: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
         super().write(layer, slots, _rounded(key), _rounded(value))
 
-    def read(self, layer: int, blocks: torch.Tensor) -> torch.Tensor:
-        return _restored(super().read(layer, blocks), self._dtype)
-
-    def norms(self, slots: torch.Tensor) -> torch.Tensor:
-        restored = _restored(self.tensor.flatten(1, 2).index_select(1, slots), torch.float32)
-        norms: torch.Tensor = torch.linalg.vector_norm(restored, dim=-1)
-        return norms.permute(2, 0, 3, 1)
+    def _restored(self, stored: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        codes, factors = stored[..., : -_FACTOR.itemsize], stored[..., -_FACTOR.itemsize :]
+        restored: torch.Tensor = codes.to(dtype) * factors.contiguous().view(_FACTOR).to(dtype)
+        return restored
 
 
 def _rounded(vectors: torch.Tensor) -> torch.Tensor:
@@ -90,27 +76,11 @@ def _rounded(vectors: torch.Tensor) -> torch.Tensor:
     return torch.cat((codes, factors.view(torch.int8)), dim=-1)
 
 
-def _restored(stored: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    codes, factors = stored[..., : -_FACTOR.itemsize], stored[..., -_FACTOR.itemsize :]
-    restored: torch.Tensor = codes.to(dtype) * factors.contiguous().view(_FACTOR).to(dtype)
-    return restored
-
-
 class Float8KVCache(KVCache):
     """fp8 (e4m3), without factors; ``tensor`` holds the bytes as uint8, which every indexing kernel knows."""
 
-    def __init__(
-        self,
-        num_layers: int,
-        num_blocks: int,
-        block_size: int,
-        num_kv_heads: int,
-        head_dim: int,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        super().__init__(num_layers, num_blocks, block_size, num_kv_heads, head_dim, torch.uint8, device)
-        self._dtype = dtype
+    def _storage(self, head_dim: int, dtype: torch.dtype) -> tuple[int, torch.dtype]:
+        return head_dim, torch.uint8
 
     def write(self, layer: int, slots: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
         super().write(
@@ -119,10 +89,5 @@ class Float8KVCache(KVCache):
             *(part.clamp(-_LARGEST, _LARGEST).to(torch.float8_e4m3fn).view(torch.uint8) for part in (key, value)),
         )
 
-    def read(self, layer: int, blocks: torch.Tensor) -> torch.Tensor:
-        return super().read(layer, blocks).view(torch.float8_e4m3fn).to(self._dtype)
-
-    def norms(self, slots: torch.Tensor) -> torch.Tensor:
-        stored = self.tensor.flatten(1, 2).index_select(1, slots).view(torch.float8_e4m3fn)
-        norms: torch.Tensor = torch.linalg.vector_norm(stored.float(), dim=-1)
-        return norms.permute(2, 0, 3, 1)
+    def _restored(self, stored: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        return stored.view(torch.float8_e4m3fn).to(dtype)

@@ -8,6 +8,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from inference.attention.interface import Singles, Span, StepContext
+from inference.attention.reference import Rule
 from inference.attention.triton_decode import paged_decode
 from inference.attention.triton_prefill import paged_prefill
 
@@ -47,15 +48,7 @@ class PackedSpans:
         return PackedSpans(group.first, group.last, tables, edges, group.positions, group.width)
 
 
-def attend_with_triton(
-    layer: int,
-    query: torch.Tensor,
-    kv: StepContext,
-    scaling: float,
-    sliding_window: int | None,
-    softcap: float | None,
-    sinks: torch.Tensor | None,
-) -> torch.Tensor:
+def attend_with_triton(layer: int, query: torch.Tensor, kv: StepContext, rule: Rule) -> torch.Tensor:
     """``query`` [1, heads, T, dim], of ``layer`` -> [1, T, heads, dim]."""
     blocks = kv.cache.blocks[layer]
     rows = query[0].transpose(0, 1)
@@ -63,7 +56,7 @@ def attend_with_triton(
     output = torch.empty_like(rows, memory_format=torch.contiguous_format)
     for group in kv.singles:
         if group.width > 1:
-            _prefill(rows, blocks, PackedSpans.of_group(group), output, scaling, sliding_window, softcap, sinks)
+            _prefill(rows, blocks, PackedSpans.of_group(group), output, rule)
             continue
         output[group.first : group.last] = paged_decode(
             rows[group.first : group.last],
@@ -71,28 +64,16 @@ def attend_with_triton(
             group.blocks.view(group.last - group.first, -1),
             group.positions,
             group.length,
-            scaling,
-            sliding_window=sliding_window,
-            softcap=softcap,
-            sinks=sinks,
+            **rule._asdict(),
         )
     if kv.spans:
         if kv.packed_spans is None:
             kv.packed_spans = PackedSpans.of(kv.spans)
-        _prefill(rows, blocks, kv.packed_spans, output, scaling, sliding_window, softcap, sinks)
+        _prefill(rows, blocks, kv.packed_spans, output, rule)
     return output.unsqueeze(0)
 
 
-def _prefill(
-    rows: torch.Tensor,
-    blocks: torch.Tensor,
-    spans: PackedSpans,
-    output: torch.Tensor,
-    scaling: float,
-    sliding_window: int | None,
-    softcap: float | None,
-    sinks: torch.Tensor | None,
-) -> None:
+def _prefill(rows: torch.Tensor, blocks: torch.Tensor, spans: PackedSpans, output: torch.Tensor, rule: Rule) -> None:
     """The rows of ``spans`` of ``output`` [T, heads, dim]."""
     output[spans.first : spans.last] = paged_prefill(
         rows[spans.first : spans.last],
@@ -101,8 +82,5 @@ def _prefill(
         spans.first_rows,
         spans.starts,
         spans.most_rows,
-        scaling,
-        sliding_window=sliding_window,
-        softcap=softcap,
-        sinks=sinks,
+        **rule._asdict(),
     )

@@ -17,6 +17,7 @@ from transformers import (
 
 from inference import Engine, EngineConfig, SamplingParams
 from inference.attention import interface
+from inference.attention.reference import Rule
 from inference.attention.triton_paged import attend_with_triton
 from inference.tokenizer import Tokenizer
 from tests.inference.conftest import wrap
@@ -71,9 +72,7 @@ def test_drafts_of_several_sequences_are_attended_to_as_with_torch() -> None:
     ]
     context = interface.StepContext(cache, torch.empty(0), groups, [])
     query = torch.randn(1, 7, 4, 16, generator=generator).transpose(1, 2)
-    answers = [
-        attend(0, query, context, 0.3, None, None, None) for attend in (interface.attend_with_torch, attend_with_triton)
-    ]
+    answers = [attend(0, query, context, Rule(0.3)) for attend in (interface.attend_with_torch, attend_with_triton)]
     torch.testing.assert_close(*answers, atol=1e-5, rtol=1e-5)
 
 
