@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from app.settings import Settings
+from benchmarks.chromium import chromium_path
 from inference.events import Software
 from inference.kernel_report import Check, KernelReport
 from inference.machine import Finding, look
@@ -102,7 +103,7 @@ def _folder(topic: str, folder: Path, option: str) -> Finding:
 def _chromium() -> Finding:
     """The browser of the tests and benchmarks; readers bring their own."""
     named = os.environ.get("OPENKITCHEN_CHROMIUM")
-    found = named or shutil.which("chromium") or shutil.which("chromium-browser")
+    found = chromium_path()
     if found is None and importlib.util.find_spec("playwright"):
         from playwright.sync_api import sync_playwright
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from benchmarks.chromium import chromium_path
 
 TRACE_CATEGORIES = ["devtools.timeline", "disabled-by-default-devtools.timeline", "__metadata"]
 SCRIPTING = {
@@ -26,11 +27,6 @@ SCRIPTING = {
     "v8.compile",
     "V8.GC_MC_INCREMENTAL",
 }
-
-
-def chromium_path() -> str | None:
-    """The system's Chromium, or None for the one that Playwright downloaded."""
-    return os.environ.get("OPENKITCHEN_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @contextmanager
