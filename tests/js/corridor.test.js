@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Corridor } from "../../static/js/scenes/corridor.js";
 import { cameraOf, cellAt } from "../../static/js/scenes/hall.js";
 import { fullBleed, room } from "../../static/js/scenes/room.js";
-import { byCell, CellGrid } from "../../static/js/stage/cell_grid.js";
+import { CellGrid } from "../../static/js/stage/cell_grid.js";
 
 globalThis.ImageData = class {
   constructor(width, height) {
@@ -19,6 +19,12 @@ const LIGHT = {
   fog: 0,
   flash: { start: 0, stop: 0, alpha: 0, hue: [0, 0, 0] },
   frame: { alpha: 0, color: "#fff" },
+};
+
+/** A painter that asks for each cell. */
+const byCell = (color) => (words, columns, from, to) => {
+  for (let row = 0, line = 0; line < words.length; row++, line += columns)
+    for (let column = from; column < to; column++) words[line + column] = color(column, row);
 };
 
 /** A corridor whose picture can be read: every texel tells its wall, place and row. */

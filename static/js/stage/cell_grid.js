@@ -2,19 +2,7 @@
 // changed, and enlarged by CSS (`image-rendering: pixelated`). Nothing is sent where nothing changed. Without a canvas it
 // is a texture, whose `words` another picture reads.
 
-/** @typedef {(column: number, row: number) => number} CellColor a packed RGBA word (`palette.pack`) */
 /** @typedef {(words: Uint32Array, columns: number, from: number, to: number) => void} Painter fills the columns `from <= column < to` of all rows; `words` has `columns` a row */
-
-/**
- * A painter that asks for each cell: for pictures of a few thousand.
- * @param {CellColor} color
- * @returns {Painter}
- */
-export const byCell = (color) => (words, columns, from, to) => {
-  for (let row = 0, line = 0; line < words.length; row++, line += columns) {
-    for (let column = from; column < to; column++) words[line + column] = color(column, row);
-  }
-};
 
 export class CellGrid {
   /** @param {HTMLCanvasElement | null} [canvas] */
