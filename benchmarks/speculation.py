@@ -1,6 +1,6 @@
 """Speculative decoding at batch 1: what each drafter is worth, and what it would have to be worth.
 
-All sides run in one process on one model and take turns prompt by prompt, so that a machine that slows down slows all.
+All sides run in one process on one model and take turns step by step, so that a machine that slows down slows all.
 Chat-templated prompts, at temperature 0 and as the page samples; everything is read from the engine's own events.
 """
 
@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from msgspec.structs import replace
-
 from benchmarks.engine import PROMPTS
 from benchmarks.figures import Figure, at_least, median, under
 from inference import Engine, EngineConfig, SamplingParams
 from inference.events import Event, SpeculationJudged, StepFinished, StepStarted
-from inference.models import load_model
+from inference.models import Model, load_model
 
 DRAFTERS = ("none", "eagle", "ngram", "mismatched")
 LENGTHS = (1, 2, 3)
@@ -26,7 +24,7 @@ SEARCHED = 2
 """Prompts over which the best of ``LENGTHS`` is looked for."""
 GREEDY = SamplingParams(temperature=0.0, max_tokens=NEW_TOKENS, ignore_eos=True)
 SAMPLED = SamplingParams(
-    temperature=0.7, top_p=0.9, repetition_penalty=1.1, seed=1, max_tokens=NEW_TOKENS, ignore_eos=True
+    temperature=0.6, top_p=0.9, repetition_penalty=1.1, seed=1, max_tokens=NEW_TOKENS, ignore_eos=True
 )
 
 
@@ -61,18 +59,30 @@ class Side:
 
 
 def compare(
-    engines: dict[int, Engine], heard: list[Event], prompts: Sequence[list[int]], params: SamplingParams,
-    sides: Sequence[tuple[str, int]],
-) -> dict[tuple[str, int], Side]:  # fmt: skip
-    """Every one of ``sides`` (drafter, drafts at a time) answers every prompt, in turns; none is always the first."""
+    model: Model, prompts: Sequence[list[int]], params: SamplingParams, sides: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], Side]:
+    """Every one of ``sides`` (drafter, drafts at a time) answers every prompt, each on an engine of its own; none is
+    always the first."""
+    heard: dict[tuple[str, int], list[Event]] = {side: [] for side in sides}
+    engines = {side: Engine(model, config_of(*side), heard[side].append) for side in sides}
     found = {side: Side() for side in sides}
-    for turn, prompt in enumerate(prompts):
+    for turn, prompt in enumerate((prompts[0], *prompts)):
+        for side, engine in engines.items():
+            heard[side].clear()
+            engine.add_request(prompt, params)
         first = turn % len(sides)
-        for name, k in (*sides[first:], *sides[:first]):
-            heard.clear()
-            engines[k].generate([prompt], replace(params, drafter=name))
-            found[name, k].hear(heard)
+        while busy := [side for side in (*sides[first:], *sides[:first]) if engines[side].has_unfinished_requests()]:
+            for side in busy:
+                engines[side].step()
+        for side in sides if turn else ():  # the first answer warms up
+            found[side].hear(heard[side])
     return found
+
+
+def config_of(drafter: str, k: int) -> EngineConfig:
+    """An engine that has nobody else to serve."""
+    name = None if drafter == "none" else drafter
+    return EngineConfig(enable_prefix_caching=False, num_blocks=64, drafter=name, num_speculative_tokens=k)
 
 
 def faster(side: Side, base: Side) -> float:
@@ -104,18 +114,12 @@ def run(model_name: str = "smollm2-135m") -> Iterator[Figure]:
     """Measure; each figure as soon as it is there."""
     model = load_model(model_name)
     prompts = [model.tokenizer.encode_chat(text).token_ids for text in PROMPTS[:NUM_PROMPTS]]
-    heard: list[Event] = []
-    config = EngineConfig(enable_prefix_caching=False, num_blocks=64, drafter=",".join(DRAFTERS[1:]))
-    engines = {k: Engine(model, replace(config, num_speculative_tokens=k), heard.append) for k in LENGTHS}
-    compare(engines, heard, prompts[:1], GREEDY, [(name, LENGTHS[0]) for name in DRAFTERS])
-    searched = compare(
-        engines, heard, prompts[:SEARCHED], GREEDY, [("none", LENGTHS[0]), *(("eagle", k) for k in LENGTHS)]
-    )
+    searched = compare(model, prompts[:SEARCHED], GREEDY, [("none", LENGTHS[0]), *(("eagle", k) for k in LENGTHS)])
     yield from cost_of_lengths(searched)
     best = max(LENGTHS, key=lambda k: faster(searched["eagle", k], searched["none", LENGTHS[0]]))
     yield Figure("best k of eagle, greedy", best, "drafts")
     for what, params in (("greedy", GREEDY), ("sampled", SAMPLED)):
-        sides = compare(engines, heard, prompts, params, [(name, best) for name in DRAFTERS])
+        sides = compare(model, prompts, params, [(name, best) for name in DRAFTERS])
         none = sides["none", best]
         for name in DRAFTERS:
             side = sides[name, best]
