@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -12,9 +14,11 @@ from app.pages.calculator import calculator_context
 from app.pages.templates import NO_STORE, environment
 from app.problems import Problem
 from app.runs import Run
-from app.settings import Settings
+from app.settings import ROOT, Settings
 
-RECORDING = "static/recordings/tomato-soup.jsonl.gz"
+RECORDINGS = "static/recordings"
+DEFAULT_RUN = "tomato-soup"
+RECORDING = f"{RECORDINGS}/{DEFAULT_RUN}.jsonl.gz"
 
 router = APIRouter()
 
@@ -49,6 +53,7 @@ async def render_article(
         "run_id": run.run_id if run else None,
         "mine": run is not None and site.visitors.created(request, run.creator),
         "recording": RECORDING,
+        "takes": recorded_takes(),
         "messages": script_messages(),
     }
     context = {
@@ -66,6 +71,14 @@ async def render_article(
     html = environment().get_template("article.html").render(**context)
     code = problem.status if problem else status
     return HTMLResponse(html, status_code=code, headers={**NO_STORE, **(problem.headers if problem else {})})
+
+
+@cache
+def recorded_takes() -> dict[str, str]:
+    """The recorded takes of the run that the article opens with: ``NAME.KEY.jsonl.gz``, the address by the key."""
+    prefix, suffix = f"{DEFAULT_RUN}.", ".jsonl.gz"
+    found = sorted(path.name for path in (ROOT / RECORDINGS).glob(f"{prefix}*{suffix}"))
+    return {name.removeprefix(prefix).removesuffix(suffix): f"{RECORDINGS}/{name}" for name in found}
 
 
 def public_address(request: Request, settings: Settings) -> str:

@@ -3,12 +3,11 @@
 import { findRun } from "./log/find.js";
 import { resolve } from "./log/moments.js";
 import { Session } from "./log/session.js";
-import kvHall from "./scenes/kv_hall.js";
-import phases from "./scenes/phases.js";
-import prologue from "./scenes/prologue.js";
+import { SCENES } from "./scenes/index.js";
 import { Stage } from "./stage/stage.js";
 import { stateHash } from "./state/hash.js";
 import { Answer } from "./ui/answer.js";
+import { Casting } from "./ui/casting.js";
 import { bindControls } from "./ui/controls.js";
 import { say, seldom } from "./ui/dom.js";
 import { LiveRegion } from "./ui/live_region.js";
@@ -26,7 +25,7 @@ import { Tooltip } from "./ui/tooltip.js";
 import { Transport } from "./ui/transport.js";
 
 /** @typedef {import("./log/session.js").Source} Source */
-/** @typedef {{ run_id: string | null, mine: boolean, recording: string, messages: Record<string, string> }} Config */
+/** @typedef {{ run_id: string | null, mine: boolean, recording: string, takes: Record<string, string>, messages: Record<string, string> }} Config `takes`: recorded ones, by their keys */
 
 /** A scroll shorter than this, in pixels, does not take the playhead from another hand. */
 const SCROLL_TAKES_OVER = 40;
@@ -65,15 +64,22 @@ let addressed = runOfAddress();
 const own = new Set(config.mine ? [config.run_id] : []);
 
 let session = new Session({ kind: "recording", url: config.recording }, changed);
-const player = () => session.player;
 
 const topbar = required("#topbar");
 bindTheme(optional("[data-action=theme]"));
-const stage = new Stage(
-  required("#stage"),
-  { prologue, phases, "kv-hall": kvHall },
-  { player, beforeFrame, reduced, timed },
-);
+const casting = new Casting(required("#stage"), article, {
+  own: () => session,
+  recordings: config.takes ?? {},
+  source: sourceOf,
+  scene: () => stage.scene,
+  controls: () => stage.view.controls,
+  changed: takeChanged,
+  recast,
+});
+const { cast } = casting;
+/** Of the run on stage: the reader's own, or the take that a step shows. */
+const player = () => cast.main.player;
+const stage = new Stage(required("#stage"), SCENES, { player, cast: () => cast, beforeFrame, reduced, timed });
 const scroll = new ScrollBinding(article, () => {
   layoutChanged = true;
   stage.invalidate("view");
@@ -92,7 +98,7 @@ const seek = (seq) => {
 /** @param {number} position */
 const token = (position) => player().state.tokens[position];
 
-const transport = new Transport(required("#transport"), { player, status: () => session.status, gesture });
+const transport = new Transport(required("#transport"), { player, status: () => cast.main.status, gesture });
 const ribbon = new Ribbon(required("#ribbon"), { token, hover, tooltip, seek: ({ seq }) => seek(seq) });
 const answer = new Answer(required("#answer"), optional("#question"), { token, hover, tooltip });
 const numbers = new Numbers(document);
@@ -100,11 +106,11 @@ const live = new LiveRegion(required("#live-region"));
 const notice = new Notice(optional("#notice"), () => session.start());
 const caption = optional("#stage-caption");
 const stopButtons = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-action=stop]"));
-const table = new TableView(topbar, () => stage.scene?.table(player().state) ?? null);
+const table = new TableView(topbar, () => stage.scene?.table(player().state, stage.view, cast.states()) ?? null);
 const hear = seldom(200, () => live.update(player().state, player().moving));
 const answerChapter = required("#answer").closest(".chapter")?.id;
 const describe = seldom(500, () => {
-  if (caption && stage.scene) say(caption, stage.scene.describe(player().state, stage.view));
+  if (caption && stage.scene) say(caption, stage.scene.describe(player().state, stage.view, cast.states()));
 });
 
 bindPointer(stage, { player, tooltip, seek });
@@ -142,14 +148,49 @@ function beforeFrame() {
   layoutChanged = false;
   const place = scroll.place();
   if (!place) return;
+  if (place.chapter !== stage.view.chapter) stage.prepare(place.chapter);
   stage.setPlace(place);
   scroll.mark(place);
+  casting.enter(place.cast);
   if (!scroll.gesture) return;
   scroll.gesture = false;
   if (Math.abs(scroll.y - heldAt) < SCROLL_TAKES_OVER) return;
   heldAt = Number.NEGATIVE_INFINITY;
-  const moment = momentOf(place, (name) => resolve(session.log, name));
-  if (moment && session.log.seq > 0) player().scroll(moment);
+  follow(place);
+}
+
+/**
+ * Set the playhead where a place of the article says.
+ * @param {import("./ui/scroll.js").Place | null} place
+ */
+function follow(place) {
+  const { log } = player();
+  const found = place && momentOf(place, momentNamed);
+  if (found && log.seq > 0) player().scroll(found);
+}
+
+/** In a race time counts, for no event of one log is a moment of the other. @param {string} name */
+function momentNamed(name) {
+  const { log } = player();
+  const found = resolve(log, name);
+  if (!cast.roles.lanes.length) return found;
+  cast.align();
+  return { ...found, t: name === "end" ? player().end : log.timeAt(found.seq) };
+}
+
+/** Another run has the main role: its words and its strip take the place of the last one's. */
+function recast() {
+  ribbon.clear();
+  tooltip.hide();
+  if (heldAt === Number.NEGATIVE_INFINITY) follow(scroll.place());
+  else if (player() !== session.player && player().seq === 0) player().live();
+  stage.invalidate("run");
+}
+
+/** @param {import("./log/takes.js").Take} take its log grew, or it stands otherwise */
+function takeChanged(take) {
+  if (take.session && take.session === cast.main && heldAt === Number.NEGATIVE_INFINITY) follow(scroll.place());
+  stage.invalidate("log");
 }
 
 /** @param {"log" | "status"} what */
@@ -166,6 +207,7 @@ function changed(what) {
   if (log.closed && source.kind === "run" && what === "log") askForTheEnd();
   transport.words();
   controls.fit(log.opened?.model ?? null);
+  if (log.closed) casting.ownChanged();
   if (what === "log") stage.invalidate("log");
 }
 
@@ -179,8 +221,9 @@ stage.listen((frame) => {
   if ((what.playhead || what.run || what.scene) && frame.view.chapter === answerChapter) {
     if (answer.update(state) && state.request.firstTokenAt !== null) markFirstToken();
   }
-  if (what.playhead || what.run || what.scene || what.view) {
-    numbers.update(state, frame.view.chapter);
+  if (what.playhead || what.run || what.scene || what.view || what.log) {
+    const rules = stage.scene?.facts ?? {};
+    numbers.update({ state: session.player.state, chapter: frame.view.chapter, rules, runs: cast.runs() });
     describe();
     table.update();
   }
@@ -206,8 +249,9 @@ function bind(source) {
   ribbon.clear();
   live.clear();
   tooltip.hide();
-  player().open({ still: reduced() });
+  session.player.open({ still: reduced() });
   heldAt = scroll.y;
+  casting.clear();
   stage.rebind();
   session.start();
   changed("status");
@@ -220,14 +264,21 @@ function bind(source) {
 /** @param {string} path relative to the page */
 const absolute = (path) => new URL(path, document.baseURI).href;
 
-/** @param {{ run_id: string, socket_url: string, events_url: string }} run just accepted */
+/** @typedef {{ run_id: string, socket_url: string, events_url: string }} NewRun */
+
+/** @param {NewRun} run just accepted @returns {Source} */
+function sourceOf({ run_id: runId, socket_url: socket, events_url: events }) {
+  return { kind: "run", runId, socketUrl: socketUrl(socket), eventsUrl: absolute(events), closed: false };
+}
+
+/** @param {NewRun} run */
 function open({ run_id: runId, socket_url: socket, events_url: events }) {
   asked += 1;
   unknownRun = false;
   own.add(runId);
   rememberRun(runId);
   addressed = runId;
-  bind({ kind: "run", runId, socketUrl: socketUrl(socket), eventsUrl: absolute(events), closed: false });
+  bind(sourceOf({ run_id: runId, socket_url: socket, events_url: events }));
   // The answer takes the place of the title: the top of the page shows it. Who has walked on is left where they are.
   if (stage.view.chapter === answerChapter) scrollTo(0, 0);
 }
@@ -278,7 +329,7 @@ function showRecording(unknown) {
 Object.defineProperty(globalThis, "__kitchen", {
   value: {
     get player() {
-      return session.player;
+      return player();
     },
     get log() {
       return session.log;
@@ -286,12 +337,17 @@ Object.defineProperty(globalThis, "__kitchen", {
     get status() {
       return session.status;
     },
-    state: () => session.player.state,
-    hash: () => stateHash(session.player.state),
+    /** Of the run on stage. */
+    state: () => player().state,
+    hash: () => stateHash(player().state),
+    cast,
+    describe: () => stage.scene?.describe(player().state, stage.view, cast.states()) ?? null,
+    table: () => stage.scene?.table(player().state, stage.view, cast.states()) ?? null,
+    stage,
     timings,
   },
 });
 
 const idle = globalThis.requestIdleCallback ?? ((/** @type {() => void} */ run) => setTimeout(run, 500));
-idle(() => stage.prepare());
+idle(() => stage.prepare(stage.view.chapter));
 void openPage(config.run_id ?? null);

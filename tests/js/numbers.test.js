@@ -16,7 +16,7 @@ test("a sentence about what an ended run never had is hidden, and comes back wit
   /** @returns whether it is hidden once a page that shows `state` is filled */
   const hiddenIn = (state, chapter = "phases") => {
     const numbers = new Numbers(root);
-    numbers.update(state, chapter);
+    numbers.update({ state, chapter, rules: {}, runs: { own: state, at: {}, ended: () => undefined } });
     return sentence.hidden;
   };
   assert.equal(hiddenIn(running), false);

@@ -31,6 +31,7 @@ import { isOwn } from "./whose.js";
  * @property {number} closed
  * @property {number[]} tokens `seq` at which the n-th generated token stands and its step is over
  * @property {StepMark[]} steps
+ * @property {Map<string, number[]>} byType `seq` of every event, by its type
  */
 
 /** @returns {Index} */
@@ -44,6 +45,7 @@ const emptyIndex = () => ({
   closed: 0,
   tokens: [],
   steps: [],
+  byType: new Map(),
 });
 
 export class EventLog {
@@ -140,6 +142,9 @@ export class EventLog {
   /** @param {AnyEvent} event */
   #note(event) {
     const { index } = this;
+    const alike = index.byType.get(event.type);
+    if (alike) alike.push(event.seq);
+    else index.byType.set(event.type, [event.seq]);
     switch (event.type) {
       case "log.opened":
         this.opened = event;

@@ -6,6 +6,8 @@
 //   prefill-end = first-token                    that step is over: its times are known, the first token stands
 //   second-token, token:N, token:P%              the n-th generated token stands (N counts from 1); P% of all of them
 //   finished, closed                             the request ended; the log ended
+//   event:TYPE:N                                 the n-th event of a type (from 1; -1 is the last that there will be)
+//   end                                          every run on stage has ended (a race: the slower one too)
 
 /** @typedef {import("./log.js").EventLog} EventLog */
 
@@ -58,8 +60,11 @@ function find(log, name) {
     case "finished":
       return index.finished;
     case "closed":
+    case "end":
       return index.closed;
   }
+  const nth = /^event:([\w.]+):(-?\d+)$/.exec(name);
+  if (nth) return nthEvent(log, nth[1], Number(nth[2]));
   const match = /^token:(\d+)(%?)$/.exec(name);
   if (!match) return 0;
   const number = Number(match[1]);
@@ -68,6 +73,17 @@ function find(log, name) {
   if (!index.finished && !log.complete) return 0;
   const count = index.tokens.length;
   return index.tokens[Math.min(count, Math.max(1, Math.ceil((count * number) / 100))) - 1] ?? 0;
+}
+
+/**
+ * @param {EventLog} log
+ * @param {string} type
+ * @param {number} n from 1; counted from the end where it is negative, which is not known before the end
+ */
+function nthEvent({ index, complete }, type, n) {
+  const all = index.byType.get(type) ?? [];
+  if (n < 0) return complete ? (all.at(n) ?? 0) : 0;
+  return all[n - 1] ?? 0;
 }
 
 /**

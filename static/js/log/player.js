@@ -42,6 +42,8 @@ export class Player {
     this.seq = 0;
     /** Log seconds; runs on between events while the clock or the edge drives. */
     this.t = 0;
+    /** Where the clock may go though this log has ended: the end of a slower run in a race, in seconds of this log. */
+    this.horizon = 0;
     /** @type {State} the state at `seq` */
     this.state = createState();
   }
@@ -57,7 +59,12 @@ export class Player {
   }
 
   get atEnd() {
-    return this.seq >= this.log.seq;
+    return this.seq >= this.log.seq && this.t >= this.horizon;
+  }
+
+  /** Where the strip ends, in log seconds. */
+  get end() {
+    return Math.max(this.log.t, this.horizon);
   }
 
   /** True while the playhead moves by itself. */
@@ -105,27 +112,27 @@ export class Player {
   /** @param {number} t log seconds */
   seekTime(t) {
     if (this.drive === "edge") this.drive = "still";
-    const bounded = Math.max(0, Math.min(t, this.log.t));
+    const bounded = Math.max(0, Math.min(t, this.end));
     this.#moveTo(this.log.seqAt(bounded), bounded);
   }
 
   /**
    * The reader scrolled to a moment. One that has not come keeps them at the live edge.
-   * @param {{ seq: number, reached: boolean }} moment
+   * @param {{ seq: number, reached: boolean, t?: number }} moment `t`: the second it is, where no event says it
    */
-  scroll({ seq, reached }) {
+  scroll({ seq, reached, t }) {
     if (!reached) {
       this.live();
       return;
     }
     this.drive = "still";
-    const target = Math.max(0, Math.min(Math.round(seq), this.log.seq));
-    this.#moveTo(target, this.log.timeAt(target));
+    if (t !== undefined) this.seekTime(t);
+    else this.seek(seq);
   }
 
   live() {
     this.drive = "edge";
-    this.#moveTo(this.log.seq, this.log.t);
+    this.#moveTo(this.log.seq, this.end);
   }
 
   /** The page was out of sight: the time away is no time of the clock. */
@@ -154,13 +161,13 @@ export class Player {
     }
     const coast = Math.min((now - this.#edgeSince) / 1000, EDGE_COAST);
     const before = this.t;
-    this.#moveTo(this.log.seq, this.log.t + coast);
+    this.#moveTo(this.log.seq, Math.max(this.log.t + coast, this.log.complete ? this.horizon : 0));
     return this.t !== before;
   }
 
   /** @param {number} elapsed seconds */
   #tickClock(elapsed) {
-    const end = this.log.t;
+    const { end } = this;
     const t = Math.min(this.t + elapsed * this.speed, end);
     const before = this.t;
     this.#moveTo(t >= end ? this.log.seq : this.log.seqAt(t), t);

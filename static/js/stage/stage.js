@@ -9,9 +9,12 @@ import { readPalette, themeOf, watchPalette } from "./palette.js";
 
 /** @typedef {import("./types.d.ts").Scene} Scene */
 /** @typedef {import("./types.d.ts").View} View */
+/** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("./types.d.ts").Frame} Frame */
 /** @typedef {import("../log/player.js").Player} Player */
+/** @typedef {import("../log/cast.js").Cast} Cast */
 /** @typedef {import("../ui/scroll.js").Place} Place */
+/** @typedef {Scene | (() => Promise<{ default: Scene }>)} Offer a scene, or how it is fetched when a reader comes near */
 
 const CROSSFADE_MS = 600;
 const MAX_DPR = 2;
@@ -51,12 +54,12 @@ function sameData(a, b) {
 export class Stage {
   /**
    * @param {HTMLElement} root `#stage`
-   * @param {Record<string, Scene>} scenes by slug
-   * @param {{ player: () => Player, beforeFrame: (now: number) => void, reduced: () => boolean, timed: (milliseconds: number) => void }} host
+   * @param {Record<string, Offer>} scenes by slug, in the order of the page
+   * @param {{ player: () => Player, cast: () => Cast, beforeFrame: (now: number) => void, reduced: () => boolean, timed: (milliseconds: number) => void }} host
    */
   constructor(root, scenes, host) {
     this.root = root;
-    this.scenes = scenes;
+    this.scenes = new Map(Object.entries(scenes));
     this.host = host;
     this.layers = /** @type {HTMLElement} */ (root.querySelector("#layers"));
     this.marks = new Marks(/** @type {HTMLCanvasElement} */ (root.querySelector("#dots")));
@@ -78,6 +81,7 @@ export class Stage {
       controls: {},
       entered: 1,
       hover: -1,
+      cast: { main: { key: "own", status: "own", words: "", state: null }, lanes: [] },
     };
     watchPalette((fresh) => {
       this.view = { ...this.view, palette: fresh, theme: themeOf(fresh.rgb.ground) };
@@ -142,9 +146,14 @@ export class Stage {
     if (!stands) this.#dirty.view = true;
   }
 
-  /** Build the rooms that nobody has entered yet, so that entering one costs no frame. */
-  prepare() {
-    for (const slug of Object.keys(this.scenes)) this.#roomOf(slug);
+  /**
+   * Build a room and its neighbours before anybody enters them, so that entering one costs no frame.
+   * @param {string} slug
+   */
+  prepare(slug) {
+    const slugs = [...this.scenes.keys()];
+    const at = slugs.indexOf(slug);
+    for (const near of slugs.slice(Math.max(0, at - 1), at + 2)) void this.#build(near);
   }
 
   /** @param {Partial<View>} part */
@@ -193,8 +202,9 @@ export class Stage {
 
   /** @param {string} slug */
   #change(slug) {
-    const next = this.#roomOf(slug);
-    if (next === this.#room) return;
+    const next = this.#rooms.get(slug) ?? null;
+    if (!next) void this.#build(slug);
+    if (next === this.#room || !next) return;
     if (this.#leaving && this.#leaving !== next) this.#show(this.#leaving, 0);
     this.#leaving = this.#room;
     this.#room = next;
@@ -204,15 +214,14 @@ export class Stage {
   }
 
   /**
-   * The room of a chapter, built when it is first needed.
+   * Fetch a scene and make its layer. Who waits for it at the door enters then.
    * @param {string} slug
-   * @returns {Room | null}
    */
-  #roomOf(slug) {
-    const known = this.#rooms.get(slug);
-    if (known) return known;
-    const scene = this.scenes[slug];
-    if (!scene) return null;
+  async #build(slug) {
+    const offer = this.scenes.get(slug);
+    if (!offer || this.#rooms.has(slug)) return;
+    const scene = typeof offer === "function" ? await this.#fetch(slug, offer) : offer;
+    if (!scene || this.#rooms.has(slug)) return;
     const layer = document.createElement("div");
     layer.className = "layer";
     layer.dataset.scene = slug;
@@ -220,7 +229,21 @@ export class Stage {
     const room = { scene, layer, surfaces: scene.mount(layer) };
     this.#rooms.set(slug, room);
     this.#show(room, 0);
-    return room;
+    if (this.view.chapter === slug) this.#change(slug);
+  }
+
+  /**
+   * @param {string} slug
+   * @param {() => Promise<{ default: Scene }>} offer
+   * @returns {Promise<Scene | null>} null where it could not be had now; the next visit asks again
+   */
+  async #fetch(slug, offer) {
+    try {
+      return (await offer()).default;
+    } catch (error) {
+      console.warn(`the room ${slug} could not be loaded`, error);
+      return null;
+    }
   }
 
   /**
@@ -241,6 +264,7 @@ export class Stage {
     if (this.#lastFrame === this.#lastDrawn && gap < PAUSE_MS) this.#pace += 0.15 * (gap - this.#pace);
     this.#lastFrame = now;
     this.host.beforeFrame(now);
+    const cast = this.host.cast();
     const player = this.host.player();
     const hurried = this.#pace > SLOW_MS;
     if (hurried && this.#merelyMoves(player) && now - this.#lastDrawn < RELAXED_MS) {
@@ -248,6 +272,7 @@ export class Stage {
       return;
     }
     const ticked = player.tick(now);
+    cast.align();
     const fade = crossfade(now - this.#changedAt, this.view.reduced);
     const moved = player.seq !== this.#drawn.seq || player.state !== this.#drawn.state;
     if (moved) this.#dirty.playhead = true;
@@ -255,14 +280,15 @@ export class Stage {
     const any = this.#owed || ticked || !fade.done || Object.values(changed).some(Boolean);
     if (any && this.view.width > 0) {
       this.#lastDrawn = now;
-      if (hurried !== this.view.hurried) this.view = { ...this.view, hurried };
+      this.view = { ...this.view, hurried, cast: cast.view() };
       this.#dirty = { playhead: false, log: false, run: false, view: false, scene: false };
       this.#drawn = { seq: player.seq, state: player.state };
       // A machine in a hurry gets the words first, and the picture of them in a frame of its own.
       const news = changed.playhead && !changed.run && !changed.view && !changed.scene;
       this.#owed = hurried && news && fade.done && !this.#owed;
-      if (!this.#owed) this.#draw(player, fade, ticked);
-      const frame = { now, state: player.state, view: this.view, t: player.t, changed };
+      const states = /** @type {[State, ...(State | null)[]]} */ (cast.states());
+      if (!this.#owed) this.#draw(player, states, fade, ticked);
+      const frame = { now, state: player.state, states, view: this.view, t: player.t, changed };
       for (const listener of this.#listeners) listener(frame);
     }
     this.host.timed(performance.now() - started);
@@ -277,10 +303,11 @@ export class Stage {
 
   /**
    * @param {Player} player
+   * @param {[State, ...(State | null)[]]} states
    * @param {ReturnType<typeof crossfade>} fade
    * @param {boolean} moving
    */
-  #draw(player, fade, moving) {
+  #draw(player, states, fade, moving) {
     const room = this.#room;
     if (this.#leaving) {
       this.#show(this.#leaving, fade.done ? 0 : fade.leaving);
@@ -290,7 +317,7 @@ export class Stage {
     this.#show(room, this.#leaving ? fade.entering : 1);
     const view = this.view.entered === fade.entering ? this.view : { ...this.view, entered: fade.entering };
     this.view = view;
-    room.scene.draw(room.surfaces, [player.state], view, player.t);
+    room.scene.draw(room.surfaces, states, view, player.t);
     this.marks.draw(room.scene.places(player.state, view), player.state, view, {
       t: player.t,
       speed: player.speed,

@@ -1,6 +1,24 @@
 // Between the stage and a room.
 
+import type { Rule } from "../state/fact.js";
 import type { State } from "../state/types.d.ts";
+
+/**
+ * How a run in a role stands: the reader's own; or a take that was asked for, stands in line, is cooked, is done; or the
+ * recorded take of the default run in its place; or none.
+ */
+export type LaneStatus = "own" | "asking" | "queued" | "cooking" | "done" | "recorded" | "missing";
+
+/** A run in a role of the stage. */
+export interface Lane {
+  /** "own", or the key of a take. */
+  key: string;
+  status: LaneStatus;
+  /** One sentence on why it stands so; empty where nothing is to be said. */
+  words: string;
+  /** Where it stands at the stage's moment; null before its log begins. */
+  state: State | null;
+}
 
 export type Rgb = readonly [number, number, number];
 
@@ -52,6 +70,8 @@ export interface View {
   entered: number;
   /** Position of the token under the pointer or focus, -1 for none. */
   hover: number;
+  /** Whose run is on stage, and who runs beside it. */
+  cast: { main: Lane; lanes: Lane[] };
 }
 
 export interface Hit {
@@ -71,10 +91,15 @@ export interface Scene<S = any> {
   mount(layer: HTMLElement): S;
   /** x, y, r of each token in CSS pixels of the stage; r 0 hides a token. */
   places(state: State, view: View): Float32Array;
-  draw(surfaces: S, states: State[], view: View, t: number): void;
+  /** `states[0]` is the run on stage, the others its lanes in the order of `view.cast.lanes` (null: not there yet). */
+  draw(surfaces: S, states: [State, ...(State | null)[]], view: View, t: number): void;
   hit(x: number, y: number, state: State, view: View): Hit | null;
-  describe(state: State, view?: View): string;
-  table(state: State): Table;
+  describe(state: State, view: View, states: (State | null)[]): string;
+  table(state: State, view: View, states: (State | null)[]): Table;
+  /** Takes that the room may ask for, by their keys: the body of the request, null where it cannot be asked (yet). */
+  takes?: Record<string, (state: State, controls: Record<string, any>) => object | null>;
+  /** Numbers that only this room's prose says. */
+  facts?: Record<string, Rule>;
   unmount?(surfaces: S): void;
 }
 
@@ -82,6 +107,8 @@ export interface Scene<S = any> {
 export interface Frame {
   now: number;
   state: State;
+  /** The run on stage and its lanes. */
+  states: [State, ...(State | null)[]];
   view: View;
   /** Playhead, log seconds. */
   t: number;

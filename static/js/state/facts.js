@@ -1,18 +1,15 @@
-// The numbers in the prose, each with where it comes from. A fact that the run has not said yet is null, and the page
-// shows a dash.
-//
-// `measured` becomes `recorded` when the log was made elsewhere. `modelled` follows from shapes (the events' own FLOPs
-// and bytes are counted by inference/costs.py, never here).
+// The numbers in the prose that any room may say of the run on stage. A fact that the run has not said yet is null, and
+// the page shows a dash. What only one room says is in its scene's own `facts`.
 
 import { t } from "../ui/messages.js";
+import { factOf, measured, modelled } from "./fact.js";
 import { bytes, count, seconds, si } from "./format.js";
 import { quantile } from "./norms.js";
 
 /** @typedef {import("./types.d.ts").State} State */
 /** @typedef {import("./types.d.ts").Step} Step */
-/** @typedef {"measured" | "modelled" | "recorded"} Provenance */
-/** @typedef {{ value: number | string, text: string, provenance: Provenance, source: string }} Fact */
-/** @typedef {{ kind: "measured" | "modelled", says: string, of: (state: State) => number | string | null | undefined, text: (value: any) => string }} Rule */
+/** @typedef {import("./fact.js").Fact} Fact */
+/** @typedef {import("./fact.js").Rule} Rule */
 
 /** @param {State} state @returns {Step[]} finished steps with a part for this run */
 const ownSteps = (state) => state.steps.filter((step) => step.ownPhase !== null && step.finishedAt !== null);
@@ -56,11 +53,6 @@ const flopsPerSecond = (value) => si(value, "FLOP/s");
 /** @param {number} value */
 const bytesPerSecond = (value) => si(value, "B/s");
 
-/** @param {Rule["of"]} of @param {Rule["text"]} text @param {string} says @returns {Rule} */
-const measured = (of, text, says) => ({ kind: "measured", of, text, says });
-/** @param {Rule["of"]} of @param {Rule["text"]} text @param {string} says @returns {Rule} */
-const modelled = (of, text, says) => ({ kind: "modelled", of, text, says });
-
 const CARD = "from the model's own configuration";
 const CLOCK = "the engine's clock";
 const COUNTED = "counted in this run";
@@ -103,16 +95,6 @@ function inverse(value) {
   return value ? 1 / value : null;
 }
 
-/** @type {Map<number, string>} */
-const days = new Map();
-
-/** @param {number} unixSeconds */
-function day(unixSeconds) {
-  const known = days.get(unixSeconds) ?? new Date(unixSeconds * 1000).toISOString().slice(0, 10);
-  days.set(unixSeconds, known);
-  return known;
-}
-
 const rules = new Map(Object.entries(RULES));
 
 /** Every key that `facts` knows. */
@@ -121,19 +103,9 @@ export const FACT_KEYS = [...rules.keys()];
 /**
  * @param {State} state
  * @param {string} key
+ * @param {Record<string, Rule>} [own] the rules of the room on stage
+ * @param {import("./fact.js").Runs} [runs]
  * @returns {Fact | null} null where the run has not said it (or nobody knows such a key)
  */
-export function facts(state, key) {
-  const rule = rules.get(key);
-  const value = rule?.of(state) ?? null;
-  if (!rule || value === null || Number.isNaN(value)) return null;
-  const { opened } = state;
-  const elsewhere = opened?.source === "recorded" && rule.kind === "measured";
-  const where = elsewhere ? ` · ${opened.hardware?.name ?? "another machine"}, ${day(opened.opened_at)}` : "";
-  return {
-    value,
-    text: rule.text(value),
-    provenance: elsewhere ? "recorded" : rule.kind,
-    source: `${rule.says}${where}`,
-  };
-}
+export const facts = (state, key, own = {}, runs = undefined) =>
+  factOf(Object.hasOwn(own, key) ? own[key] : rules.get(key), state, runs);

@@ -8,7 +8,10 @@ import { t } from "./messages.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 
+/** @typedef {import("../state/fact.js").Rule} Rule */
+/** @typedef {import("../state/fact.js").Runs} Runs */
 /** @typedef {{ element: HTMLElement, key: string, chapter: string | undefined }} Place in the prose */
+/** @typedef {{ state: State, chapter: string, rules: Record<string, Rule>, runs: Runs }} Reading what is on stage: the run, the chapter and its own rules, and all the runs that a number may be about */
 
 const DASH = "—";
 
@@ -23,14 +26,14 @@ export class Numbers {
   #numbers = [];
   /** @type {Place[]} */
   #sentences = [];
-  /** @type {{ state: State, chapter: string } | null} */
+  /** @type {Reading | null} */
   #last = null;
 
   /** The page has other numbers now (a fragment came). */
   refresh() {
     this.#numbers = this.#places("value");
     this.#sentences = this.#places("needs");
-    if (this.#last) this.#fill(this.#last.state, this.#last.chapter);
+    if (this.#last) this.#fill(this.#last);
   }
 
   /** @param {"value" | "needs"} name of the data attribute @returns {Place[]} */
@@ -44,23 +47,20 @@ export class Numbers {
   }
 
   /** Numbers of other chapters wait until theirs is read. */
-  update = seldom(120, (/** @type {State} */ state, /** @type {string} */ chapter) => {
-    this.#last = { state, chapter };
-    this.#fill(state, chapter);
+  update = seldom(120, (/** @type {Reading} */ reading) => {
+    this.#last = reading;
+    this.#fill(reading);
   });
 
-  /**
-   * @param {State} state
-   * @param {string} chapter on stage
-   */
-  #fill(state, chapter) {
+  /** @param {Reading} reading */
+  #fill({ state, chapter, rules, runs }) {
     /** @param {Place} place */
     const here = (place) => place.chapter === undefined || place.chapter === chapter;
-    for (const { element, key } of this.#numbers.filter(here)) show(element, facts(state, key));
+    for (const { element, key } of this.#numbers.filter(here)) show(element, facts(state, key, rules, runs));
     // What may still come keeps its place: prose must not jump while a run goes on.
     const ended = state.request.status === "finished" || state.closed !== null;
     for (const { element, key } of this.#sentences.filter(here)) {
-      const hidden = ended && facts(state, key) === null;
+      const hidden = ended && facts(state, key, rules, runs) === null;
       if (element.hidden !== hidden) element.hidden = hidden;
     }
   }

@@ -5,9 +5,11 @@
 // window's height (on a phone it lies lower, under the stage). A step is on at its middle; between two middles the
 // fraction holds, moves, and holds again, so that a step that is being read stands still.
 
-/** @typedef {{ moment: string | null, data: Record<string, any>, top: number, bottom: number }} StepBox document pixels */
+/** @typedef {{ moment: string | null, cast?: string, data: Record<string, any>, top: number, bottom: number }} StepBox document pixels */
 /** @typedef {{ slug: string, top: number, bottom: number, steps: StepBox[] }} ChapterBox */
-/** @typedef {{ chapter: string, progress: number, step: number, stepProgress: number, data: Record<string, any>, from: string | null, to: string | null }} Place */
+/** @typedef {{ chapter: string, progress: number, step: number, stepProgress: number, data: Record<string, any>, cast: string, from: string | null, to: string | null }} Place `cast`: whose run is on stage; between two steps that show different runs no time passes, so `from` and `to` are then one */
+
+/** @typedef {{ seq: number, reached: boolean, t?: number }} Moment `t`: its second, in a race, where time counts and not events */
 
 const HOLD = 0.22;
 
@@ -46,7 +48,7 @@ export function locate(chapters, y) {
   if (!chapter) return null;
   const progress = clamp((y - chapter.top) / Math.max(1, chapter.bottom - chapter.top));
   const { steps } = chapter;
-  const place = { chapter: chapter.slug, progress, step: 0, stepProgress: 0, data: {}, from: null, to: null };
+  const place = { chapter: chapter.slug, progress, step: 0, stepProgress: 0, data: {}, cast: "", from: null, to: null };
   if (steps.length === 0) return place;
   const middles = steps.map((step) => (step.top + step.bottom) / 2);
   const before = Math.max(
@@ -56,21 +58,25 @@ export function locate(chapters, y) {
   const after = Math.min(steps.length - 1, before + 1);
   const distance = middles[after] - middles[before];
   const fraction = held(distance > 0 ? (y - middles[before]) / distance : 0);
+  const step = fraction < 0.5 ? before : after;
+  const { cast = "", moment } = steps[step];
+  const together = steps[before].cast === steps[after].cast;
   return {
     ...place,
-    step: fraction < 0.5 ? before : after,
+    step,
     stepProgress: fraction,
     data: blend(steps[before].data, steps[after].data, fraction),
-    from: steps[before].moment,
-    to: steps[after].moment,
+    cast,
+    from: together ? steps[before].moment : moment,
+    to: together ? steps[after].moment : moment,
   };
 }
 
 /**
  * The moment of the log where a place stands: between the moments of two steps, or at the one that has one.
  * @param {Place} place
- * @param {(name: string) => { seq: number, reached: boolean }} resolve
- * @returns {{ seq: number, reached: boolean } | null} null: the place does not say
+ * @param {(name: string) => Moment} resolve
+ * @returns {Moment | null} null: the place does not say
  */
 export function momentOf(place, resolve) {
   const { from, to, stepProgress } = place;
@@ -82,6 +88,8 @@ export function momentOf(place, resolve) {
   if (stepProgress === 0 || from === to) return resolve(from);
   if (stepProgress === 1) return resolve(to);
   const [a, b] = [resolve(from), resolve(to)];
+  if (a.t !== undefined && b.t !== undefined)
+    return { seq: a.seq, t: a.t + (b.t - a.t) * stepProgress, reached: a.reached && b.reached };
   return { seq: Math.round(a.seq + (b.seq - a.seq) * stepProgress), reached: a.reached && b.reached };
 }
 
@@ -152,6 +160,7 @@ export class ScrollBinding {
       ...box(section),
       steps: this.#elements[i].map((step) => ({
         moment: step.dataset.moment ?? null,
+        cast: step.dataset.cast,
         data: dataOf(step),
         ...box(step),
       })),

@@ -107,7 +107,7 @@ export class Transport {
     const scrub = (event) => {
       const box = this.slider.getBoundingClientRect();
       const share = Math.min(1, Math.max(0, (event.clientX - box.left) / Math.max(1, box.width)));
-      this.#act((player) => (share >= 0.998 && player.growing ? player.live() : player.seekTime(share * player.log.t)));
+      this.#act((player) => (share >= 0.998 && player.growing ? player.live() : player.seekTime(share * player.end)));
     };
     this.slider.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;

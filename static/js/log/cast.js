@@ -1,0 +1,122 @@
+// Who is on stage at a step: the reader's own run, or a take of it, and beside it the other lanes of a race. All stand
+// under one clock, that of the first: each at its own `request.admitted` and as many seconds more.
+
+import { applyUpTo } from "../state/apply.js";
+import { createState } from "../state/create.js";
+
+/** @typedef {import("../state/types.d.ts").State} State */
+/** @typedef {import("../stage/types.d.ts").Lane} Lane */
+/** @typedef {import("./session.js").Session} Session */
+/** @typedef {import("./takes.js").Takes} Takes */
+/** @typedef {{ main: string, lanes: string[] }} Roles keys of takes, or "own" */
+
+/** @type {Roles} the reader's own run alone */
+export const ALONE = { main: "own", lanes: [] };
+
+/**
+ * What a step's `data-cast` says.
+ * @param {string | undefined} text
+ * @returns {Roles}
+ */
+export function rolesOf(text) {
+  if (!text) return ALONE;
+  try {
+    const { main = "own", lanes = [] } = JSON.parse(text);
+    return { main, lanes };
+  } catch {
+    return ALONE;
+  }
+}
+
+/** Log seconds at which a run's clock starts. @param {Session} session */
+const startOf = ({ log }) => (log.index.admitted ? log.timeAt(log.index.admitted) : 0);
+
+export class Cast {
+  /**
+   * @param {() => Session} own
+   * @param {Takes} takes
+   */
+  constructor(own, takes) {
+    this.own = own;
+    this.takes = takes;
+    this.roles = ALONE;
+  }
+
+  /** @type {WeakMap<Session, State>} */
+  #ended = new WeakMap();
+
+  /**
+   * The log of a key, where it has begun.
+   * @param {string} key
+   * @returns {Session | null}
+   */
+  #sessionOf(key) {
+    if (key === "own") return this.own();
+    const take = this.takes.get(key);
+    return take?.log ? take.session : null;
+  }
+
+  /** Whose clock it is: the take in the main role once its log has begun, the reader's own run until then. */
+  get main() {
+    return this.#sessionOf(this.roles.main) ?? this.own();
+  }
+
+  /** Bring the other lanes to the moment of the first, and tell it how far the clock may go. */
+  align() {
+    const { main } = this;
+    const start = startOf(main);
+    let horizon = 0;
+    for (const key of this.roles.lanes) {
+      const lane = this.#sessionOf(key);
+      if (!lane || lane === main) continue;
+      const shift = startOf(lane) - start;
+      lane.player.pause();
+      lane.player.seekTime(main.player.t + shift);
+      horizon = Math.max(horizon, lane.log.t - shift);
+    }
+    main.player.horizon = horizon;
+  }
+
+  /** States in the order of the roles; null for a lane that is not there. */
+  states() {
+    const others = this.roles.lanes.map((key) => this.#sessionOf(key)?.player.state ?? null);
+    return [this.main.player.state, ...others];
+  }
+
+  /** @returns {{ main: Lane, lanes: Lane[] }} */
+  view() {
+    return { main: this.#lane(this.roles.main), lanes: this.roles.lanes.map((key) => this.#lane(key)) };
+  }
+
+  /** @param {string} key @returns {Lane} */
+  #lane(key) {
+    const state = this.#sessionOf(key)?.player.state ?? null;
+    if (key === "own") return { key, status: "own", words: "", state };
+    const take = this.takes.get(key);
+    return { key, status: take?.status ?? "asking", words: take?.words ?? "", state };
+  }
+
+  /** All the runs that a number may be about. @returns {import("../state/fact.js").Runs} */
+  runs() {
+    /** @type {Record<string, State | undefined>} */
+    const at = {};
+    for (const { key } of this.takes.all()) at[key] = this.#sessionOf(key)?.player.state;
+    return { own: this.own().player.state, at, ended: (key) => this.#endOf(key) };
+  }
+
+  /**
+   * A run as it ended, whatever moment of it is on stage.
+   * @param {string} key
+   */
+  #endOf(key) {
+    const session = this.#sessionOf(key);
+    if (!session?.log.complete) return undefined;
+    let state = this.#ended.get(session);
+    if (!state) {
+      state = createState();
+      applyUpTo(state, session.log.events, session.log.seq);
+      this.#ended.set(session, state);
+    }
+    return state;
+  }
+}

@@ -1,0 +1,55 @@
+// What a number in the prose is made of: a rule that reads it from the run, and where it comes from.
+//
+// `measured` becomes `recorded` when the log was made elsewhere. `modelled` follows from shapes (the events' own FLOPs
+// and bytes are counted by inference/costs.py, never here).
+
+/** @typedef {import("./types.d.ts").State} State */
+/** @typedef {"measured" | "modelled" | "recorded"} Provenance */
+/** @typedef {{ value: number | string, text: string, provenance: Provenance, source: string }} Fact */
+
+/**
+ * The runs that a number may be about: the reader's own, and the takes of it by their keys; where the playhead stands in
+ * each, and (`ended`) as they ended. A take that is not there, or has not ended, is undefined.
+ * @typedef {{ own: State, at: Record<string, State | undefined>, ended: (key: string) => State | undefined }} Runs
+ */
+
+/** @typedef {(state: State, runs: Runs) => number | string | null | undefined} Reading */
+/** @typedef {{ kind: "measured" | "modelled", says: string, of: Reading, text: (value: any) => string, take?: string }} Rule */
+
+/** @param {Reading} of @param {Rule["text"]} text @param {string} says @param {string} [take] the log it is read from, where it is a take's @returns {Rule} */
+export const measured = (of, text, says, take) => ({ kind: "measured", of, text, says, take });
+/** @param {Reading} of @param {Rule["text"]} text @param {string} says @param {string} [take] @returns {Rule} */
+export const modelled = (of, text, says, take) => ({ kind: "modelled", of, text, says, take });
+
+/** @type {Map<number, string>} */
+const days = new Map();
+
+/** @param {number} unixSeconds */
+function day(unixSeconds) {
+  const known = days.get(unixSeconds) ?? new Date(unixSeconds * 1000).toISOString().slice(0, 10);
+  days.set(unixSeconds, known);
+  return known;
+}
+
+/** @param {State} state */
+const alone = (state) => ({ own: state, at: {}, ended: () => undefined });
+
+/**
+ * @param {Rule | undefined} rule
+ * @param {State} state of the run on stage
+ * @param {Runs} [runs]
+ * @returns {Fact | null} null where the run has not said it (or nobody knows such a key)
+ */
+export function factOf(rule, state, runs = alone(state)) {
+  const value = rule?.of(state, runs) ?? null;
+  if (!rule || value === null || Number.isNaN(value)) return null;
+  const { opened } = (rule.take ? (runs.ended(rule.take) ?? runs.at[rule.take]) : null) ?? state;
+  const elsewhere = opened?.source === "recorded" && rule.kind === "measured";
+  const where = elsewhere ? ` · ${opened.hardware?.name ?? "another machine"}, ${day(opened.opened_at)}` : "";
+  return {
+    value,
+    text: rule.text(value),
+    provenance: elsewhere ? "recorded" : rule.kind,
+    source: `${rule.says}${where}`,
+  };
+}

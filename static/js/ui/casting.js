@@ -1,0 +1,141 @@
+// Takes as the reader meets them: asked for when they rest at a step that shows one, or by a button with the controls as
+// they stand; and one line on the stage that says what plays, where that is not simply their run.
+
+import { Cast, rolesOf } from "../log/cast.js";
+import { Takes } from "../log/takes.js";
+import { element, say } from "./dom.js";
+import { t } from "./messages.js";
+
+/** @typedef {import("../stage/types.d.ts").Scene} Scene */
+/** @typedef {import("../log/takes.js").Take} Take */
+/** @typedef {import("../log/takes.js").Answer} Answer */
+/** @typedef {{ own: () => import("../log/session.js").Session, recordings: Record<string, string>, source: (run: import("../log/takes.js").NewRun) => import("../log/session.js").Source, scene: () => Scene | null, controls: () => Record<string, any>, changed: (take: Take) => void, recast: () => void }} Host `recast`: another run has the main role */
+
+/** How long a reader rests at a step before a take is cooked for it, in milliseconds: scrolling past costs nobody. */
+const REST_MS = 700;
+
+/**
+ * @param {string} runId
+ * @param {object} body
+ * @returns {Promise<Answer>}
+ */
+async function ask(runId, body) {
+  const response = await fetch(`api/runs/${encodeURIComponent(runId)}/takes`, {
+    method: "POST",
+    headers: { "content-type": "application/json", accept: "application/json" },
+    body: JSON.stringify(body),
+  }).catch(() => null);
+  const said = await response?.json().catch(() => null);
+  if (response?.ok && said?.run_id) return { run: said };
+  return { refused: response?.status ?? 0, detail: typeof said?.detail === "string" ? said.detail : "" };
+}
+
+export class Casting {
+  /**
+   * @param {HTMLElement} stage gets the line
+   * @param {HTMLElement} article its buttons `[data-take]` ask
+   * @param {Host} host
+   */
+  constructor(stage, article, host) {
+    this.host = host;
+    this.takes = new Takes({
+      own: host.own,
+      ask,
+      recorded: (key) => (Object.hasOwn(host.recordings, key) ? host.recordings[key] : null),
+      source: host.source,
+      changed: (take) => this.#heard(take),
+    });
+    this.cast = new Cast(host.own, this.takes);
+    this.badge = element("span", { class: "badge", "data-provenance": "recorded", text: t("recorded") });
+    this.words = element("span", {});
+    this.note = element("p", { id: "stage-note", role: "status", hidden: "" }, [this.badge, this.words]);
+    stage.append(this.note);
+    article.addEventListener("click", (event) => {
+      const button = event.target instanceof Element ? event.target.closest("[data-take]") : null;
+      if (button instanceof HTMLElement) this.#want(button.dataset.take ?? "", { again: true });
+    });
+  }
+
+  #said = "";
+  #resting = 0;
+  /** @type {import("../log/session.js").Session | null} */
+  #main = null;
+
+  /** The reader came to a step. @param {string | undefined} said its `data-cast` */
+  enter(said = "") {
+    if (said === this.#said) return;
+    this.#said = said;
+    this.cast.roles = rolesOf(said);
+    clearTimeout(this.#resting);
+    const wanted = this.#keys();
+    if (this.host.own().source.kind === "recording") this.#wantAll(wanted);
+    else if (wanted.length) this.#resting = setTimeout(() => this.#wantAll(wanted), REST_MS);
+    this.#recast();
+  }
+
+  /** Another run is on stage. */
+  clear() {
+    clearTimeout(this.#resting);
+    this.takes.clear();
+    this.#main = null;
+    const said = this.#said;
+    this.#said = "";
+    this.enter(said);
+  }
+
+  /** The own run's log went on: a take that waited for its end may begin. */
+  ownChanged() {
+    if (this.host.own().log.closed) {
+      for (const { key } of this.takes.all()) if (this.takes.get(key)?.status === "asking") this.#want(key);
+    }
+  }
+
+  #keys() {
+    const { main, lanes } = this.cast.roles;
+    return [main, ...lanes].filter((key) => key !== "own");
+  }
+
+  /** @param {string[]} keys */
+  #wantAll(keys) {
+    for (const key of keys) this.#want(key);
+  }
+
+  /**
+   * @param {string} key
+   * @param {{ again?: boolean }} [options]
+   */
+  #want(key, options) {
+    const asks = this.host.scene()?.takes?.[key];
+    const body = asks ? asks(this.host.own().player.state, this.host.controls()) : null;
+    this.takes.want(key, body, options);
+    this.#say();
+  }
+
+  /** @param {Take} take */
+  #heard(take) {
+    this.#recast();
+    this.#say();
+    this.host.changed(take);
+  }
+
+  #recast() {
+    const { main } = this.cast;
+    this.#say();
+    if (main === this.#main) return;
+    const first = this.#main === null;
+    this.#main = main;
+    if (!first) this.host.recast();
+  }
+
+  #say() {
+    const { main, lanes } = this.cast.view();
+    const shown = [main, ...lanes].filter(({ key }) => key !== "own");
+    const telling = shown.find(({ words }) => words) ?? shown.find(({ status }) => status === "asking");
+    const own = this.host.own().source.kind === "run";
+    const recorded = own && shown.some(({ status }) => status === "recorded");
+    const words = telling?.words || (telling ? t("Asking for a take of this run.") : "");
+    this.note.hidden = !words && !recorded;
+    this.badge.hidden = !recorded;
+    say(this.words, words);
+  }
+}
