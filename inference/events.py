@@ -175,6 +175,11 @@ class LogOpened(Event, kw_only=True, tag="log.opened"):
     """The sampling parameters of the run, as ``POST /api/runs`` takes them (without the prompt)."""
     provides: list[str]
     parent: str | None = None
+    """The run that this one is a take of."""
+    take: str | None = None
+    """Its kind (``inference/takes.py``)."""
+    knobs: dict[str, Any] = {}
+    """What the take was asked for, with the values that were chosen where nothing was asked."""
 
 
 class SnapshotRequest(msgspec.Struct, kw_only=True):

@@ -28,6 +28,9 @@ export function rolesOf(text) {
   }
 }
 
+/** A closer look at what has been has no time of its own: it stands whole beside any moment. @param {Session} session */
+const isProbe = ({ log }) => log.opened?.take === "probe";
+
 /** Log seconds at which a run's clock starts. @param {Session} session */
 const startOf = ({ log }) => (log.index.admitted ? log.timeAt(log.index.admitted) : 0);
 
@@ -71,6 +74,10 @@ export class Cast {
       if (!lane || lane === main) continue;
       const shift = startOf(lane) - start;
       lane.player.pause();
+      if (isProbe(lane)) {
+        lane.player.seek(lane.log.seq);
+        continue;
+      }
       lane.player.seekTime(main.player.t + shift);
       horizon = Math.max(horizon, lane.log.t - shift);
     }

@@ -19,6 +19,8 @@ export interface LogOpened {
   params: Record<string, any>;
   provides: string[];
   parent: string | null;
+  take: string | null;
+  knobs: Record<string, any>;
 }
 
 /** The model that answers. `note` says in words where the weights come from and what was done to them. */
