@@ -148,7 +148,10 @@ function beforeFrame() {
   layoutChanged = false;
   const place = scroll.place();
   if (!place) return;
-  if (place.chapter !== stage.view.chapter) stage.prepare(place.chapter);
+  if (place.chapter !== stage.view.chapter) {
+    stage.prepare(place.chapter);
+    casting.approach(scroll.chapters.find(({ slug }) => slug === place.chapter)?.steps.map((step) => step.cast) ?? []);
+  }
   stage.setPlace(place);
   scroll.mark(place);
   casting.enter(place.cast);

@@ -73,6 +73,15 @@ export class Casting {
     this.#recast();
   }
 
+  /**
+   * The reader came to a room: what it has recorded is fetched before they come to its step.
+   * @param {(string | undefined)[]} casts of its steps
+   */
+  approach(casts) {
+    if (this.host.own().source.kind !== "recording") return;
+    for (const { main, lanes } of casts.map(rolesOf)) this.#wantAll([main, ...lanes].filter((key) => key !== "own"));
+  }
+
   /** Another run is on stage. */
   clear() {
     clearTimeout(this.#resting);
