@@ -185,7 +185,7 @@ function seatsIn({ rects, mix, all, plot }, i, tokens) {
   return (k) => {
     const u = (k + 0.5) / tokens;
     // At the front of their lanes.
-    const [ax, ay] = [x + width, y + u * height];
+    const [ax, ay] = [Math.min(x + width, plot.left + plot.width), y + u * height];
     const [bx, by] = [x + (mix.gaps > 0.5 ? 0.5 : u) * width, y - 5];
     const r = tokens > 1 ? stack : Math.min(stack + 1.5, Math.max(1.4, 0.42 * width));
     const flat = Math.min(3.4, Math.max(1.1, (0.42 * width) / tokens));
