@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,31 @@ def set_control(page: Page, name: str, value: str | float | bool) -> None:
         [name, value],
     )
     page.wait_for_timeout(120)
+
+
+# ---- numbers as the page writes them (static/js/state/format.js), worked out here anew ------------------------------
+
+
+def significant(value: float) -> str:
+    """Three significant digits, never an exponent."""
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    decimals = min(6, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}".rstrip("0").rstrip(".")
+
+
+def seconds_text(value: float) -> str:
+    """µs, ms or s."""
+    for below, factor, unit in ((0.0009995, 1e6, "µs"), (0.9995, 1e3, "ms")):
+        if abs(value) < below:
+            return f"{significant(value * factor)}\u202f{unit}"
+    return f"{significant(value)}\u202fs"
+
+
+def bytes_text(value: float) -> str:
+    """B, kB, MB ..."""
+    for prefix in ("", "k", "M", "G"):
+        if value < 999.5:
+            return f"{significant(value)}\u202f{prefix}B"
+        value /= 1000
+    raise ValueError("too many bytes for a test")
