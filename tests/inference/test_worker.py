@@ -44,7 +44,8 @@ from inference.messages import (
 )
 from inference.probes import AttentionProbe, Probes
 from inference.sequence import SamplingParams
-from inference.worker import EXIT_ENGINE_RAISED, EXIT_FAILED, Refused, Worker, submit
+from inference.submission import Refused, submit
+from inference.worker import EXIT_ENGINE_RAISED, EXIT_FAILED, Worker
 
 
 class Client:
@@ -331,7 +332,7 @@ def test_an_engine_that_raises_ends_what_it_had(
     monkeypatch.setattr(worker._link, "say", said.append)
     engine = Engine(tiny, small, on_event=worker._hear)
     for name in ("a", "b"):
-        worker._generate(Generate(request_id=name, prompt="Hi", params=SamplingParams(max_tokens=9)), engine, tiny)
+        worker._add(Generate(request_id=name, prompt="Hi", params=SamplingParams(max_tokens=9)), engine, tiny, None)
 
     def broken() -> None:
         raise RuntimeError("out of gas")
