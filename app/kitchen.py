@@ -78,8 +78,8 @@ class Listener(Protocol):
     def engine_said(self, events: Events, clock_offset: float) -> None:
         """Bare events, and what to add to their clock to get ours."""
 
-    def take_cooking(self, reply: Cooking) -> None:
-        """A take that is cooked apart has its turn."""
+    def take_cooking(self, reply: Cooking, clock_offset: float) -> None:
+        """A take that is cooked apart has its turn. ``clock_offset`` as for events."""
 
     def take_ended(self, reply: TakeEnded) -> None:
         """A take that was cooked apart is over, or never had its turn."""
@@ -190,7 +190,7 @@ class Kitchen:
         if isinstance(reply, Events):
             listener.engine_said(reply, self._clock_offset)
         elif isinstance(reply, Cooking):
-            listener.take_cooking(reply)
+            listener.take_cooking(reply, self._clock_offset)
         elif isinstance(reply, TakeEnded):
             listener.take_ended(reply)
         elif isinstance(reply, Accepted):

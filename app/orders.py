@@ -202,11 +202,12 @@ class Orders:
             if run.log.is_closed:
                 self._settle(run)
 
-    def take_cooking(self, reply: Cooking) -> None:
+    def take_cooking(self, reply: Cooking, clock_offset: float) -> None:
         """A take has its turn: its log opens, about the engine that it has."""
         run = self._live(reply.request_id)
         if run is not None and run.log is not None and self._kitchen.ready is not None:
-            run.log.open(replace(self._kitchen.ready, model=reply.model, engine=reply.engine), reply.knobs)
+            ready = replace(self._kitchen.ready, model=reply.model, engine=reply.engine)
+            run.log.open_take(ready, reply.knobs, reply.monotonic + clock_offset)
             if run.log.is_closed:  # the disk is full
                 self._settle(run)
 

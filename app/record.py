@@ -126,7 +126,8 @@ class Recorder:
 
     def _follow(self, log: RunLog, reply: Reply) -> None:
         if isinstance(reply, Cooking):
-            log.open(msgspec.structs.replace(self._ready, model=reply.model, engine=reply.engine), reply.knobs)
+            ready = msgspec.structs.replace(self._ready, model=reply.model, engine=reply.engine)
+            log.open_take(ready, reply.knobs, reply.monotonic)
         elif isinstance(reply, Events):
             log.project(reply.events, 0.0)
         elif isinstance(reply, TakeEnded):

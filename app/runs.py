@@ -74,7 +74,8 @@ class Lineage:
 class RunLog:
     """The log of one run while it lives.
 
-    ``seq`` counts from 1 without gaps; ``t`` is seconds since the run was asked for and never decreases; ``log.opened``
+    ``seq`` counts from 1 without gaps; ``t`` is seconds since the run was asked for (a take that is cooked apart: since
+    its turn came) and never decreases; ``log.opened``
     comes first (once the engine is known, or when it is known that it never will be) and ``log.closed`` last.
     """
 
@@ -98,6 +99,7 @@ class RunLog:
         self._params = params
         self._provides = [fact for fact in PROVIDES if not fact.startswith("probe.") or fact[6:] in probes.names]
         self._lineage = lineage
+        self._knobs = lineage.take.knobs if lineage else {}
         self.is_apart = lineage is not None and lineage.take.apart
         """Cooked by a second engine: it hears of that one alone, opens when that one is known and ends when all that
         it had to do is done."""
@@ -117,9 +119,16 @@ class RunLog:
         """``log.closed`` has been written."""
         return self.broadcast.closed
 
-    def open(self, ready: Ready | None, knobs: dict[str, Any] | None = None) -> None:
-        """Write ``log.opened``: about the engine that answers, or with nulls where none ever came up. ``knobs``: of a
-        take, where more is known than was asked for."""
+    def open_take(self, ready: Ready, knobs: dict[str, Any], began: float) -> None:
+        """``open`` for a take that is cooked apart, whose turn came at ``began`` on our clock: the wait for it, and the
+        making of other weights, are no part of its log."""
+        self.opened_at += began - self._zero
+        self._zero = began
+        self._knobs = knobs
+        self.open(ready)
+
+    def open(self, ready: Ready | None) -> None:
+        """Write ``log.opened``: about the engine that answers, or with nulls where none ever came up."""
         if self.is_open:
             return
         if ready and ready.engine and isinstance(self._projection, Projection):
@@ -136,7 +145,7 @@ class RunLog:
             provides=self._known(ready) if ready else [],
             parent=self._lineage.parent if self._lineage else None,
             take=self._lineage.take.name if self._lineage else None,
-            knobs=knobs if knobs is not None else self._lineage.take.knobs if self._lineage else {},
+            knobs=self._knobs,
         )
         self._write([self._stamp(event, 0.0)])
 

@@ -102,6 +102,8 @@ class Cooking(msgspec.Struct, kw_only=True, tag_field="kind", tag="cooking"):
     engine: EngineCard
     knobs: dict[str, Any]
     """The take's, with the values that were chosen where none was asked for."""
+    monotonic: float
+    """The worker's ``time.monotonic()`` as the take began: its log opens then, whenever this arrives."""
 
 
 class TakeEnded(msgspec.Struct, kw_only=True, tag_field="kind", tag="take_ended"):

@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
-from inference.engine_config import EngineConfig
+from inference.engine_config import DEFAULT_MAX_MODEL_LEN, EngineConfig
 from inference.models import Model
 from inference.sequence import SamplingParams
 from inference.speculation.drafters import load_drafters
@@ -59,6 +59,8 @@ SHORTEST = 4
 """Tokens of a neighbour's answer, at least."""
 SHARE = 0.9
 """Of the mean length, by which the longest and the shortest neighbour differ from it at spread 1."""
+MOST_POOLED = 16_384
+"""Tokens that a pool may have room for, where the first engine's is smaller: 380 MB for the default model."""
 SMALL_POOL = 32
 """Blocks, where nobody asked and the pool is not what the take is about."""
 NUM_SLABS = 3
@@ -102,7 +104,8 @@ def plan(take: Take, parent: Parent, model: Model, first: EngineConfig) -> Plan:
     params = take.params(parent)
     longest = len(take.prompt_ids(parent)) + params.max_tokens - 1
     config = replace(first, drafter=None, policy="continuous", allocator="paged", kv_cache_dtype="auto")
-    dtype, quantization, joining = str(model.dtype).removeprefix("torch."), "", "behind"
+    dtype, quantization = str(model.dtype).removeprefix("torch."), model.card.quantization
+    joining: Joining = "behind"
     neighbours: list[Neighbour] = []
     if isinstance(take, _Crowd):
         joining = (
@@ -110,16 +113,25 @@ def plan(take: Take, parent: Parent, model: Model, first: EngineConfig) -> Plan:
         )
         neighbours = _neighbours(take, params, model)
     lengths = [longest] * params.n + [neighbour.num_tokens for neighbour in neighbours]
+    most = min(first.max_model_len or DEFAULT_MAX_MODEL_LEN, model.card.max_model_len)
+    if max(lengths) >= most:
+        raise KnobError(
+            "max_tokens",
+            f"max_tokens must be smaller: the longest request would have {max(lengths) + 1} of {most} tokens",
+        )
+    room = max(first.num_blocks * first.block_size, MOST_POOLED)
     if isinstance(take, _Memory):
-        config = _memory(take, config, lengths, [len(parent.token_ids), *(len(n.token_ids) for n in neighbours)], model)
+        prompts = [len(parent.token_ids), *(len(neighbour.token_ids) for neighbour in neighbours)]
+        config = _memory(take, config, lengths, prompts, most, room)
     else:
-        config = replace(config, num_blocks=max(SMALL_POOL, _pool(lengths, config.block_size)))
+        pool = max(SMALL_POOL, _pool(lengths, config.block_size))
+        config = replace(config, num_blocks=min(pool, room // config.block_size))
     if isinstance(take, Static | Continuous | Batch | RushHour):
         config = replace(config, max_num_seqs=take.max_num_seqs)
     if isinstance(take, Static):
         config = replace(config, policy="static")
     if isinstance(take, _Race):
-        dtype = dtype if take.dtype == "auto" else take.dtype
+        dtype = _dtype(take, dtype, quantization)
         config = _drafting(take, config, model)
     if isinstance(take, KVInt8):
         config = replace(config, kv_cache_dtype="int8")
@@ -131,7 +143,7 @@ def plan(take: Take, parent: Parent, model: Model, first: EngineConfig) -> Plan:
         knobs["dtype"] = dtype
     if "num_blocks" in knobs:
         knobs["num_blocks"] = config.num_blocks
-    return Plan(config, dtype, quantization, neighbours, joining, knobs)  # type: ignore[arg-type]
+    return Plan(config, dtype, quantization, neighbours, joining, knobs)
 
 
 # ---- neighbours ----------------------------------------------------------------------------------------------------
@@ -173,8 +185,11 @@ def _pool(lengths: list[int], block_size: int) -> int:
     return sum(_blocks(length, block_size) for length in lengths)
 
 
-def _memory(take: _Memory, config: EngineConfig, lengths: list[int], prompts: list[int], model: Model) -> EngineConfig:
-    """A pool that the take is about. ``lengths``: in the cache at the end; ``prompts``: of each request."""
+def _memory(
+    take: _Memory, config: EngineConfig, lengths: list[int], prompts: list[int], most: int, room: int
+) -> EngineConfig:
+    """A pool that the take is about. ``lengths``: in the cache at the end; ``prompts``: of each request; ``most``: of
+    any; ``room``: tokens that the pool may have."""
     size = take.block_size
     # Slots are not what is short here.
     config = replace(config, block_size=size, max_num_seqs=max(config.max_num_seqs, len(lengths)))
@@ -183,7 +198,6 @@ def _memory(take: _Memory, config: EngineConfig, lengths: list[int], prompts: li
         chosen = max(least, _starving(lengths, prompts, size))
     else:
         # A slab is reserved for the longest that anybody may ask for (the paper's "Orca (Max)"): twice what is needed.
-        most = min(config.max_model_len or model.card.max_model_len, model.card.max_model_len)
         slab = _blocks(max(lengths) + 1, size)
         length = min(2 * slab * size, most)
         config = replace(config, max_model_len=length)
@@ -192,12 +206,13 @@ def _memory(take: _Memory, config: EngineConfig, lengths: list[int], prompts: li
         # The same least for both: one workload, one pool.
         least = _blocks(length, size)
         chosen = NUM_SLABS * least
-    if take.num_blocks is not None and take.num_blocks < least:
+    largest = max(least, room // size)
+    if take.num_blocks is not None and not least <= take.num_blocks <= largest:
         raise KnobError(
             "num_blocks",
-            f"num_blocks must be at least {least} for this prompt (block_size {size}), got {take.num_blocks}",
+            f"num_blocks must be from {least} to {largest} for this prompt (block_size {size}), got {take.num_blocks}",
         )
-    return replace(config, num_blocks=take.num_blocks or chosen)
+    return replace(config, num_blocks=take.num_blocks or min(chosen, largest))
 
 
 def _starving(lengths: list[int], prompts: list[int], size: int) -> int:
@@ -213,6 +228,14 @@ def _starving(lengths: list[int], prompts: list[int], size: int) -> int:
 
 
 # ---- precision and drafters ----------------------------------------------------------------------------------------
+
+
+def _dtype(take: _Race, dtype: str, quantization: str) -> str:
+    if take.dtype in ("auto", dtype):
+        return dtype
+    if quantization:
+        raise KnobError("dtype", f"dtype must be auto: the weights here are {quantization}")
+    return take.dtype
 
 
 def _drafting(take: _Race, config: EngineConfig, model: Model) -> EngineConfig:

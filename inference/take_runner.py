@@ -149,9 +149,14 @@ class TakeRunner:
         try:
             engine = self._engines.build(made, self._said.append)
             self._current = current = _Current(command, made, engine, made.neighbours)
-            self._say(
-                Cooking(request_id=command.request_id, model=engine.model.card, engine=engine.card, knobs=made.knobs)
+            cooking = Cooking(
+                request_id=command.request_id,
+                model=engine.model.card,
+                engine=engine.card,
+                knobs=made.knobs,
+                monotonic=time.monotonic(),
             )
+            self._say(cooking)
             if made.joining == "before":
                 self._welcome(current)
             submit_take(engine, engine.model, command, self._said.append)

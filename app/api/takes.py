@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -31,7 +33,7 @@ async def create_take(request: Request, run_id: str) -> Response:
         raise Problem(415, "media_type", detail, headers={"Accept-Post": "application/json"})
     fields = parse_json(await read_body(request, site.settings.max_body_bytes, site.settings.body_timeout))
     run = await site.run(run_id)
-    parent = _parent_of(site, run)
+    parent = await _parent_of(site, run)
     take = take_of(fields, parent)
     visitor = site.visitors.of(request) or site.visitors.new()
     made = await site.orders.cook_take(
@@ -49,13 +51,14 @@ async def create_take(request: Request, run_id: str) -> Response:
     return response
 
 
-def _parent_of(site: Site, run: Run) -> Parent:
+async def _parent_of(site: Site, run: Run) -> Parent:
     """What the log says of the run. Raises 409 for one that has no takes (yet)."""
     if run.is_live:
         raise retry_later(
             409, "still_running", "This run is still cooking. Its takes can be asked for when it ends.", 1
         )
-    parent = parent_of(map(decode, run.broadcast.lines))
+    # (A long log takes a while to read.)
+    parent = await asyncio.to_thread(lambda: parent_of(map(decode, run.broadcast.lines)))
     if parent is None or not parent.output_ids:
         raise Problem(409, "no_answer", "This run has no answer, so there is nothing to cook another way.")
     ready, model = site.kitchen.ready, run.summary.opened.model if run.summary.opened else None
