@@ -10,7 +10,7 @@ from msgspec.structs import asdict, replace
 
 from app.kitchen import Kitchen
 from app.metrics import Metrics
-from app.problems import Problem, retry_later
+from app.problems import FieldError, Problem, retry_later
 from app.run_store import RunStore
 from app.runs import Lineage, Run
 from app.settings import Settings
@@ -144,8 +144,10 @@ class Orders:
             self._replies.pop(run.run_id, None)
         if isinstance(answer, Rejected):
             self._store.discard(run)
-            detail = f"{answer.detail[:1].upper()}{answer.detail[1:].removesuffix('.')}."
-            raise Problem(_REJECTED_STATUS[answer.reason], answer.reason, detail)
+            first = answer.detail[:1] if answer.field else answer.detail[:1].upper()
+            detail = f"{first}{answer.detail[1:].removesuffix('.')}."
+            errors = (FieldError(answer.field, detail),) if answer.field else ()
+            raise Problem(_REJECTED_STATUS[answer.reason], answer.reason, detail, errors)
 
     def stop(self, run: Run) -> None:
         """Its creator's wish. The log closes when the engine has let go of it."""

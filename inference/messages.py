@@ -92,6 +92,8 @@ class Rejected(msgspec.Struct, kw_only=True, tag_field="kind", tag="rejected"):
     request_id: str
     reason: Literal["too_long", "invalid"]
     detail: str
+    field: str = ""
+    """What of the request is wrong, where it is one field; ``detail`` then begins with its name."""
 
 
 class Cooking(msgspec.Struct, kw_only=True, tag_field="kind", tag="cooking"):

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class Refused(ValueError):
     """A request that cannot be served, and why."""
 
-    def __init__(self, reason: Literal["too_long", "invalid"], detail: str) -> None:
+    def __init__(self, reason: Literal["too_long", "invalid"], detail: str, field: str = "") -> None:
         super().__init__(detail)
         self.reason: Literal["too_long", "invalid"] = reason
+        self.field = field
 
 
 def submit(engine: Engine, model: Model, command: Generate, on_event: Callable[[Event], None]) -> int:
@@ -98,7 +99,8 @@ def submit_take(engine: Engine, model: Model, command: CookTake, on_event: Calla
             probes=take.asked_probes,
         )
     except ValueError as error:
-        raise Refused("invalid", str(error)) from error
+        field = "probes" if str(error).startswith("probes.") else ""
+        raise Refused("invalid", str(error), field) from error
     return len(token_ids)
 
 
@@ -108,11 +110,14 @@ def check_take(command: CookTake, model: Model) -> None:
     try:
         take.check(parent)
         take.params(parent).validate()
-    except (KnobError, ValueError) as error:
+    except KnobError as error:
+        raise Refused("invalid", str(error), error.field) from error
+    except ValueError as error:
         raise Refused("invalid", str(error)) from error
     vocabulary = model.card.vocab_size
     if wrong := [token for token in take.prompt_ids(parent) if not 0 <= token < vocabulary]:
-        raise Refused("invalid", f"token_id must be a whole number from 0 to {vocabulary - 1}, got {wrong[0]}")
+        detail = f"token_id must be a whole number from 0 to {vocabulary - 1}, got {wrong[0]}"
+        raise Refused("invalid", detail, "token_id")
 
 
 def _template_of(parent: Parent, model: Model) -> Templated:

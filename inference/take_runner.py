@@ -94,8 +94,8 @@ class TakeRunner:
             raise Refused("too_long", f"the take has {longest} tokens; max_model_len is {self._first.max_model_len}")
         try:
             made = plan(command.take, command.parent, self._model, self._first.config)
-        except (KnobError, ValueError) as error:
-            raise Refused("invalid", str(error)) from error
+        except KnobError as error:
+            raise Refused("invalid", str(error), error.field) from error
         self._line.append(_Waiting(command, made, self._clock()))
         return num_tokens
 

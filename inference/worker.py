@@ -306,7 +306,9 @@ class Worker:
                 num_tokens = submit_take(engine, model, command, self._hear)
         except Refused as refused:
             del self._said[mark:]
-            self._link.say(Rejected(request_id=command.request_id, reason=refused.reason, detail=str(refused)))
+            self._link.say(
+                Rejected(request_id=command.request_id, reason=refused.reason, detail=str(refused), field=refused.field)
+            )
         except Exception as error:
             del self._said[mark:]
             logger.exception("a request that could not be added", exc_info=error)
