@@ -223,7 +223,7 @@ class Totals(msgspec.Struct, kw_only=True):
 class LogClosed(Event, kw_only=True, tag="log.closed"):
     """Last event of every log. ``reason``: ``finished`` (the request ended by itself), ``stopped`` (its creator stopped
     it), ``rejected`` (found impossible after it was accepted), ``crashed`` (the engine died), ``interrupted`` (the app
-    died; written at the next start), ``error``."""
+    died; written at the next start; or a take made way for an ordinary run), ``error``."""
 
     reason: CloseReason
     detail: str = ""
