@@ -118,6 +118,7 @@ const link = new DeepLink({
     gesture();
   },
 });
+new ResizeObserver(() => link.settle()).observe(article);
 const numbers = new Numbers(document);
 const live = new LiveRegion(required("#live-region"));
 const notice = new Notice(optional("#notice"), () => session.start());
@@ -160,14 +161,23 @@ function gesture() {
   stage.invalidate("playhead");
 }
 
-/** Scroll to a step of a room. @param {string} slug @param {number} step */
-function go(slug, step) {
+/**
+ * Scroll to a step of a room.
+ * @param {string} slug
+ * @param {number} step
+ * @param {boolean} [again] the layout has moved since: stay with it, unless the reader walked on, and at this moment
+ */
+function go(slug, step, again = false) {
+  if (again) scroll.measure();
   const top = scroll.topOf(slug, step);
-  if (top === null) return false;
+  if (top === null || (again && Math.abs(top - scrollY) > innerHeight / 2)) return false;
   scrollTo({ top, behavior: "instant" });
   scroll.measure();
-  heldAt = Number.NEGATIVE_INFINITY;
-  scroll.gesture = true;
+  if (again && heldAt !== Number.NEGATIVE_INFINITY) heldAt = scroll.y;
+  if (!again) {
+    heldAt = Number.NEGATIVE_INFINITY;
+    scroll.gesture = true;
+  }
   layoutChanged = true;
   stage.invalidate("view");
   return true;

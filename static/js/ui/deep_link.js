@@ -36,13 +36,22 @@ export function linkTo({ slug, time, step }) {
 
 export class DeepLink {
   /**
-   * @param {{ log: () => EventLog | null, go: (slug: string, step: number) => boolean, seek: (t: number) => void }} host
+   * @param {{ log: () => EventLog | null, go: (slug: string, step: number, again?: boolean) => boolean, seek: (t: number) => void }} host
    *   `log`: of the run that the step shows, null while it is on its way; `go` scrolls to a step of a room, false where
-   *   there is none of that name
+   *   there is none of that name; `again` where the layout has moved
    */
   constructor(host) {
     this.host = host;
     addEventListener("hashchange", () => this.follow());
+    for (const hand of ["wheel", "touchstart", "pointerdown", "keydown"]) {
+      addEventListener(
+        hand,
+        () => {
+          this.#held = null;
+        },
+        { passive: true, capture: true },
+      );
+    }
   }
 
   /** A moment that the log has not brought yet, log seconds. @type {number | null} */
@@ -52,10 +61,20 @@ export class DeepLink {
   follow() {
     const target = parseLink(decodeURIComponent(location.hash));
     this.#wanted = null;
+    this.#held = null;
     if (!target || !this.host.go(target.slug, target.step)) return;
     // Where a browser would put a reader who reloads is where they were, and the link says where that is.
     history.scrollRestoration = "manual";
     this.#wanted = target.time;
+    this.#held = target;
+  }
+
+  /** The step that a link led to, until the reader moves. @type {Target | null} */
+  #held = null;
+
+  /** The layout moved, as it does while faces and numbers come in: stay with the step. */
+  settle() {
+    if (this.#held) this.host.go(this.#held.slug, this.#held.step, true);
   }
 
   /** The step is on, or more of its log is there. */
