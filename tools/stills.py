@@ -1,7 +1,7 @@
 """A contact sheet of the article: every room at three of its steps, by night and by day, on a desk and on a phone.
 
 The pages are real ones, served from this checkout, with the recorded run on stage and nothing moving. Each picture is a
-PNG of the window; `sheet.html` has them all side by side, and `sheet-NIGHT-WIDTH.png` are pictures of it.
+PNG of the window; `sheet.html` has them all side by side, and `sheet-ROOM.png` is a picture of its part for each room.
 """
 
 from __future__ import annotations
