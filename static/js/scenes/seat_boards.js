@@ -162,7 +162,7 @@ function outside(out, board, first) {
   const many = state.tokens.length - first;
   const before = first > 0 ? out.slice(3 * first - 3, 3 * first) : null;
   const rows = Math.min(many, 8);
-  const [dx, dy] = [Math.min(4, 32 / Math.ceil(many / rows)), Math.min(4, board.row / rows)];
+  const [dx, dy] = [Math.min(4, 20 / Math.ceil(many / rows)), Math.min(4, board.row / rows)];
   const y = yOf(board, state.request.slot ?? 0) + board.row / 2;
   for (let k = 0; k < many; k++) {
     const place = before?.[2]
