@@ -243,7 +243,7 @@ test("the curve turns only where waiting has a price, and says so", () => {
   assert.match(turnWords(sizes, free), /still falling at 4/);
   const dear = cheapest(sizes, { machine: 1, waiting: 2 });
   assert.equal(dear?.size, 2, "0.12 x 3, 0.14 x 2.5, 0.16 x 2.33, 0.18 x 2.25");
-  assert.match(turnWords(sizes, dear), /turns at 2/);
+  assert.match(turnWords(sizes, dear), /least at 2/);
   assert.equal(cheapest([], { machine: 1, waiting: 0 }), null);
 });
 

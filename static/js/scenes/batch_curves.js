@@ -56,9 +56,9 @@ export function panelsOf(sizes, plot, narrow, prices) {
         ),
       ),
   });
-  const [foot, head] = narrow ? [20, 20] : [34, 44];
+  const [foot, head] = narrow ? [20, 22] : [44, 84];
   const gap = narrow ? 12 : 72;
-  const axis = narrow ? 4 : 24;
+  const axis = narrow ? 18 : 24;
   const inner = { left: plot.left + axis, width: plot.width - axis };
   const halves = narrow
     ? [0, 1].map((i) => ({
@@ -69,12 +69,12 @@ export function panelsOf(sizes, plot, narrow, prices) {
     : [0, 1].map((i) => ({
         left: inner.left + (i * (inner.width + gap)) / 2,
         width: (inner.width - gap) / 2,
-        top: plot.top + head + 40,
-        height: Math.min(plot.height - head - foot - 40, 420),
+        top: plot.top + head,
+        height: Math.min(plot.height - head - foot, 440),
       }));
   const whole = narrow
-    ? { ...inner, top: plot.top + 38, height: plot.height - 38 - foot }
-    : { ...inner, top: plot.top + 96, height: plot.height - 96 - foot };
+    ? { ...inner, top: plot.top + 26, height: plot.height - 26 - foot }
+    : { ...inner, top: plot.top + head, height: plot.height - head - foot };
   return {
     rate: panel((time, size) => size / time, halves[0]),
     wait: panel((time) => time, halves[1]),
@@ -90,21 +90,33 @@ export const pointIn = (panel, { items, seconds: time }) => [
   valueY(panel, panel.of(time ?? 0, items.length)),
 ];
 
+/** Dashes of what is worked out. */
+const FREE = [2, 5];
+const MACHINE = [7, 4];
+const WAITING = [2, 4];
+
 /**
+ * Title, figure, grid and both axes.
  * @param {CanvasRenderingContext2D} context
  * @param {Panel} panel
  * @param {View} view
- * @param {{ title: string, tick: (value: number) => string, narrow: boolean, under?: string }} words
+ * @param {{ title: string, figure: string, note?: string, tick: (value: number) => string, narrow: boolean, dashes: { words: string, dash: number[] }[] }} words
  */
-function drawAxes(context, panel, { palette: { css } }, { title, tick, narrow, under }) {
+function drawAxes(context, panel, { palette: { css } }, { title, figure, note = "", tick, narrow, dashes }) {
   const { plot, most, tallest } = panel;
   const bottom = plot.top + plot.height;
-  label(context, title, plot.left, plot.top - (narrow ? 8 : 20), {
-    size: narrow ? 12 : 15,
-    weight: 600,
-    color: css.ink,
-    width: plot.width,
-  });
+  const right = plot.left + plot.width;
+  const mono = { weight: 600, face: /** @type {const} */ ("mono"), color: css.ink };
+  if (narrow) {
+    label(context, title, plot.left, plot.top - 10, { size: 12, weight: 600, color: css.ink });
+    label(context, figure, right, plot.top - 10, { ...mono, size: 12, align: "right" });
+    label(context, note, plot.left, plot.top + 6, { size: 11, color: css.muted });
+  } else {
+    label(context, title, plot.left, plot.top - 58, { size: 15, weight: 600, color: css.ink });
+    label(context, figure, plot.left, plot.top - 28, { ...mono, size: 24 });
+    const wide = context.measureText(figure).width;
+    label(context, note, plot.left + wide + 16, plot.top - 28, { size: 13, color: css.muted });
+  }
   const step = niceStep(tallest, narrow ? 2 : 4);
   for (let value = 0; value <= tallest; value += step) {
     const y = Math.round(valueY(panel, value));
@@ -129,13 +141,32 @@ function drawAxes(context, panel, { palette: { css } }, { title, tick, narrow, u
       color: css.muted,
     });
   }
-  if (under)
-    label(context, under, plot.left + plot.width / 2, bottom + 32, { size: 12, align: "center", color: css.muted });
+  if (narrow) return;
+  label(context, t("answers written in one step"), plot.left, bottom + 36, { size: 12, color: css.muted });
+  drawDashes(context, dashes, right, bottom + 36, css.muted);
+}
+
+/** What each kind of dash stands for, from the right. @param {CanvasRenderingContext2D} context @param {{ words: string, dash: number[] }[]} dashes @param {number} right @param {number} y @param {string} color */
+function drawDashes(context, dashes, right, y, color) {
+  let x = right;
+  for (const { words, dash } of dashes.toReversed()) {
+    label(context, words, x, y, { size: 12, align: "right", color });
+    x -= context.measureText(words).width + 8;
+    context.setLineDash(dash);
+    context.strokeStyle = color;
+    context.lineWidth = 1.5;
+    context.beginPath();
+    context.moveTo(x - 26, y - 4);
+    context.lineTo(x, y - 4);
+    context.stroke();
+    context.setLineDash([]);
+    x -= 26 + 20;
+  }
 }
 
 /** The steps as they were, one faint point each. @param {CanvasRenderingContext2D} context @param {Panel} panel @param {State} state @param {View} view */
 function drawSteps(context, panel, state, { palette: { rgb } }) {
-  context.fillStyle = toCss(rgb.muted, 0.4);
+  context.fillStyle = toCss(rgb.muted, 0.6);
   for (const step of state.steps) {
     if (!isDecode(step)) continue;
     const [x, y] = pointIn(panel, step);
@@ -168,34 +199,32 @@ function drawMedians(context, panel, sizes, color) {
 }
 
 /**
- * A size that is spoken of: a line down to the axis, its value beside the point.
- * @param {CanvasRenderingContext2D} context @param {Panel} panel @param {Size} size @param {string} words @param {View} view
- * @param {{ ring?: boolean, above?: boolean }} [style]
+ * A size that is spoken of: a ring at its point and a line down to its number on the axis.
+ * @param {CanvasRenderingContext2D} context @param {Panel} panel @param {Size} size @param {View} view
+ * @param {number} [radius]
  */
-function drawReading(context, panel, size, words, { palette: { css } }, { ring = false, above = true } = {}) {
+function drawReading(context, panel, size, { palette: { css } }, radius = 6) {
   const [x, y] = [sizeX(panel, size.size), valueY(panel, panel.of(size.seconds, size.size))];
-  const { left, width, top, height } = panel.plot;
+  const bottom = panel.plot.top + panel.plot.height;
   context.strokeStyle = css.ink;
   context.lineWidth = 1;
   context.setLineDash([3, 4]);
   context.beginPath();
-  context.moveTo(x, y + 8);
-  context.lineTo(x, top + height);
+  context.moveTo(x, y + radius + 2);
+  context.lineTo(x, bottom);
   context.stroke();
   context.setLineDash([]);
   context.beginPath();
-  context.arc(x, y, ring ? 8 : 5.5, 0, 2 * Math.PI);
+  context.arc(x, y, radius, 0, 2 * Math.PI);
   context.lineWidth = 1.5;
   context.stroke();
-  const style = { size: 14, weight: 650, face: /** @type {const} */ ("mono"), color: css.ink };
-  const narrow = width < 400;
-  if (narrow) style.size = 12;
-  const onRight = x > left + 0.62 * width;
-  const dy = above ? -14 : 22;
-  const ty = clamp(y + dy, top + 8, top + height - 6);
-  // A word stands on the ground, so that no line crosses it.
-  context.font = `${style.weight} ${style.size}px monospace`;
-  label(context, words, onRight ? x - 10 : x + 10, ty, { ...style, align: onRight ? "right" : "left" });
+  label(context, String(size.size), x, bottom + 15, {
+    size: 11,
+    weight: 700,
+    face: "mono",
+    align: "center",
+    color: css.ink,
+  });
 }
 
 /** The measured size next to the one asked for. @param {Size[]} sizes @param {number} wanted */
@@ -213,47 +242,30 @@ export const nearest = (sizes, wanted) =>
 export function drawRates(context, { rate, wait }, sizes, state, view, narrow) {
   const { css } = view.palette;
   const [first, last] = [sizes[0], sizes[sizes.length - 1]];
-  const under = narrow ? undefined : t("answers written in one step");
-  drawAxes(context, rate, view, { title: t("tokens a second, all together"), tick: significant, narrow, under });
-  if (first.size === 1) drawFree(context, rate, first, view);
+  const spoken = first === last ? [first] : [first, last];
+  /** @param {(size: Size) => string} words */
+  const from = (words) => spoken.map(words).join(" → ");
+  const free = first.size === 1 && last.size > 1;
+  drawAxes(context, rate, view, {
+    title: t("tokens a second, all together"),
+    figure: from((size) => significant(size.rate)),
+    tick: significant,
+    narrow,
+    dashes: free ? [{ words: t("if another seat were free"), dash: FREE }] : [],
+  });
+  if (free) drawLine(context, rate, [first, last], (_, size) => size * first.rate, FREE, view);
   drawSteps(context, rate, state, view);
   drawMedians(context, rate, sizes, css.decode);
-  drawReading(context, rate, last, t("{rate} a second", { rate: significant(last.rate) }), view);
-  if (first !== last) drawReading(context, rate, first, significant(first.rate), view);
-
   drawAxes(context, wait, view, {
     title: t("time a token, for each reader"),
+    figure: from((size) => seconds(size.seconds)),
     tick: (value) => (value ? seconds(value) : "0"),
     narrow,
-    under,
+    dashes: [],
   });
   drawSteps(context, wait, state, view);
   drawMedians(context, wait, sizes, css.ink);
-  drawReading(context, wait, last, seconds(last.seconds), view);
-  if (first !== last) drawReading(context, wait, first, seconds(first.seconds), view);
-}
-
-/** Where the curve would go if another seat cost nothing: a straight line from the first point. @param {CanvasRenderingContext2D} context @param {Panel} panel @param {Size} first @param {View} view */
-function drawFree(context, panel, first, { palette: { css } }) {
-  const { plot, most, tallest } = panel;
-  const end = Math.min(most, tallest / first.rate);
-  if (end < 2) return;
-  context.setLineDash([2, 5]);
-  context.strokeStyle = css.muted;
-  context.lineWidth = 1.5;
-  context.beginPath();
-  context.moveTo(sizeX(panel, 1), valueY(panel, first.rate));
-  context.lineTo(sizeX(panel, end), valueY(panel, end * first.rate));
-  context.stroke();
-  context.setLineDash([]);
-  const x = sizeX(panel, end);
-  const right = x > plot.left + 0.6 * plot.width;
-  label(context, t("if another seat were free"), right ? x - 12 : x + 8, valueY(panel, end * first.rate) + 12, {
-    size: 11,
-    align: right ? "right" : "left",
-    color: css.muted,
-    width: right ? x - plot.left - 12 : plot.left + plot.width - x - 8,
-  });
+  for (const size of spoken) for (const panel of [rate, wait]) drawReading(context, panel, size, view);
 }
 
 /**
@@ -264,63 +276,58 @@ function drawFree(context, panel, first, { palette: { css } }) {
 export function drawCost(context, { cost }, sizes, state, view, prices, narrow) {
   const { css } = view.palette;
   const least = /** @type {Size} */ (cheapest(sizes, prices));
-  const last = sizes[sizes.length - 1];
-  const chosen = nearest(sizes, Number(view.controls.batching_size ?? 1)) ?? last;
+  const chosen = nearest(sizes, Number(view.controls.batching_size ?? 1)) ?? least;
+  /** @param {Size} size */
+  const price = ({ seconds: time, size }) => `$${money(costOf(time, size, prices))}`;
   drawAxes(context, cost, view, {
     title: t("$ a million tokens"),
-    tick: (value) => (value ? money(value) : "0"),
+    figure: chosen === least ? price(least) : `${price(chosen)} → ${price(least)}`,
+    note: turnWords(sizes, least),
+    tick: (value) => (value ? `$${significant(value)}` : "0"),
     narrow,
-    under: narrow ? undefined : t("answers written in one step"),
+    dashes: prices.waiting
+      ? [
+          { words: t("the machine's part"), dash: MACHINE },
+          { words: t("waiting"), dash: WAITING },
+        ]
+      : [],
   });
   drawSteps(context, cost, state, view);
-  if (prices.waiting > 0) drawParts(context, cost, sizes, view, prices, narrow);
+  if (prices.waiting) {
+    drawLine(context, cost, sizes, (time, size) => costOf(time, size, { ...prices, waiting: 0 }), MACHINE, view);
+    drawLine(context, cost, sizes, (time, size) => costOf(time, size, { ...prices, machine: 0 }), WAITING, view);
+  }
   drawMedians(context, cost, sizes, css.decode);
-  /** @param {Size} size */
-  const price = ({ seconds: time, size }) => money(costOf(time, size, prices));
-  if (chosen !== least) drawReading(context, cost, chosen, `$${price(chosen)}`, view);
-  drawReading(context, cost, least, t("least: ${price} at {size}", { price: price(least), size: least.size }), view, {
-    ring: true,
-  });
-  const { left, width, top } = cost.plot;
-  label(context, turnWords(sizes, least), left + width, top - (narrow ? 24 : 44), {
-    size: narrow ? 11 : 13,
-    align: "right",
-    color: css.muted,
-    width,
-  });
+  drawReading(context, cost, chosen, view);
+  drawReading(context, cost, least, view, 9);
 }
 
 /** Whether the curve has turned, in words. @param {Size[]} sizes @param {Size} least */
 export function turnWords(sizes, least) {
   if (sizes.length < 2) return t("one batch size is no curve");
   if (least === sizes.at(-1)) return t("still falling at {size}, the largest batch measured", { size: least.size });
-  return t("it turns at {size}", { size: least.size });
+  return t("least at {size}", { size: least.size });
 }
 
-/** What the sum is made of: the machine's share, which falls, and the waiting, which rises. @param {CanvasRenderingContext2D} context @param {Panel} panel @param {Size[]} sizes @param {View} view @param {Prices} prices @param {boolean} narrow */
-function drawParts(context, panel, sizes, { palette: { css } }, prices, narrow) {
-  const parts = [
-    { words: t("machine"), prices: { ...prices, waiting: 0 }, dash: [6, 4], first: true },
-    { words: t("waiting"), prices: { ...prices, machine: 0 }, dash: [2, 4], first: false },
-  ];
-  for (const { words, prices: part, dash, first } of parts) {
-    context.strokeStyle = css.muted;
-    context.lineWidth = 1.5;
-    context.setLineDash(dash);
-    context.beginPath();
-    sizes.forEach(({ size, seconds: time }, i) => {
-      const at = /** @type {const} */ ([sizeX(panel, size), valueY(panel, costOf(time, size, part))]);
-      if (i) context.lineTo(...at);
-      else context.moveTo(...at);
-    });
-    context.stroke();
-    context.setLineDash([]);
-    const at = sizes[sizes.length - 1];
-    const y = valueY(panel, costOf(at.seconds, at.size, part));
-    label(context, words, sizeX(panel, at.size) - 4, y + (first ? 16 : -8), {
-      size: narrow ? 11 : 12,
-      align: "right",
-      color: css.muted,
-    });
+/**
+ * A line that is worked out, not measured.
+ * @param {CanvasRenderingContext2D} context @param {Panel} panel @param {Size[]} sizes
+ * @param {(seconds: number, size: number) => number} of @param {number[]} dash @param {View} view
+ */
+function drawLine(context, panel, sizes, of, dash, { palette: { css } }) {
+  const { left, top, width, height } = panel.plot;
+  context.save();
+  context.beginPath();
+  context.rect(left, top, width, height);
+  context.clip();
+  context.strokeStyle = css.muted;
+  context.lineWidth = 1.5;
+  context.setLineDash(dash);
+  context.beginPath();
+  for (const { size, seconds: time } of sizes) {
+    const value = of(time, size);
+    context.lineTo(sizeX(panel, size), top + height * (1 - value / panel.tallest));
   }
+  context.stroke();
+  context.restore();
 }

@@ -126,7 +126,8 @@ function drawBoards(context, state, view, alpha) {
     if (i) drawTokens(context, board, view);
   });
   drawClock(context, boards, view, area.narrow);
-  if (!area.narrow) drawLegend(context, plot.left, footOf(boards[boards.length - 1]) + 62, plot.width, view);
+  const under = footOf(boards[boards.length - 1]) + (area.narrow ? 37 : 62);
+  if (under < area.height - 4) drawLegend(context, plot.left, under, view, area.narrow);
 }
 
 /** @param {CanvasRenderingContext2D} context @param {State} state @param {View} view @param {number} alpha @param {number} cost */
@@ -141,6 +142,11 @@ function drawCurves(context, state, view, alpha, cost) {
     });
     return;
   }
+  const { plot } = cost > 0.5 ? panels.cost : panels.rate;
+  const [x, y] = heapAt(plot, area.narrow);
+  context.globalAlpha = alpha * Math.abs(1 - 2 * cost);
+  if (!area.narrow)
+    label(context, t("read"), x, y + 26, { size: 11, align: "center", color: view.palette.css.prefill });
   context.globalAlpha = alpha * (1 - smooth(0, 0.5, cost));
   if (context.globalAlpha > 0.02) drawRates(context, panels, sizes, state, view, area.narrow);
   context.globalAlpha = alpha * smooth(0.5, 1, cost);
@@ -164,8 +170,7 @@ function inCurves(out, state, view, mix) {
     const [x, y] = [lerp(a[0], b[0], turned), lerp(a[1], b[1], turned)];
     out.set([lerp(out[3 * i], x, far), lerp(out[3 * i + 1], y, far), lerp(out[3 * i + 2], r, far)], 3 * i);
   };
-  /** @param {import("./seat_boards.js").Plot} at @returns {[number, number]} */
-  const heap = (at) => [at.left - 22, at.top + at.height + 24];
+  const { narrow } = room(view);
   const stands = new Uint8Array(state.tokens.length);
   for (const step of sizes.length ? state.steps : []) {
     if (step.ownStart === null || step.ownStop === null || step.ownPhase === "prefill" || step.seconds === null)
@@ -181,10 +186,19 @@ function inCurves(out, state, view, mix) {
     const angle = 2.399963 * k;
     const radius = Math.min(2.5, 14 / Math.sqrt(stands.length)) * Math.sqrt(k++);
     const [dx, dy] = [radius * Math.cos(angle), radius * Math.sin(angle)];
-    const [a, b] = [heap(plot), heap(whole)];
+    const [a, b] = [heapAt(plot, narrow), heapAt(whole, narrow)];
     move(i, [a[0] + dx, a[1] + dy], [b[0] + dx, b[1] + dy], 1.5);
   }
 }
+
+/**
+ * Where tokens lie that are on no curve.
+ * @param {import("./seat_boards.js").Plot} plot
+ * @param {boolean} narrow
+ * @returns {[number, number]}
+ */
+const heapAt = ({ left, top, height }, narrow) =>
+  narrow ? [left - 20, top + height + 8] : [left - 26, top + height + 22];
 
 /** @param {number} x @param {State} state @param {View} view */
 function hitCurve(x, state, view) {
@@ -266,6 +280,12 @@ function describeCurves(state, view) {
   const sizes = sizesOf(state);
   if (!sizes.length) return t("No step of this run only wrote.");
   const [first, last] = [sizes[0], sizes[sizes.length - 1]];
+  if (first === last)
+    return t("This run saw batches of {size} only: {rate} tokens a second, {time} each.", {
+      size: first.size,
+      rate: significant(first.rate),
+      time: seconds(first.seconds),
+    });
   if (mixOf(view).cost > 0.5) {
     const prices = pricesOf(view);
     const least = /** @type {import("../state/batch_sizes.js").Size} */ (cheapest(sizes, prices));

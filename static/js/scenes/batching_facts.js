@@ -3,13 +3,12 @@
 import { cornerOf, sizesOf } from "../state/batch_sizes.js";
 import { measured, modelled } from "../state/fact.js";
 import { count, percent, seconds, significant } from "../state/format.js";
-import { raceSeconds, seatsOf } from "../state/seats.js";
+import { seatsOf } from "../state/seats.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../state/batch_sizes.js").Size} Size */
 
 const COUNTED = "counted in the steps of this log";
-const CLOCK = "from a seat for the first request to the end of the last step, the engine's clock";
 const MEDIAN = "decode steps that wrote for so many, median";
 
 /** @param {State | undefined} state @returns {number | null} share of the seat-steps that were dark */
@@ -40,7 +39,7 @@ const ofLane = (key, of, text, says) =>
 const ofBatch = (of, text, says) => ofLane("batch", (state) => of(sizesOf(state)) ?? null, text, says);
 
 /** @param {State} state */
-const darkOf = (state) => seatsOf(state).idle;
+const stepsOf = (state) => state.steps.length;
 /** @param {State} state */
 const wantedOf = (state) => seatsOf(state).wanted;
 
@@ -49,14 +48,10 @@ export const batchingFacts = {
   "batching.seats": measured((s) => s.opened?.engine?.max_num_seqs, count, "from the engine's own configuration"),
   "batching.own.dark": measured(darkShare, percent, COUNTED),
   "batching.own.rate": measured(ownRate, significant, "tokens written over the seconds of their decode steps"),
-  "batching.static.dark": ofLane("static", darkOf, count, COUNTED),
-  "batching.static.share": ofLane("static", darkShare, percent, COUNTED),
+  "batching.static.steps": ofLane("static", stepsOf, count, COUNTED),
   "batching.static.wanted": ofLane("static", wantedOf, count, COUNTED),
-  "batching.static.seconds": ofLane("static", raceSeconds, seconds, CLOCK),
-  "batching.continuous.dark": ofLane("continuous", darkOf, count, COUNTED),
-  "batching.continuous.share": ofLane("continuous", darkShare, percent, COUNTED),
+  "batching.continuous.steps": ofLane("continuous", stepsOf, count, COUNTED),
   "batching.continuous.wanted": ofLane("continuous", wantedOf, count, COUNTED),
-  "batching.continuous.seconds": ofLane("continuous", raceSeconds, seconds, CLOCK),
   "batching.few.size": ofBatch((sizes) => sizes[0]?.size, count, COUNTED),
   "batching.few.rate": ofBatch((sizes) => sizes[0]?.rate, significant, MEDIAN),
   "batching.few.seconds": ofBatch((sizes) => sizes[0]?.seconds, seconds, MEDIAN),

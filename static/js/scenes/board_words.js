@@ -157,8 +157,6 @@ function drawHead(context, board, { palette: { css } }, narrow) {
   const { seats, left, top, width } = board;
   const [name, rule] = policyWords(board);
   const right = left + width;
-  const share = seats.total ? seats.idle / seats.total : 0;
-  const values = { idle: count(seats.idle), total: count(seats.total) };
   label(context, name, left, top + (narrow ? 12 : 18), { size: narrow ? 13 : 18, weight: 650, color: css.ink });
   const waiting = seats.steps.at(-1)?.numWaiting ?? 0;
   const line = waiting ? t("{waiting} in line", { waiting: count(waiting) }) : "";
@@ -170,16 +168,14 @@ function drawHead(context, board, { palette: { css } }, narrow) {
       width: 0.62 * width,
     });
   if (!seats.total) return;
-  const dark = t("{share} dark", { share: percent(share) });
-  label(context, dark, right, top + (narrow ? 12 : 20), {
-    size: narrow ? 13 : 24,
-    weight: 600,
-    face: "mono",
-    align: "right",
-    color: css.ink,
-  });
-  const sum = narrow ? `${values.idle} / ${values.total}` : t("{idle} of {total} seat-steps", values);
-  label(context, sum, right, top + (narrow ? 25 : 40), { size: narrow ? 11 : 13, align: "right", color: css.muted });
+  const dark = t("{share} dark", { share: percent(seats.idle / seats.total) });
+  const mono = { weight: 600, face: /** @type {const} */ ("mono"), align: /** @type {const} */ ("right") };
+  label(context, dark, right, top + (narrow ? 12 : 20), { ...mono, size: narrow ? 13 : 24, color: css.ink });
+  const values = { idle: count(seats.idle), total: count(seats.total), wanted: count(seats.wanted) };
+  const sum = narrow
+    ? t("{wanted} while somebody waited", values)
+    : t("{idle} of {total} seat-steps, {wanted} while somebody waited", values);
+  label(context, sum, right, top + (narrow ? 25 : 42), { size: narrow ? 11 : 13, align: "right", color: css.muted });
 }
 
 /** Where a lane was over, when it is. @param {CanvasRenderingContext2D} context @param {Board} board @param {View} view @param {boolean} narrow */
@@ -240,8 +236,8 @@ export function drawClock(context, boards, { palette: { css } }, narrow) {
   }
 }
 
-/** What light and dark mean. @param {CanvasRenderingContext2D} context @param {number} left @param {number} y @param {number} width @param {View} view */
-export function drawLegend(context, left, y, width, { palette: { css, rgb } }) {
+/** What light and dark mean; where there is little room, what dark does. @param {CanvasRenderingContext2D} context @param {number} left @param {number} y @param {View} view @param {boolean} narrow */
+export function drawLegend(context, left, y, { palette: { css, rgb } }, narrow) {
   const entries = [
     { words: t("reading"), fill: toCss(rgb.prefill, GUEST + 0.15), hatch: false },
     { words: t("writing"), fill: toCss(rgb.decode, GUEST), hatch: false },
@@ -249,7 +245,7 @@ export function drawLegend(context, left, y, width, { palette: { css, rgb } }) {
     { words: t("dark, nobody waits"), fill: toCss(rgb.idle, EMPTY), hatch: false },
   ];
   let x = left;
-  for (const { words, fill, hatch } of entries) {
+  for (const { words, fill, hatch } of narrow ? entries.slice(2) : entries) {
     context.fillStyle = fill;
     context.fillRect(x, y - 9, 12, 11);
     if (hatch) {
@@ -262,8 +258,7 @@ export function drawLegend(context, left, y, width, { palette: { css, rgb } }) {
       context.lineWidth = 1;
       context.stroke();
     }
-    label(context, words, x + 18, y, { size: 12, color: css.muted });
-    x += 18 + context.measureText(words).width + 22;
-    if (x > left + width) return;
+    label(context, words, x + 18, y, { size: narrow ? 11 : 12, color: css.muted });
+    x += 18 + context.measureText(words).width + (narrow ? 12 : 22);
   }
 }

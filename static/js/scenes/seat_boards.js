@@ -137,7 +137,7 @@ export function seatedTokens(board) {
 function cells(left, top, width, height, many) {
   const middle = top + height / 2;
   if (many === 1) {
-    const r = clamp(0.46 * width, Math.min(2.2, 0.2 * height), Math.min(6, 0.24 * height));
+    const r = clamp(0.46 * width, Math.min(2.2, 0.2 * height), Math.min(4, 0.2 * height));
     return () => [left + width / 2, middle, r];
   }
   const rows = clamp(Math.round(Math.sqrt((many * height) / Math.max(width, 1))), 1, Math.min(many, 9));
