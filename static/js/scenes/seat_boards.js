@@ -22,8 +22,8 @@ import { clamp } from "./room.js";
  * @property {number} scale pixels a second
  */
 
-/** Rows are no taller than this, and what a board leaves over is calm. */
-const TALLEST = { wide: 46, narrow: 26 };
+/** Rows are no taller than this, and what a board leaves over is calm. @param {Area} area */
+const tallest = ({ narrow, height }) => (narrow ? 26 : clamp(0.058 * height, 40, 76));
 
 /** Where boards and curves stand. @param {Area} area @returns {Plot} */
 export function plotOf(area) {
@@ -48,7 +48,7 @@ export function boardsOf(states, area) {
   const head = area.narrow ? 30 : 62;
   const most = (plot.height - between * (states.length - 1)) / states.length - head;
   /** @param {Seats} seats */
-  const pitchOf = (seats) => Math.min(area.narrow ? TALLEST.narrow : TALLEST.wide, most / Math.max(1, seats.slots));
+  const pitchOf = (seats) => Math.min(tallest(area), most / Math.max(1, seats.slots));
   const all = states.map(seatsOf);
   const heights = all.map((seats) => head + pitchOf(seats) * seats.slots);
   const used = heights.reduce((sum, height) => sum + height, between * (states.length - 1));
