@@ -13,7 +13,7 @@ import { estimate, PERCENTILES, windowOf } from "./step_shapes.js";
 /** @typedef {import("./step_shapes.js").Picture} Picture */
 
 /** @param {number} span @param {number} most */
-function niceStep(span, most) {
+export function niceStep(span, most) {
   const rough = span / most;
   const power = 10 ** Math.floor(Math.log10(rough));
   return power * ([1, 2, 5, 10].find((m) => m * power >= rough) ?? 10);

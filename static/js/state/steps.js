@@ -27,6 +27,8 @@ export function onStepStarted(state, event) {
     kvWrittenBytes: null,
     items: event.requests,
     numRequests: event.requests.length,
+    numWaiting: event.num_waiting ?? null,
+    idleSlots: event.num_idle_slots ?? null,
   });
 }
 

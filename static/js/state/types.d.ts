@@ -56,6 +56,10 @@ export interface Step {
   kvWrittenBytes: number | null;
   items: StepItem[];
   numRequests: number;
+  /** Requests in line as it began; null where the source does not say. */
+  numWaiting: number | null;
+  /** Slots it computes nothing for; null where the source does not say. */
+  idleSlots: number | null;
 }
 
 export interface Request {
