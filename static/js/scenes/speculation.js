@@ -1,17 +1,25 @@
 // 11 speculation: one walk a token; the apprentice's row and the coin; the race; the two texts.
 
-import { label } from "../stage/text.js";
+import { label, visible } from "../stage/text.js";
 import { bytes, count, percent, seconds, significant } from "../state/format.js";
-import { measured } from "../state/fact.js";
 import { acceptance, drafted, numWalks, numWritten, secondsPerToken, walksOf } from "../state/speculation.js";
-import { visible } from "../stage/text.js";
 import { t } from "../ui/messages.js";
 import { smooth } from "./room.js";
-import { drawCards, probability, roundOf, tokensPerWalk, verdictOf } from "./speculation_cards.js";
-import { drawLane, drawRace, drafterBytes, nameOf, speedBeside } from "./speculation_lanes.js";
-import { cardRow, frame, gridSeats, laneSeats, proofRows, proofSeats, raceLanes, scaleOf } from "./speculation_layout.js";
-import { drawProofs, outcome, PAIRS, proofs, shownProof } from "./speculation_texts.js";
-import { drawWalks, fetched } from "./speculation_walks.js";
+import { drawCards, probability, roundOf, verdictOf } from "./speculation_cards.js";
+import { FACTS } from "./speculation_facts.js";
+import { drafterBytes, drawLane, drawRace, nameOf, speedBeside } from "./speculation_lanes.js";
+import {
+  cardRow,
+  frame,
+  gridSeats,
+  laneSeats,
+  proofRows,
+  proofSeats,
+  raceLanes,
+  scaleOf,
+} from "./speculation_layout.js";
+import { drawProofs, outcome, proofs, shownProof } from "./speculation_texts.js";
+import { drawWalks } from "./speculation_walks.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../stage/types.d.ts").View} View */
@@ -38,25 +46,25 @@ function pictureOf(view) {
 }
 
 /**
- * Everybody on stage, by the key of their take.
+ * Everybody on stage, by the key of their take: first the run on stage, which is the reader's own until its take is there.
  * @param {View} view
- * @returns {Runner[]}
+ * @param {State} state of the run on stage
+ * @returns {[Runner, ...Runner[]]}
  */
-function runnersOf({ cast }) {
-  return [cast.main, ...cast.lanes].map(({ key, state, status }) => ({ key, state, status }));
+function runnersOf({ cast: { main, lanes } }, state) {
+  const first = main.state ? main : { key: "own", status: "own" };
+  return [{ ...first, state }, ...(main.state ? [] : [main]), ...lanes];
 }
 
-/** In the order of the race; others (the own run, where no take is there) first. @param {View} view @param {State} state */
+/** In the order of the race. @param {View} view @param {State} state */
 function racers(view, state) {
-  const all = runnersOf(view);
-  const known = RACE.flatMap((key) => all.filter((runner) => runner.key === key));
-  return known.length ? known : [{ key: "own", state, status: "own" }];
+  const all = runnersOf(view, state);
+  return ["own", ...RACE].flatMap((key) => all.filter((runner) => runner.key === key));
 }
 
 /** @param {View} view @param {State} state */
 function proofsOn(view, state) {
-  const all = new Map(runnersOf(view).map((runner) => [runner.key, runner.state]));
-  if (view.cast.main.key !== "own") all.set(view.cast.main.key, state);
+  const all = new Map(runnersOf(view, state).map((runner) => [runner.key, runner.state]));
   return proofs((key) => all.get(key) ?? null);
 }
 
@@ -71,24 +79,26 @@ const litOf = ({ controls }) => TAKE_OF[controls.speculation_drafter] ?? "";
  */
 function seatsIn(picture, state, view) {
   if (picture === "walks") return gridSeats(state, view);
-  if (picture === "cards") return laneSeats(state, cardRow(view, roundOf(state)?.ids.length ?? 4).lane, scaleOf([state]));
+  if (picture === "cards")
+    return laneSeats(state, cardRow(view, roundOf(state)?.ids.length ?? 4).lane, scaleOf([state]));
   if (picture === "race") {
     const all = racers(view, state);
-    const own = Math.max(
-      0,
-      all.findIndex(({ key }) => key === view.cast.main.key),
-    );
-    const lanes = raceLanes(view, all.length);
-    return laneSeats(state, lanes[own].lane, scaleOf([state, ...all.map((runner) => runner.state)]));
+    const lane = raceLanes(view, all.length)[ownIn(all, state)].lane;
+    return laneSeats(state, lane, scaleOf(all.map((runner) => runner.state)));
   }
   const all = proofsOn(view, state);
-  const own = Math.max(
-    0,
-    all.findIndex(({ key }) => key === view.cast.main.key),
-  );
+  const row = all.findIndex((proof) => proof.with === state);
   const most = Math.max(numWritten(state), ...all.map(({ lengths }) => Math.max(...lengths)));
-  return proofSeats(state, proofRows(view, Math.max(1, all.length)).strips[own].strip, most);
+  const { strips } = proofRows(view, Math.max(1, all.length));
+  return proofSeats(state, strips[Math.max(0, row)].strip, most, row < 0);
 }
+
+/** @param {Runner[]} all @param {State} state */
+const ownIn = (all, state) =>
+  Math.max(
+    0,
+    all.findIndex((runner) => runner.state === state),
+  );
 
 /** How strongly a picture shows: two are never seen at once, for between them the cast may change. @param {number} weight */
 const shown = (weight) => smooth(0.5, 1, weight);
@@ -116,12 +126,7 @@ export default {
     "speculative-fp32": (_, { speculation_k: k }) => speculating("eagle", k, { temperature: 0, dtype: "float32" }),
   },
 
-  facts: {
-    "speculation.own.walks": measured((_, { own }) => numWalks(own) || null, count, "passes of the model, counted in this run"),
-    "speculation.own.tokens": measured((_, { own }) => numWritten(own) || null, count, "counted in this run"),
-    "speculation.own.fetched": measured((_, { own }) => fetched(own) || null, bytes, "weights read, summed over the steps of this run"),
-    "speculation.guesses": measured((s) => roundOf(s)?.ids.length ?? null, count, "in the row on stage"),
-  },
+  facts: FACTS,
 
   places(state, view) {
     const mix = mixOf(view);
@@ -146,12 +151,12 @@ export default {
     if (shown(mix.cards) > 0) drawRow(context, state, view, shown(mix.cards));
     if (shown(mix.race) > 0) {
       const all = racers(view, state);
-      const style = { alpha: shown(mix.race), main: view.cast.main.key, lit: litOf(view) };
+      const style = { alpha: shown(mix.race), main: state, lit: litOf(view) };
       drawRace(context, all, raceLanes(view, all.length), view, style);
     }
     if (shown(mix.texts) > 0) {
       const all = proofsOn(view, state);
-      if (all.length) drawProofs(context, all, view, { alpha: shown(mix.texts), main: view.cast.main.key });
+      if (all.length) drawProofs(context, all, view, { alpha: shown(mix.texts), main: state });
       else say(context, t("The two answers are not there yet."), view, shown(mix.texts));
     }
   },
@@ -166,13 +171,11 @@ export default {
     return place < 0 ? null : { text: guessInWords(round, place), seq: null };
   },
 
-  describe(state, view, states) {
-    void states;
+  describe(state, view) {
     return DESCRIBE[pictureOf(view)](state, view);
   },
 
-  table(state, view, states) {
-    void states;
+  table(state, view) {
     return TABLE[pictureOf(view)](state, view);
   },
 };
@@ -260,7 +263,10 @@ const DESCRIBE = {
     const values = { texts, kept: count(verdict.kept), guesses: count(round.ids.length), own: visible(verdict.text) };
     return verdict.origin === "bonus"
       ? t("The apprentice guessed {texts}. The chef kept all {kept} and added “{own}”.", values)
-      : t("The apprentice guessed {texts}. The chef kept {kept} of {guesses} and said “{own}” instead of the next.", values);
+      : t(
+          "The apprentice guessed {texts}. The chef kept {kept} of {guesses} and said “{own}” instead of the next.",
+          values,
+        );
   },
   race(state, view) {
     return racers(view, state)
@@ -320,7 +326,16 @@ const TABLE = {
     const alone = all.find(({ key }) => key === "standard")?.state;
     return {
       caption: t("The same prompt under one clock"),
-      columns: [t("Who"), t("Tokens"), t("Walks"), t("Guesses kept"), t("Kept by place"), t("Time a token"), t("Speed beside alone"), t("Its weights")],
+      columns: [
+        t("Who"),
+        t("Tokens"),
+        t("Walks"),
+        t("Guesses kept"),
+        t("Kept by place"),
+        t("Time a token"),
+        t("Speed beside alone"),
+        t("Its weights"),
+      ],
       rows: all.map(({ key, state: each }) => {
         if (!each) return [nameOf(key), "", "", "", "", "", "", ""];
         const { kept, judged } = drafted(each.speculation);
@@ -332,7 +347,9 @@ const TABLE = {
           numWritten(each),
           numWalks(each),
           judged ? `${kept} / ${judged}` : "",
-          acceptance(each.speculation).map((place) => (place.judged ? percent(place.kept / place.judged) : "–")).join(", "),
+          acceptance(each.speculation)
+            .map((place) => (place.judged ? percent(place.kept / place.judged) : "–"))
+            .join(", "),
           pace ? seconds(pace) : "",
           ratio ? `${significant(ratio)} ×` : "",
           bill === null ? "" : bytes(bill),
@@ -344,8 +361,12 @@ const TABLE = {
     const proof = shownProof(proofsOn(view, state));
     const columns = [t("Token"), t("chef alone"), proof ? nameOf(proof.key) : "", t("Equal")];
     if (!proof) return { caption: t("The two answers are not there yet."), columns, rows: [] };
-    const [alone, beside] = [proof.alone, proof.with].map(({ tokens, request }) => tokens.slice(request.numPromptTokens));
-    const caption = t("The two answers, token by token ({precision})", { precision: proof.with.opened?.model?.dtype ?? "" });
+    const [alone, beside] = [proof.alone, proof.with].map(({ tokens, request }) =>
+      tokens.slice(request.numPromptTokens),
+    );
+    const caption = t("The two answers, token by token ({precision})", {
+      precision: proof.with.opened?.model?.dtype ?? "",
+    });
     return {
       caption,
       columns,
@@ -369,5 +390,3 @@ function verdictInWords(verdict) {
   if (verdict === "rejected") return t("rejected");
   return verdict === "untasted" ? t("not tasted") : t("guessed");
 }
-
-void [tokensPerWalk, PAIRS];

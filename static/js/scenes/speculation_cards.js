@@ -1,7 +1,7 @@
 // The apprentice's row: what it guessed (q), what the chef would have said (p), the coin between them, the verdict.
 
-import { label, visible } from "../stage/text.js";
 import { toCss } from "../stage/palette.js";
+import { label, visible } from "../stage/text.js";
 import { percent, significant } from "../state/format.js";
 import { acceptance, walksOf } from "../state/speculation.js";
 import { t } from "../ui/messages.js";
@@ -160,12 +160,18 @@ function drawGuess(context, round, place, box, view, narrow) {
   if (verdict !== "waiting" && !dim) {
     sign(context, verdict === "kept", box.x + pad + 4, foot - (narrow ? 11 : 18), narrow ? 4.5 : 6, css[color]);
   }
-  label(context, word(), box.x + pad + (verdict === "waiting" || dim ? 0 : narrow ? 13 : 18), foot - (narrow ? 7 : 13), {
-    size: small + (narrow ? 0 : 1),
-    weight: 600,
-    color: css[verdict === "waiting" ? "draft" : dim ? "muted" : color],
-    width: box.width - pad - (dim ? pad : 16),
-  });
+  label(
+    context,
+    word(),
+    box.x + pad + (verdict === "waiting" || dim ? 0 : narrow ? 13 : 18),
+    foot - (narrow ? 7 : 13),
+    {
+      size: small + (narrow ? 0 : 1),
+      weight: 600,
+      color: css[verdict === "waiting" ? "draft" : dim ? "muted" : color],
+      width: box.width - pad - (dim ? pad : 16),
+    },
+  );
   context.globalAlpha = shade;
 }
 
@@ -225,7 +231,12 @@ function drawBars(context, { q, verdict }, place, box, { palette }, narrow) {
   context.stroke();
   const text = narrow ? `u ${u.toFixed(1)}` : `u ${u.toFixed(2)}`;
   if (end + 2 + context.measureText(text).width < box.x + box.width)
-    label(context, text, end + 3, clamp(y, top + 4, floor - 5), { ...mono, size: 11, color: css.decode, baseline: "middle" });
+    label(context, text, end + 3, clamp(y, top + 4, floor - 5), {
+      ...mono,
+      size: 11,
+      color: css.decode,
+      baseline: "middle",
+    });
 }
 
 /**
@@ -318,10 +329,16 @@ function drawTally(context, state, { tally, cards, last }, { palette }, narrow) 
   });
   const mean = tokensPerWalk(state);
   if (mean === null) return;
-  label(context, narrow ? `${significant(mean)} / walk` : t("{mean} tokens a walk", { mean: significant(mean) }), last.x, top, {
-    size: narrow ? 11 : 13,
-    weight: 600,
-    color: css.decode,
-    width: last.width,
-  });
+  label(
+    context,
+    narrow ? `${significant(mean)} / walk` : t("{mean} tokens a walk", { mean: significant(mean) }),
+    last.x,
+    top,
+    {
+      size: narrow ? 11 : 13,
+      weight: 600,
+      color: css.decode,
+      width: last.width,
+    },
+  );
 }

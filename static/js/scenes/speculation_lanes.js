@@ -1,8 +1,8 @@
 // Runs as lanes under one clock. A walk to the pantry is as wide as its seconds; on its tray stand the tokens it brought,
 // one above the other, and above them the guesses that came back unused.
 
-import { label } from "../stage/text.js";
 import { toCss } from "../stage/palette.js";
+import { label } from "../stage/text.js";
 import { bytes, count, percent, seconds, significant } from "../state/format.js";
 import { acceptance, drafted, numWalks, numWritten, secondsPerToken, walksOf } from "../state/speculation.js";
 import { t } from "../ui/messages.js";
@@ -95,7 +95,8 @@ export function drawLane(context, state, lane, scale, { palette }, { alpha, dots
   }
   if (dots) drawDots(context, state, laneSeats(state, lane, scale), css);
   const over = state.request.status === "finished";
-  const now = lane.x + (lane.width * Math.min(scale.seconds, Math.max(0, lastAt(state) - startOf(state)))) / scale.seconds;
+  const now =
+    lane.x + (lane.width * Math.min(scale.seconds, Math.max(0, lastAt(state) - startOf(state)))) / scale.seconds;
   context.fillStyle = css[over ? "ink" : "decode"];
   context.fillRect(now, lane.y, over ? 2 : 1, lane.height + 1);
   context.globalAlpha = 1;
@@ -127,7 +128,7 @@ export function drawDots(context, state, seats, css) {
  * @param {Runner[]} runners in the order of the lanes
  * @param {{ row: Box, lane: Box }[]} lanes
  * @param {View} view
- * @param {{ alpha: number, main: string, lit: string }} style `lit`: the one the reader picked
+ * @param {{ alpha: number, main: State, lit: string }} style `main`: the run on stage; `lit`: the one the reader picked
  */
 export function drawRace(context, runners, lanes, view, { alpha, main, lit }) {
   const scale = scaleOf(runners.map(({ state }) => state));
@@ -135,8 +136,11 @@ export function drawRace(context, runners, lanes, view, { alpha, main, lit }) {
   runners.forEach(({ key, state, status }, i) => {
     const { row, lane } = lanes[i];
     const shade = alpha * (lit === "" || key === lit || key === "standard" ? 1 : 0.5);
-    if (state) drawLane(context, state, lane, scale, view, { alpha: shade, dots: key !== main });
-    drawWords(context, { key, state, status }, row, lane, view, { alpha: shade, beside: key === "standard" ? null : alone });
+    if (state) drawLane(context, state, lane, scale, view, { alpha: shade, dots: state !== main });
+    drawWords(context, { key, state, status }, row, lane, view, {
+      alpha: shade,
+      beside: key === "standard" ? null : alone,
+    });
   });
   if (lanes.length && view.width >= 900) {
     const { lane } = lanes[lanes.length - 1];
@@ -184,9 +188,21 @@ function drawWords(context, { key, state, status }, row, lane, view, { alpha, be
       : t("one token a walk");
     label(context, second, row.x, middle + 5, small);
     if (bill !== null)
-      label(context, bill ? t("its weights: {size}", { size: bytes(bill) }) : t("no weights at all"), row.x, middle + 23, small);
+      label(
+        context,
+        bill ? t("its weights: {size}", { size: bytes(bill) }) : t("no weights at all"),
+        row.x,
+        middle + 23,
+        small,
+      );
     const right = row.x + row.width;
-    label(context, count(walks), right, middle + 2, { size: 32, weight: 500, face: "mono", color: css.ink, align: "right" });
+    label(context, count(walks), right, middle + 2, {
+      size: 32,
+      weight: 500,
+      face: "mono",
+      color: css.ink,
+      align: "right",
+    });
     label(context, t("walks for {tokens} tokens", { tokens: count(numWritten(state)) }), right, middle + 19, {
       size: 11,
       color: css.muted,

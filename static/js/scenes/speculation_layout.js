@@ -255,14 +255,15 @@ export function proofRows(view, count) {
  * @param {State} state
  * @param {Box} strip
  * @param {number} count
+ * @param {boolean} hidden it has no strip
  */
-export function proofSeats(state, strip, count) {
+export function proofSeats(state, strip, count, hidden = false) {
   const out = new Float32Array(3 * state.tokens.length);
   const prompt = state.request.numPromptTokens;
   heap(out, 0, prompt, { x: strip.x - 14, y: strip.y, width: 9, height: strip.height }, 1.6);
   for (let place = 0; place < state.tokens.length - prompt; place++) {
     const { x, r, below } = proofPlace(strip, count, place);
-    out.set([x, below, r], 3 * (prompt + place));
+    out.set([x, below, hidden ? 0 : r], 3 * (prompt + place));
   }
   return out;
 }

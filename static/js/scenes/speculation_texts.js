@@ -40,7 +40,9 @@ export function proofs(stateOf) {
   return PAIRS.flatMap(([key, other]) => {
     const [written, alone] = [stateOf(key), stateOf(other)];
     if (!written?.tokens.length || !alone?.tokens.length) return [];
-    return [{ key, alone, with: written, ...compare(alone, written), comparable: isGreedy(written) && isGreedy(alone) }];
+    return [
+      { key, alone, with: written, ...compare(alone, written), comparable: isGreedy(written) && isGreedy(alone) },
+    ];
   });
 }
 
@@ -58,7 +60,7 @@ export function outcome({ common, parted, lengths, comparable }) {
  * @param {Context} context
  * @param {Proof[]} all
  * @param {View} view
- * @param {{ alpha: number, main: string }} style
+ * @param {{ alpha: number, main: State }} style `main`: the run on stage
  */
 export function drawProofs(context, all, view, { alpha, main }) {
   const { css } = view.palette;
@@ -73,7 +75,12 @@ export function drawProofs(context, all, view, { alpha, main }) {
     const name = `${precision(proof.with)} · ${nameOf(proof.key)}`;
     if (narrow) {
       label(context, name, row.x, row.y + 11, { size: 11, color: css.muted });
-      label(context, outcome(proof), row.x + row.width, row.y + 11, { size: 11, weight: 600, color: css.ink, align: "right" });
+      label(context, outcome(proof), row.x + row.width, row.y + 11, {
+        size: 11,
+        weight: 600,
+        color: css.ink,
+        align: "right",
+      });
     } else {
       label(context, nameOf(proof.key), row.x, middle - 2, { size: 14, weight: 600, color: css.ink, width: 184 });
       label(context, precision(proof.with), row.x, middle + 14, { size: 12, face: "mono", color: css.muted });
@@ -85,7 +92,7 @@ export function drawProofs(context, all, view, { alpha, main }) {
         width: 124,
       });
     }
-    drawStrip(context, proof, strip, most, css, proof.key === main);
+    drawStrip(context, proof, strip, most, css, proof.with === main);
   });
   const shown = shownProof(all);
   if (shown) drawTexts(context, shown, texts, view, narrow);
@@ -137,7 +144,14 @@ function drawTexts(context, proof, box, view, narrow) {
     const column = { x: box.x + side * (width + gap), y: box.y, width, height };
     const head = side === 0 ? nameOf("standard") : nameOf(proof.key);
     label(context, head, column.x, column.y + 4, { size: narrow ? 11 : 12, weight: 600, color: css.muted, width });
-    drawText(context, state, marks ? proof.common : -1, { ...column, y: column.y + (narrow ? 18 : 28), height: height - 30 }, css, narrow);
+    drawText(
+      context,
+      state,
+      marks ? proof.common : -1,
+      { ...column, y: column.y + (narrow ? 18 : 28), height: height - 30 },
+      css,
+      narrow,
+    );
   });
   if (marks && !narrow) drawTie(context, proof, { ...box, y: box.y + box.height - tie, height: tie }, css);
 }
@@ -222,17 +236,24 @@ export function tie(proof) {
   const logit = (token, id) => token.candidates.find((each) => each.id === id)?.logit ?? null;
   /** @param {Token} token */
   const name = (token) => token.candidates.find(({ id }) => id === token.id)?.text ?? token.text;
-  return [a, b].map((chosen) => ({ text: visible(name(chosen)), alone: logit(a, chosen.id), with: logit(b, chosen.id) }));
+  return [a, b].map((chosen) => ({
+    text: visible(name(chosen)),
+    alone: logit(a, chosen.id),
+    with: logit(b, chosen.id),
+  }));
 }
 
 /** @param {Context} context @param {Proof} proof @param {Box} box @param {Record<string, string>} css */
 function drawTie(context, proof, box, css) {
   const rows = tie(proof);
   if (!rows.length) return;
-  const score = (/** @type {number | null} */ value) => (value === null ? t("not among the first") : significant4(value));
+  const score = (/** @type {number | null} */ value) =>
+    value === null ? t("not among the first") : significant4(value);
   context.fillStyle = css.line;
   context.fillRect(box.x, box.y, box.width, 1);
-  const words = t("Where they part, the chef's scores (logits) of the two words nearly tie, and bfloat16 rounds a pass over one token and a pass over five apart:");
+  const words = t(
+    "Where they part, the chef's scores (logits) of the two words nearly tie, and bfloat16 rounds a pass over one token and a pass over five apart:",
+  );
   label(context, words, box.x, box.y + 24, { size: 12, color: css.muted, width: box.width });
   const half = (box.width - 40) / 2;
   rows.forEach(({ text, alone, with: beside }, i) => {
@@ -241,7 +262,11 @@ function drawTie(context, proof, box, css) {
     [alone, beside].forEach((value, side) => {
       const x = box.x + side * (half + 40);
       const chosen = side === i;
-      label(context, `“${text}” ${score(value)}`, x + 18, y, { ...mono, weight: chosen ? 700 : 400, color: css[chosen ? "ink" : "muted"] });
+      label(context, `“${text}” ${score(value)}`, x + 18, y, {
+        ...mono,
+        weight: chosen ? 700 : 400,
+        color: css[chosen ? "ink" : "muted"],
+      });
       if (chosen) sign(context, true, x + 6, y - 4, 5, css.decode);
     });
   });

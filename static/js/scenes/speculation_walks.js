@@ -71,7 +71,13 @@ function drawCount(context, state, view) {
   label(context, number, x, line, { size, weight: 500, face: "mono", color: css.ink });
   const after = x + context.measureText(number).width + 10;
   const small = { size: narrow ? 11 : 13, color: css.muted };
-  label(context, t("walks to the pantry, for {tokens} tokens", { tokens: count(numWritten(state)) }), after, line, small);
+  label(
+    context,
+    t("walks to the pantry, for {tokens} tokens", { tokens: count(numWritten(state)) }),
+    after,
+    line,
+    small,
+  );
   const weights = fetched(state);
   if (weights)
     label(context, t("{size} of weights fetched", { size: bytes(weights) }), x + width, line, {
