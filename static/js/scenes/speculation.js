@@ -5,6 +5,7 @@ import { bytes, count, percent, seconds, significant } from "../state/format.js"
 import { acceptance, drafted, numWalks, numWritten, secondsPerToken, walksOf } from "../state/speculation.js";
 import { t } from "../ui/messages.js";
 import { smooth } from "./room.js";
+import { drawBill } from "./speculation_bill.js";
 import { drawCards, probability, roundOf, verdictOf } from "./speculation_cards.js";
 import { FACTS } from "./speculation_facts.js";
 import { drafterBytes, drawLane, drawRace, nameOf, speedBeside } from "./speculation_lanes.js";
@@ -59,7 +60,9 @@ function runnersOf({ cast: { main, lanes } }, state) {
 /** In the order of the race. @param {View} view @param {State} state */
 function racers(view, state) {
   const all = runnersOf(view, state);
-  return ["own", ...RACE].flatMap((key) => all.filter((runner) => runner.key === key));
+  const known = ["own", ...RACE].flatMap((key) => all.filter((runner) => runner.key === key));
+  // On the way to or from another step somebody else is on stage.
+  return known.some((runner) => runner.state === state) ? known : all;
 }
 
 /** @param {View} view @param {State} state */
@@ -148,6 +151,11 @@ export default {
     context.clearRect(0, 0, view.width, view.height);
     const mix = mixOf(view);
     if (shown(mix.walks) > 0) drawWalks(context, state, view, shown(mix.walks));
+    if (shown(view.data.bill ?? 0) > 0) {
+      const beside = new Map(view.cast.lanes.map((lane) => [lane.key, lane.state]));
+      const takes = { alone: beside.get("standard") ?? null, beside: beside.get("speculative") ?? null };
+      drawBill(context, state, takes, view, shown(view.data.bill));
+    }
     if (shown(mix.cards) > 0) drawRow(context, state, view, shown(mix.cards));
     if (shown(mix.race) > 0) {
       const all = racers(view, state);

@@ -98,20 +98,33 @@ export function drawCards(context, state, view, alpha) {
  * @param {Context} context @param {State} state @param {Round} round @param {Box} box @param {View} view @param {boolean} narrow
  */
 function drawBefore(context, state, round, box, { palette: { css } }, narrow) {
-  const before = state.tokens.slice(Math.max(0, round.position - WORDS_BEFORE), round.position);
-  const style = { size: narrow ? 12 : 15, face: /** @type {const} */ ("mono"), color: css.ink };
+  const y = box.y + (narrow ? 6 : 8);
+  const small = { size: narrow ? 11 : 12, color: css.muted };
+  const before = state.tokens.slice(
+    Math.max(state.request.numPromptTokens, round.position - WORDS_BEFORE),
+    round.position,
+  );
+  const greedy = round.verdict !== null && round.verdict.draws === null;
+  const note = greedy && !narrow ? t("temperature 0: no coin, the likeliest word or none") : "";
+  label(context, note, box.x + box.width, y, { ...small, align: "right" });
+  const room = box.width - context.measureText(note).width - 90;
   const lead = t("so far");
-  label(context, lead, box.x, box.y + (narrow ? 6 : 8), { size: narrow ? 11 : 12, color: css.muted });
+  label(context, lead, box.x, y, small);
   const left = box.x + context.measureText(lead).width + 10;
+  const style = { size: narrow ? 12 : 15, face: /** @type {const} */ ("mono"), color: css.ink };
   label(context, "", 0, 0, style);
-  let text = before.map((token) => visible(token.text).replaceAll("·", " ")).join("");
-  const room = box.x + box.width - left - 16;
+  let text = before
+    .map((token) => visible(token.text).replaceAll("·", " "))
+    .join("")
+    .trimStart();
   // The newest words matter: the line is cut on its left.
-  while (text.length > 1 && context.measureText(`…${text}`).width > room) text = text.slice(1);
-  label(context, before.length && text ? `…${text.trimStart()}` : text, left, box.y + (narrow ? 6 : 8), style);
-  const end = left + context.measureText(before.length && text ? `…${text.trimStart()}` : text).width + 5;
+  const cut = () => context.measureText(`…${text}`).width > room;
+  const whole = round.position - before.length === state.request.numPromptTokens && !cut();
+  while (text.length > 1 && cut()) text = text.slice(1);
+  const line = whole ? text : `…${text}`;
+  label(context, line, left, y, style);
   context.fillStyle = css.decode;
-  context.fillRect(end, box.y + (narrow ? -4 : -5), 2, narrow ? 13 : 17);
+  context.fillRect(left + context.measureText(line).width + 4, y - (narrow ? 10 : 13), 2, narrow ? 13 : 17);
 }
 
 /**
@@ -155,23 +168,18 @@ function drawGuess(context, round, place, box, view, narrow) {
     width: box.width - 2 * pad,
   });
   drawBars(context, round, place, box, view, narrow);
-  const small = narrow ? 11 : 12;
   const foot = box.y + box.height;
   if (verdict !== "waiting" && !dim) {
     sign(context, verdict === "kept", box.x + pad + 4, foot - (narrow ? 11 : 18), narrow ? 4.5 : 6, css[color]);
   }
-  label(
-    context,
-    word(),
-    box.x + pad + (verdict === "waiting" || dim ? 0 : narrow ? 13 : 18),
-    foot - (narrow ? 7 : 13),
-    {
-      size: small + (narrow ? 0 : 1),
-      weight: 600,
-      color: css[verdict === "waiting" ? "draft" : dim ? "muted" : color],
-      width: box.width - pad - (dim ? pad : 16),
-    },
-  );
+  const signed = verdict !== "waiting" && !dim;
+  const indent = signed ? (narrow ? 13 : 18) : 0;
+  label(context, word(), box.x + pad + indent, foot - (narrow ? 7 : 13), {
+    size: narrow ? 11 : 13,
+    weight: 600,
+    color: css[verdict === "waiting" ? "draft" : dim ? "muted" : color],
+    width: box.width - pad - indent - 2,
+  });
   context.globalAlpha = shade;
 }
 
@@ -215,12 +223,15 @@ function drawBars(context, { q, verdict }, place, box, { palette }, narrow) {
   if (u === undefined) return;
   const y = floor - u * q[place] * tall;
   const end = px + width + (narrow ? 4 : 8);
-  context.setLineDash([3, 3]);
-  context.lineWidth = 1.25;
-  context.strokeStyle = css.decode;
   context.beginPath();
   context.moveTo(qx + width / 2, y);
   context.lineTo(end, y);
+  context.lineWidth = 3.5; // a gap in the bars, so that the line is seen on any colour
+  context.strokeStyle = css.panel;
+  context.stroke();
+  context.setLineDash([3, 3]);
+  context.lineWidth = 1.25;
+  context.strokeStyle = css.decode;
   context.stroke();
   context.setLineDash([]);
   context.beginPath();
@@ -243,7 +254,8 @@ function drawBars(context, { q, verdict }, place, box, { palette }, narrow) {
  * The chef's own word, which follows what was kept.
  * @param {Context} context @param {Round} round @param {ReturnType<typeof cardRow>} row @param {View} view @param {boolean} narrow
  */
-function drawOwnWord(context, { verdict }, { last, hidden }, view, narrow) {
+function drawOwnWord(context, round, { last, hidden }, view, narrow) {
+  const { verdict } = round;
   const { css } = view.palette;
   const pad = narrow ? 7 : 14;
   drawBox(context, last, view, "decode", verdict ? 1 : 0.2, !verdict);
@@ -254,7 +266,7 @@ function drawOwnWord(context, { verdict }, { last, hidden }, view, narrow) {
     ? t("the chef's own word")
     : verdict.origin === "bonus"
       ? t("all were kept, and the same walk says one word more")
-      : t("drawn from what the chef wanted more than the apprentice did: (p − q)₊");
+      : instead(round);
   const lines = wrap(context, why, width, narrow ? 11 : 12);
   const most = Math.max(1, Math.floor((last.height - (narrow ? 52 : 78)) / (narrow ? 13 : 17)));
   lines.slice(0, most).forEach((line, i) => {
@@ -278,6 +290,14 @@ function drawOwnWord(context, { verdict }, { last, hidden }, view, narrow) {
       color: css.muted,
       align: "right",
     });
+}
+
+/** Why the chef's own word stands where it does. @param {Round} round */
+function instead({ texts, verdict }) {
+  const values = { text: visible(texts[verdict?.kept ?? 0] ?? "") };
+  return verdict?.draws
+    ? t("instead of “{text}”: drawn from what is left of p where q is taken off", values)
+    : t("instead of “{text}”: the chef's own first choice", values);
 }
 
 /**
@@ -310,11 +330,14 @@ function drawTally(context, state, { tally, cards, last }, { palette }, narrow) 
   const top = tally.y + (narrow ? 12 : 30);
   cards.forEach(({ x, width }, place) => {
     const { kept = 0, judged = 0 } = places[place] ?? {};
-    label(context, judged ? percent(kept / judged) : "–", x, top, {
+    context.fillStyle = css.idle;
+    context.fillRect(x, top + 7, width, narrow ? 4 : 6);
+    if (!judged) return;
+    label(context, percent(kept / judged), x, top, {
       size: narrow ? 11 : 15,
       weight: 600,
       face: "mono",
-      color: css[judged ? "accepted" : "muted"],
+      color: css.accepted,
     });
     if (!narrow)
       label(context, t("{kept} of {judged}", { kept, judged }), x + width, top, {
@@ -322,10 +345,8 @@ function drawTally(context, state, { tally, cards, last }, { palette }, narrow) 
         color: css.muted,
         align: "right",
       });
-    context.fillStyle = css.idle;
-    context.fillRect(x, top + 7, width, narrow ? 4 : 6);
     context.fillStyle = css.accepted;
-    if (judged) context.fillRect(x, top + 7, (width * kept) / judged, narrow ? 4 : 6);
+    context.fillRect(x, top + 7, (width * kept) / judged, narrow ? 4 : 6);
   });
   const mean = tokensPerWalk(state);
   if (mean === null) return;

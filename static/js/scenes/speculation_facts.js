@@ -2,9 +2,9 @@
 
 import { measured, modelled } from "../state/fact.js";
 import { bytes, count, percent, significant } from "../state/format.js";
-import { quantile } from "../state/norms.js";
 import { compare, drafted, numWalks, numWritten } from "../state/speculation.js";
 import { t } from "../ui/messages.js";
+import { costs } from "./speculation_bill.js";
 import { roundOf } from "./speculation_cards.js";
 import { drafterBytes, speedBeside } from "./speculation_lanes.js";
 import { fetched } from "./speculation_walks.js";
@@ -27,39 +27,15 @@ function kept(runs, key) {
   return sums.judged ? sums.kept / sums.judged : null;
 }
 
-/** @param {number[]} values */
-const middle = (values) => (values.length ? quantile(values, 0.5) : null);
-
-/** Seconds of a pass over one token, in the middle of those of the run alone. @param {Runs} runs */
-function plainWalk(runs) {
-  const steps = take(runs, "standard")?.steps ?? [];
-  return middle(steps.flatMap(({ ownPhase, seconds }) => (ownPhase === "decode" && seconds ? [seconds] : [])));
-}
-
-/** What a pass that tastes guesses takes, without the guessing, in passes over one token. @param {Runs} runs */
-function wide(runs) {
-  const state = take(runs, "speculative");
-  const rounds = new Map(state?.speculation.map(({ step, seconds }) => [step, seconds]));
-  const tasting = (state?.steps ?? []).flatMap(({ step, seconds }) => {
-    const drafting = rounds.get(step);
-    return drafting !== undefined && seconds ? [seconds - drafting] : [];
-  });
-  return over(middle(tasting), plainWalk(runs));
-}
-
-/** What guessing takes, in passes over one token. @param {Runs} runs */
-const drafting = (runs) =>
-  over(middle(take(runs, "speculative")?.speculation.map(({ seconds }) => seconds) ?? []), plainWalk(runs));
-
-/** @param {number | null} a @param {number | null} b */
-const over = (a, b) => (a !== null && b ? a / b : null);
+/** @param {Runs} runs */
+const bill = (runs) => costs(take(runs, "standard"), take(runs, "speculative"));
 
 /** @param {Runs} runs */
 function equal(runs) {
   const [alone, beside] = [take(runs, "standard-fp32"), take(runs, "speculative-fp32")];
   if (!alone?.tokens.length || !beside?.tokens.length) return null;
   const { common, lengths } = compare(alone, beside);
-  return t("{common} of {all} tokens are equal", { common: count(common), all: count(Math.max(...lengths)) });
+  return t("{common} of {all}", { common: count(common), all: count(Math.max(...lengths)) });
 }
 
 /** @param {number} value */
@@ -67,6 +43,7 @@ const times = (value) => `${significant(value)} ×`;
 /** @param {string} value */
 const words = (value) => value;
 
+const SAMPLED = "speculative-sampled";
 const COUNTED = "passes of the model, counted in the log";
 const BESIDE = "tokens a second, beside those of the run without an apprentice";
 const KEPT = "guesses kept, of those that were tasted";
@@ -81,7 +58,12 @@ export const FACTS = {
     bytes,
     "weights read, summed over the steps",
   ),
-  "speculation.guesses": measured((state) => roundOf(state)?.ids.length ?? null, count, "of the row on stage"),
+  "speculation.guesses": measured(
+    (_, { at }) => (at[SAMPLED] && roundOf(at[SAMPLED])?.ids.length) ?? null,
+    count,
+    "of the row on stage",
+    SAMPLED,
+  ),
   "speculation.alone.walks": measured((_, runs) => walks(runs, "standard"), count, COUNTED, "standard"),
   "speculation.trained.walks": measured((_, runs) => walks(runs, "speculative"), count, COUNTED, "speculative"),
   "speculation.trained.speed": measured((_, runs) => speed(runs, "speculative"), times, BESIDE, "speculative"),
@@ -97,8 +79,8 @@ export const FACTS = {
     "weights and tables of the drafter, as loaded",
     "speculative",
   ),
-  "speculation.wide": measured((_, runs) => wide(runs), times, MEDIAN, "speculative"),
-  "speculation.drafting": measured((_, runs) => drafting(runs), times, MEDIAN, "speculative"),
+  "speculation.wide": measured((_, runs) => bill(runs)?.tasting, times, MEDIAN, "speculative"),
+  "speculation.drafting": measured((_, runs) => bill(runs)?.guessing, times, MEDIAN, "speculative"),
 };
 
 /** @param {Runs} runs @param {string} key */

@@ -3,9 +3,10 @@
 
 import { toCss } from "../stage/palette.js";
 import { label } from "../stage/text.js";
-import { bytes, count, percent, seconds, significant } from "../state/format.js";
+import { bytes, count, seconds, significant } from "../state/format.js";
 import { acceptance, drafted, numWalks, numWritten, secondsPerToken, walksOf } from "../state/speculation.js";
 import { t } from "../ui/messages.js";
+import { NARROW } from "./room.js";
 import { laneSeats, scaleOf, spanOf, startOf } from "./speculation_layout.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
@@ -54,7 +55,8 @@ export function speedBeside(state, beside) {
  * @param {View} view
  * @param {{ alpha: number, dots: boolean }} style `dots`: draw the tokens too (the run on stage brings its own)
  */
-export function drawLane(context, state, lane, scale, { palette }, { alpha, dots }) {
+export function drawLane(context, state, lane, scale, view, { alpha, dots }) {
+  const { palette } = view;
   const { css, rgb } = palette;
   const slot = lane.height / scale.rows;
   const floor = lane.y + lane.height;
@@ -66,32 +68,13 @@ export function drawLane(context, state, lane, scale, { palette }, { alpha, dots
   for (const walk of walksOf(state)) {
     const { x, right, drafting } = spanOf(state, walk, lane, scale);
     const width = Math.max(0.75, right - x - (right - x > 4 ? 1 : 0));
-    const at = (/** @type {number} */ place) => floor - (place + 1) * slot;
     if (walk.phase === "prefill") {
       context.fillStyle = toCss(rgb.prefill, 0.2);
       context.fillRect(x, lane.y, width, lane.height);
     }
-    if (drafting < x) {
-      context.fillStyle = toCss(rgb.draft, 0.9);
-      context.fillRect(drafting, lane.y, Math.max(0.5, x - drafting), lane.height);
-    }
-    const kept = rounds.get(walk.step)?.verdict?.kept ?? 0;
-    walk.positions.forEach((position, place) => {
-      const draft = state.tokens[position].origin === "draft";
-      context.fillStyle = toCss(rgb[draft ? "accepted" : "decode"], right - x < 5 ? 0.62 : 0.3);
-      context.fillRect(x, at(place) + rim, width, slot - rim);
-      if (draft && slot > 5) {
-        context.fillStyle = css.accepted;
-        context.fillRect(x, at(place) + rim, width, Math.min(2, 0.2 * slot));
-      }
-    });
-    for (let place = Math.max(kept, walk.positions.length - 1); place < walk.drafts; place++) {
-      const tasted = place < walk.judged;
-      const y = at(place + 1) + rim;
-      context.fillStyle = toCss(rgb[tasted ? "rejected" : "draft"], tasted ? 0.5 : 0.15);
-      const inset = tasted ? 0.3 * (slot - rim) : 0;
-      context.fillRect(x, y + inset, width, slot - rim - 2 * inset);
-    }
+    context.fillStyle = css.draft;
+    if (drafting < x) context.fillRect(drafting, floor + 2, Math.max(0.5, x - drafting), 4);
+    drawTray(context, walk, rounds.get(walk.step)?.verdict ?? null, state, { x, width, floor, slot, rim }, palette);
   }
   if (dots) drawDots(context, state, laneSeats(state, lane, scale), css);
   const over = state.request.status === "finished";
@@ -99,7 +82,42 @@ export function drawLane(context, state, lane, scale, { palette }, { alpha, dots
     lane.x + (lane.width * Math.min(scale.seconds, Math.max(0, lastAt(state) - startOf(state)))) / scale.seconds;
   context.fillStyle = css[over ? "ink" : "decode"];
   context.fillRect(now, lane.y, over ? 2 : 1, lane.height + 1);
+  if (over && view.width >= NARROW)
+    label(context, seconds(lastAt(state) - startOf(state)), now, lane.y - 6, {
+      size: 11,
+      color: css.muted,
+      align: "right",
+    });
   context.globalAlpha = 1;
+}
+
+/**
+ * What came back on the tray of a walk: guesses that were kept, the chef's own word, and above them what was in vain.
+ * @param {Context} context
+ * @param {import("../state/speculation.js").Walk} walk
+ * @param {import("../state/types.d.ts").Round["verdict"]} verdict
+ * @param {State} state
+ * @param {{ x: number, width: number, floor: number, slot: number, rim: number }} tray
+ * @param {import("../stage/types.d.ts").Palette} palette
+ */
+function drawTray(context, walk, verdict, state, { x, width, floor, slot, rim }, { css, rgb }) {
+  // Judged and not yet said: the verdict comes a moment before the words.
+  const coming = verdict && walk.positions.length === 0 ? verdict.kept + 1 : 0;
+  const said = Math.max(walk.positions.length, coming);
+  for (let place = 0; place < said; place++) {
+    const position = walk.positions[place];
+    const kept = position === undefined ? place < (verdict?.kept ?? 0) : state.tokens[position].origin === "draft";
+    const y = floor - (place + 1) * slot + rim;
+    context.fillStyle = toCss(rgb[kept ? "accepted" : "decode"], width < 4 ? 0.55 : 0.28);
+    context.fillRect(x, y, width, slot - rim);
+    if (!kept || slot <= 5) continue;
+    context.fillStyle = css.accepted;
+    context.fillRect(x, y, width, Math.min(2, 0.2 * slot));
+  }
+  if (!verdict || verdict.kept >= walk.drafts || slot <= 5) return;
+  const inset = 0.36 * slot;
+  context.fillStyle = toCss(rgb.rejected, 0.55);
+  context.fillRect(x, floor - (said + 1) * slot + inset, width, slot - 2 * inset);
 }
 
 /** @param {State} state */
@@ -142,15 +160,27 @@ export function drawRace(context, runners, lanes, view, { alpha, main, lit }) {
       beside: key === "standard" ? null : alone,
     });
   });
-  if (lanes.length && view.width >= 900) {
-    const { lane } = lanes[lanes.length - 1];
-    const y = lane.y + lane.height + 20;
-    const style = { size: 11, color: view.palette.css.muted };
-    context.globalAlpha = alpha;
-    label(context, t("admitted"), lane.x, y, style);
-    label(context, seconds(scale.seconds), lane.x + lane.width, y, { ...style, align: "right" });
-    context.globalAlpha = 1;
+  if (lanes.length && view.width >= NARROW) drawLegend(context, lanes[lanes.length - 1].lane, view, alpha);
+}
+
+/** What the colours of the lanes say. @param {Context} context @param {Box} lane @param {View} view @param {number} alpha */
+function drawLegend(context, lane, { palette: { css } }, alpha) {
+  const y = lane.y + lane.height + 24;
+  const signs = /** @type {const} */ ([
+    ["draft", t("guessing")],
+    ["accepted", t("guess kept")],
+    ["rejected", t("guess rejected")],
+    ["decode", t("the chef's own word")],
+  ]);
+  context.globalAlpha = alpha;
+  let x = lane.x;
+  for (const [color, words] of signs) {
+    context.fillStyle = css[color];
+    context.fillRect(x, y - (color === "draft" ? 5 : 8), 9, color === "accepted" || color === "decode" ? 9 : 4);
+    label(context, words, x + 14, y, { size: 11, color: css.muted });
+    x += 30 + context.measureText(words).width;
   }
+  context.globalAlpha = 1;
 }
 
 /**
@@ -173,55 +203,38 @@ function drawWords(context, { key, state, status }, row, lane, view, { alpha, be
   const ratio = beside ? speedBeside(state, beside) : null;
   const speed = pace ? t("{rate} tokens/s", { rate: significant(1 / pace) }) : "";
   const times = ratio ? `${significant(ratio)} ×` : "";
-  if (view.width < 900) {
+  if (view.width < NARROW) {
     label(context, nameOf(key), row.x, row.y + 12, { size: 12, weight: 600, color: css.ink });
     const words = [t("{walks} walks", { walks: count(walks) }), speed, times].filter(Boolean).join(" · ");
     label(context, words, row.x + row.width, row.y + 12, { size: 11, face: "mono", color: css.ink, align: "right" });
   } else {
-    const { kept, judged } = drafted(state.speculation);
+    const { judged } = drafted(state.speculation);
     const bill = drafterBytes(state);
     const middle = lane.y + lane.height / 2;
     label(context, nameOf(key), row.x, middle - 14, { size: 15, weight: 600, color: css.ink, width: 180 });
     const small = { size: 12, color: css.muted, width: 184 };
-    const second = judged
-      ? t("kept {share} of what was tasted", { share: percent(kept / judged) })
-      : t("one token a walk");
+    const second = judged ? t("kept {shares} %, by place", { shares: sharesOf(state) }) : t("one token a walk");
     label(context, second, row.x, middle + 5, small);
-    if (bill !== null)
-      label(
-        context,
-        bill ? t("its weights: {size}", { size: bytes(bill) }) : t("no weights at all"),
-        row.x,
-        middle + 23,
-        small,
-      );
+    const weights = bill ? t("its weights: {size}", { size: bytes(bill) }) : t("no weights at all");
+    if (bill !== null) label(context, weights, row.x, middle + 23, small);
     const right = row.x + row.width;
-    label(context, count(walks), right, middle + 2, {
-      size: 32,
-      weight: 500,
-      face: "mono",
-      color: css.ink,
-      align: "right",
-    });
-    label(context, t("walks for {tokens} tokens", { tokens: count(numWritten(state)) }), right, middle + 19, {
-      size: 11,
-      color: css.muted,
-      align: "right",
-    });
-    label(context, [speed, times].filter(Boolean).join(" · "), right, middle + 36, {
-      size: 12,
-      face: "mono",
-      weight: times ? 600 : 400,
-      color: css[ratio === null ? "muted" : ratio >= 1 ? "accepted" : "rejected"],
+    const big = { size: 32, weight: 500, face: /** @type {const} */ ("mono"), color: css.ink };
+    label(context, count(walks), right, middle - 6, { ...big, align: "right" });
+    const tokens = t("walks for {tokens} tokens", { tokens: count(numWritten(state)) });
+    label(context, tokens, right, middle + 11, { size: 11, color: css.muted, align: "right" });
+    label(context, speed, right, middle + 28, { size: 12, face: "mono", color: css.muted, align: "right" });
+    label(context, times && t("{times} as fast", { times }), right, middle + 46, {
+      size: 13,
+      weight: 600,
+      color: css[ratio === null || ratio >= 1 ? "accepted" : "rejected"],
       align: "right",
     });
   }
   context.globalAlpha = 1;
 }
 
-/** Shares kept at each place, in words. @param {State} state */
-export function placesInWords(state) {
-  return acceptance(state.speculation)
-    .map(({ kept, judged }) => (judged ? percent(kept / judged) : "–"))
-    .join(", ");
-}
+/** Hundredths kept at each place. @param {State} state */
+const sharesOf = (state) =>
+  acceptance(state.speculation)
+    .map(({ kept, judged }) => (judged ? Math.round((100 * kept) / judged) : "–"))
+    .join(" · ");

@@ -1,7 +1,8 @@
 // Where things stand in room 11. Pure geometry in CSS pixels of the stage.
 
+import { quantile } from "../state/norms.js";
 import { walksOf } from "../state/speculation.js";
-import { clamp, room } from "./room.js";
+import { clamp, lerp, room } from "./room.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../state/speculation.js").Walk} Walk */
@@ -42,8 +43,9 @@ export function scaleOf(states) {
     const from = startOf(state);
     for (const walk of walksOf(state)) {
       seconds = Math.max(seconds, (walk.finishedAt ?? Math.max(state.t, walk.startedAt)) - from);
-      rows = Math.max(rows, walk.drafts + 1, walk.positions.length);
+      rows = Math.max(rows, walk.positions.length);
     }
+    for (const { ids } of state.speculation) rows = Math.max(rows, ids.length + 1);
   }
   return { from: 0, seconds, rows };
 }
@@ -75,12 +77,15 @@ export function spanOf(state, walk, lane, { seconds }) {
 export function laneSeats(state, lane, scale) {
   const out = new Float32Array(3 * state.tokens.length);
   const slot = lane.height / scale.rows;
+  const walks = walksOf(state);
   let read = 0;
-  for (const walk of walksOf(state)) {
+  // One size for all: a walk that took long brought no larger word.
+  const widths = walks.filter(({ seconds }) => seconds > 0).map((walk) => walk.seconds);
+  const pitch = widths.length ? (lane.width * quantile(widths, 0.5)) / scale.seconds : lane.width;
+  const r = clamp(0.42 * pitch, 0.7, Math.min(6, 0.34 * slot));
+  for (const walk of walks) {
     const { x, right } = spanOf(state, walk, lane, scale);
-    const most = Math.min(7, 0.36 * slot);
     walk.positions.forEach((position, i) => {
-      const r = clamp(0.4 * (right - x), 0.7, most);
       out.set([(x + right) / 2, lane.y + lane.height - (i + 0.5) * slot, r], 3 * position);
     });
     if (walk.phase === "prefill") {
@@ -138,7 +143,7 @@ export function raceLanes(view, count) {
     const row = { x: all.x, y: top + i * each, width: all.width, height: each };
     const lane = narrow
       ? { x: row.x, y: row.y + 19, width: row.width, height: each - 30 }
-      : { x: row.x + 196, y: row.y + 0.12 * each, width: row.width - 196 - 128, height: 0.66 * each };
+      : { x: row.x + 196, y: row.y + 0.12 * each, width: row.width - 196 - 132, height: 0.62 * each };
     return { row, lane };
   });
 }
@@ -172,6 +177,12 @@ export function cardRow(view, guesses) {
   };
 }
 
+/** Below it stands the bill. @param {View} view */
+export function billTop(view) {
+  const { y, height, narrow } = frame(view);
+  return y + (narrow ? 0.4 : 0.56) * height;
+}
+
 /**
  * The walks of one run as cells of a page, in reading order. The first cells are the prompt's.
  * @param {View} view
@@ -180,12 +191,13 @@ export function cardRow(view, guesses) {
 export function walkGrid(view, walks) {
   const { x, y, width, height, narrow } = frame(view);
   const head = narrow ? 30 : 76;
-  const box = { x, y: y + head, width, height: height - head };
+  const { bill = 0 } = view.data;
+  const box = { x, y: y + head, width, height: lerp(height, billTop(view) - y - 28, bill) - head };
   const page = PAGES.find((size) => size >= walks + 3) ?? walks + 3;
   const aspect = page <= 320 && !narrow ? 1.25 : 1;
   const columns = Math.max(4, Math.ceil(Math.sqrt((page * box.width) / (box.height * aspect))));
   const rows = Math.ceil(page / columns);
-  const cell = { width: box.width / columns, height: Math.min(box.height / rows, 1.4 * (box.width / columns)) };
+  const cell = { width: box.width / columns, height: Math.min(box.height / rows, 1.1 * (box.width / columns)) };
   /** @param {number} i */
   const cellAt = (i) => ({
     x: box.x + (i % columns) * cell.width,

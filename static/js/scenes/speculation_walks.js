@@ -1,5 +1,6 @@
 // One run as the walks to the pantry that it took, in reading order: an arch a walk, and at its end what it brought.
 
+import { toCss } from "../stage/palette.js";
 import { label, visible } from "../stage/text.js";
 import { bytes, count } from "../state/format.js";
 import { numWalks, numWritten, walksOf } from "../state/speculation.js";
@@ -10,7 +11,7 @@ import { frame, walkGrid } from "./speculation_layout.js";
 /** @typedef {import("../stage/types.d.ts").View} View */
 
 /** Words stand under the arches where a cell is at least this wide. */
-const WORDS = 34;
+const WORDS = 52;
 
 /** Bytes of weights that the walks of a run fetched. @param {State} state */
 export const fetched = (state) =>
@@ -36,8 +37,8 @@ export function drawWalks(context, state, view, alpha) {
     const cell = grid.cellAt(grid.first + i);
     const wide = walk.phase === "prefill";
     if (wide) return;
-    const open = walk.finishedAt === null;
-    context.strokeStyle = css[open ? "decode" : "idle"];
+    const newest = i === walks.length - 1 && state.request.status !== "finished";
+    context.strokeStyle = newest ? css.decode : toCss(view.palette.rgb.muted, 0.42);
     context.beginPath();
     const [left, right] = [cell.x + 0.12 * width, cell.x + 0.8 * width];
     const foot = cell.y + base;
@@ -79,9 +80,6 @@ function drawCount(context, state, view) {
     small,
   );
   const weights = fetched(state);
-  if (weights)
-    label(context, t("{size} of weights fetched", { size: bytes(weights) }), x + width, line, {
-      ...small,
-      align: "right",
-    });
+  const fetchedWords = narrow ? bytes(weights) : t("{size} of weights fetched", { size: bytes(weights) });
+  if (weights) label(context, fetchedWords, x + width, line, { ...small, align: "right" });
 }
