@@ -4,7 +4,7 @@
 import { toCss } from "../stage/palette.js";
 import { label } from "../stage/text.js";
 import { bytes, count, seconds, significant } from "../state/format.js";
-import { acceptance, drafted, numWalks, numWritten, secondsPerToken, walksOf } from "../state/speculation.js";
+import { acceptance, drafted, expected, numWalks, numWritten, secondsPerToken, walksOf } from "../state/speculation.js";
 import { t } from "../ui/messages.js";
 import { NARROW } from "./room.js";
 import { laneSeats, scaleOf, spanOf, startOf } from "./speculation_layout.js";
@@ -146,9 +146,9 @@ export function drawDots(context, state, seats, css) {
  * @param {Runner[]} runners in the order of the lanes
  * @param {{ row: Box, lane: Box }[]} lanes
  * @param {View} view
- * @param {{ alpha: number, main: State, lit: string }} style `main`: the run on stage; `lit`: the one the reader picked
+ * @param {{ alpha: number, main: State, lit: string, foot: string }} style `main`: the run on stage; `lit`: the one the reader picked; `foot`: what the controls would change
  */
-export function drawRace(context, runners, lanes, view, { alpha, main, lit }) {
+export function drawRace(context, runners, lanes, view, { alpha, main, lit, foot }) {
   const scale = scaleOf(runners.map(({ state }) => state));
   const alone = runners.find(({ key }) => key === "standard")?.state ?? null;
   runners.forEach(({ key, state, status }, i) => {
@@ -160,12 +160,19 @@ export function drawRace(context, runners, lanes, view, { alpha, main, lit }) {
       beside: key === "standard" ? null : alone,
     });
   });
-  if (lanes.length && view.width >= NARROW) drawLegend(context, lanes[lanes.length - 1].lane, view, alpha);
+  if (!lanes.length) return;
+  const { row, lane } = lanes[lanes.length - 1];
+  const narrow = view.width < NARROW;
+  const y = narrow ? row.y + row.height + 8 : lane.y + lane.height + 24;
+  const style = { size: narrow ? 11 : 12, color: view.palette.css.muted };
+  if (!narrow) drawLegend(context, lane.x, y, view, alpha);
+  context.globalAlpha = alpha;
+  label(context, foot, row.x, narrow ? y : y + 22, { ...style, width: row.width });
+  context.globalAlpha = 1;
 }
 
-/** What the colours of the lanes say. @param {Context} context @param {Box} lane @param {View} view @param {number} alpha */
-function drawLegend(context, lane, { palette: { css } }, alpha) {
-  const y = lane.y + lane.height + 24;
+/** What the colours of the lanes say. @param {Context} context @param {number} left @param {number} y @param {View} view @param {number} alpha */
+function drawLegend(context, left, y, { palette: { css } }, alpha) {
   const signs = /** @type {const} */ ([
     ["draft", t("guessing")],
     ["accepted", t("guess kept")],
@@ -173,7 +180,7 @@ function drawLegend(context, lane, { palette: { css } }, alpha) {
     ["decode", t("the chef's own word")],
   ]);
   context.globalAlpha = alpha;
-  let x = lane.x;
+  let x = left;
   for (const [color, words] of signs) {
     context.fillStyle = css[color];
     context.fillRect(x, y - (color === "draft" ? 5 : 8), 9, color === "accepted" || color === "decode" ? 9 : 4);
@@ -231,6 +238,24 @@ function drawWords(context, { key, state, status }, row, lane, view, { alpha, be
     });
   }
   context.globalAlpha = 1;
+}
+
+/**
+ * What the controls say of the runs on stage, and would change in them.
+ * @param {State} state of a run that speculates
+ * @param {Record<string, any>} controls
+ */
+export function outlook({ opened, speculation }, { speculation_k: k, speculation_temperature: temperature }) {
+  const there = opened?.params?.temperature;
+  if (typeof there === "number" && typeof temperature === "number" && Math.abs(there - temperature) > 0.001)
+    return t("These ran at temperature {there}. Race again to see them at {here}.", { there, here: temperature });
+  if (!k || !speculation.length) return "";
+  const tokens = expected(acceptance(speculation), k);
+  if (tokens === null) return t("{k} guesses a walk were not tasted here. Race again to see them.", { k });
+  const mean = significant(tokens);
+  return k === 1
+    ? t("Modelled by what was kept at each place: 1 guess brings {mean} tokens a walk.", { mean })
+    : t("Modelled by what was kept at each place: {k} guesses bring {mean} tokens a walk.", { k, mean });
 }
 
 /** Hundredths kept at each place. @param {State} state */

@@ -137,7 +137,7 @@ export function heap(out, start, stop, box, most = 5) {
  */
 export function raceLanes(view, count) {
   const { narrow, ...all } = frame(view);
-  const each = Math.min(narrow ? 96 : 190, all.height / Math.max(1, count));
+  const each = Math.min(narrow ? 96 : 190, (all.height - (narrow ? 14 : 18)) / Math.max(1, count));
   const top = all.y + (narrow ? 0 : Math.min(40, (all.height - each * count) / 2));
   return Array.from({ length: count }, (_, i) => {
     const row = { x: all.x, y: top + i * each, width: all.width, height: each };

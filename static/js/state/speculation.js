@@ -117,6 +117,24 @@ export function drafted(rounds) {
 }
 
 /**
+ * Tokens that a walk with `k` guesses brings, if each place keeps what it kept so far: 1 + a1 + a1 a2 + ... Null where
+ * a place has not been tasted.
+ * @param {Place[]} places
+ * @param {number} k
+ */
+export function expected(places, k) {
+  let tokens = 1;
+  let all = 1;
+  for (let place = 0; place < k && all > 0; place++) {
+    const { kept = 0, judged = 0 } = places[place] ?? {};
+    if (!judged) return null;
+    all *= kept / judged;
+    tokens += all;
+  }
+  return tokens;
+}
+
+/**
  * Seconds a token, from the first one to the newest; null where there are no two.
  * @param {State} state
  */
