@@ -6,7 +6,7 @@ import { t } from "../ui/messages.js";
 import { smooth } from "./room.js";
 import { drawBill } from "./speculation_bill.js";
 import { drawCards, roundOf } from "./speculation_cards.js";
-import { litOf, mixOf, ownIn, PICTURES, pickedOf, pictureOf, proofsOn, racers, TAKE_OF } from "./speculation_cast.js";
+import { litOf, mixOf, PICTURES, pickedOf, pictureOf, proofsOn, racers, TAKE_OF } from "./speculation_cast.js";
 import { FACTS } from "./speculation_facts.js";
 import { drawLane, drawRace, outlook } from "./speculation_lanes.js";
 import {
@@ -18,10 +18,11 @@ import {
   proofSeats,
   raceLanes,
   scaleOf,
+  walkInLane,
 } from "./speculation_layout.js";
 import { drawProofs } from "./speculation_texts.js";
 import { drawWalks } from "./speculation_walks.js";
-import { DESCRIBE, guessInWords, missing, TABLE } from "./speculation_words.js";
+import { DESCRIBE, guessInWords, missing, TABLE, walkInWords } from "./speculation_words.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../stage/types.d.ts").View} View */
@@ -36,18 +37,27 @@ import { DESCRIBE, guessInWords, missing, TABLE } from "./speculation_words.js";
  */
 function seatsIn(picture, state, view) {
   if (picture === "walks") return gridSeats(state, view);
-  if (picture === "cards")
-    return laneSeats(state, cardRow(view, roundOf(state)?.ids.length ?? 4).lane, scaleOf([state]));
-  if (picture === "race") {
-    const all = racers(view, state);
-    const lane = raceLanes(view, all.length)[ownIn(all, state)].lane;
-    return laneSeats(state, lane, scaleOf(all.map((runner) => runner.state)));
-  }
+  const own = lanesIn(picture, state, view).find(({ runner }) => runner === state);
+  if (own) return laneSeats(state, own.lane, own.scale);
   const all = proofsOn(view, state);
   const row = all.findIndex((proof) => proof.with === state);
   const most = Math.max(numWritten(state), ...all.map(({ lengths }) => Math.max(...lengths)));
   const { strips } = proofRows(view, Math.max(1, all.length));
   return proofSeats(state, strips[Math.max(0, row)].strip, most, row < 0);
+}
+
+/**
+ * The lanes that a picture shows.
+ * @param {Picture} picture @param {State} state @param {View} view
+ */
+function lanesIn(picture, state, view) {
+  if (picture === "cards")
+    return [{ runner: state, lane: cardRow(view, roundOf(state)?.ids.length ?? 4).lane, scale: scaleOf([state]) }];
+  if (picture !== "race") return [];
+  const all = racers(view, state);
+  const scale = scaleOf(all.map((runner) => runner.state));
+  const lanes = raceLanes(view, all.length);
+  return all.flatMap((runner, i) => (runner.state ? [{ runner: runner.state, lane: lanes[i].lane, scale }] : []));
 }
 
 /** How strongly a picture shows: two are never seen at once, for between them the cast may change. @param {number} weight */
@@ -118,13 +128,22 @@ export default {
   },
 
   hit(x, y, state, view) {
-    if (pictureOf(view) !== "cards") return null;
+    const picture = pictureOf(view);
     const round = roundOf(state);
-    if (!round) return null;
-    const place = cardRow(view, round.ids.length).cards.findIndex(
-      (box) => x >= box.x && x < box.x + box.width && y >= box.y && y < box.y + box.height,
-    );
-    return place < 0 ? null : { text: guessInWords(round, place), seq: null };
+    if (picture === "cards" && round) {
+      const place = cardRow(view, round.ids.length).cards.findIndex(
+        (box) => x >= box.x && x < box.x + box.width && y >= box.y && y < box.y + box.height,
+      );
+      if (place >= 0) return { text: guessInWords(round, place), seq: null };
+    }
+    for (const { runner, lane, scale } of lanesIn(picture, state, view)) {
+      const walk = walkInLane(runner, lane, scale, x, y);
+      if (!walk) continue;
+      const last = walk.positions.at(-1);
+      const seq = runner === state && last !== undefined ? state.tokens[last].seq : null;
+      return { text: walkInWords(walk, runner), seq };
+    }
+    return null;
   },
 
   describe(state, view) {

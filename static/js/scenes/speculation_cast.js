@@ -55,10 +55,3 @@ export const litOf = ({ controls }) => TAKE_OF[controls.speculation_drafter] ?? 
 
 /** The run in the lane that the reader picked; else the one on stage. @param {Runner[]} all @param {View} view @param {State} state */
 export const pickedOf = (all, view, state) => all.find(({ key }) => key === litOf(view))?.state ?? state;
-
-/** @param {Runner[]} all @param {State} state */
-export const ownIn = (all, state) =>
-  Math.max(
-    0,
-    all.findIndex((runner) => runner.state === state),
-  );

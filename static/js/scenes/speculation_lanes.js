@@ -253,9 +253,7 @@ export function outlook({ opened, speculation }, { speculation_k: k, speculation
   const tokens = expected(acceptance(speculation), k);
   if (tokens === null) return t("{k} guesses a walk were not tasted here. Race again to see them.", { k });
   const mean = significant(tokens);
-  return k === 1
-    ? t("Modelled by what was kept at each place: 1 guess brings {mean} tokens a walk.", { mean })
-    : t("Modelled by what was kept at each place: {k} guesses bring {mean} tokens a walk.", { k, mean });
+  return t("Modelled from what was kept: guesses {k}, tokens a walk {mean}.", { k, mean });
 }
 
 /** Hundredths kept at each place. @param {State} state */

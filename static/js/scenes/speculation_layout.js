@@ -68,6 +68,20 @@ export function spanOf(state, walk, lane, { seconds }) {
 }
 
 /**
+ * The walk of a run at a point of its lane.
+ * @param {State} state @param {Box} lane @param {Scale} scale @param {number} x @param {number} y
+ */
+export function walkInLane(state, lane, scale, x, y) {
+  if (y < lane.y || y > lane.y + lane.height + 6) return null;
+  return (
+    walksOf(state).find((walk) => {
+      const { drafting, right } = spanOf(state, walk, lane, scale);
+      return x >= drafting && x < Math.max(right, drafting + 3);
+    }) ?? null
+  );
+}
+
+/**
  * Where the tokens of a run sit in its lane: on the tray of the walk that brought them, one above the other.
  * @param {State} state
  * @param {Box} lane

@@ -20,6 +20,22 @@ export function missing({ opened, request }) {
   return request.status === "finished" ? t("The apprentice guessed nothing in this run.") : t("No guess yet.");
 }
 
+/** @param {import("../state/speculation.js").Walk} walk @param {State} state */
+export function walkInWords(walk, state) {
+  const said = walk.positions.map((position) => visible(state.tokens[position].text)).join("");
+  const values = {
+    step: count(walk.step),
+    said,
+    time: seconds(walk.seconds),
+    kept: count(walk.kept),
+    guesses: count(walk.drafts),
+  };
+  if (walk.finishedAt === null) return t("Step {step}: on its way.", values);
+  return walk.drafts
+    ? t("Step {step}: “{said}” in {time}, {kept} of {guesses} guesses kept.", values)
+    : t("Step {step}: “{said}” in {time}.", values);
+}
+
 /** @param {import("../state/types.d.ts").Round} round @param {number} place */
 export function guessInWords(round, place) {
   const { verdict } = round;
