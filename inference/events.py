@@ -146,6 +146,9 @@ class EngineCard(msgspec.Struct, kw_only=True):
     num_speculative_tokens: int = 0
     kv_cache_dtype: str = "auto"
     """``auto``: the model's own; ``int8``, ``fp8``."""
+    drafter_bytes: dict[str, int] = {}
+    """Of each drafter that is loaded: what its weights and tables occupy beside the model's. What it remembers of a
+    sequence is not in it."""
 
 
 class Software(msgspec.Struct, kw_only=True):

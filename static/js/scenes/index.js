@@ -8,4 +8,5 @@ export const SCENES = {
   phases: () => import("./phases.js"),
   "kv-hall": () => import("./kv_hall.js"),
   batching: () => import("./batching.js"),
+  speculation: () => import("./speculation.js"),
 };

@@ -44,6 +44,7 @@ export function createState() {
     cache: { numTokens: 0, bytes: 0, blockTable: [], sharedCount: 0, norms: createNorms() },
     pool: { numBlocks: 0, refCounts: new Map(), cached: new Set(), owners: new Map() },
     probes: { logits: new Map(), attention: new Map(), summaries: new Map(), tiles: null },
+    speculation: [],
     others: new Map(),
     interTokenSeconds: [],
   };

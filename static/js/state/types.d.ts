@@ -100,6 +100,32 @@ export interface Norms {
   values: Float32Array;
 }
 
+/** What a drafter guessed for one pass, and what became of it. */
+export interface Round {
+  step: number;
+  drafter: string;
+  /** Of the first guess, as in `State.tokens`. */
+  position: number;
+  ids: number[];
+  texts: string[];
+  q: number[];
+  /** What drafting took. */
+  seconds: number;
+  /** Null until the model has looked. */
+  verdict: {
+    /** Of the guesses that were judged. */
+    p: number[];
+    draws: number[] | null;
+    kept: number;
+    judged: number;
+    /** The model's own token, which follows what was kept. */
+    id: number;
+    text: string;
+    origin: "recovered" | "bonus";
+    seconds: number;
+  } | null;
+}
+
 export interface Other {
   slot: number | null;
   status: "queued" | "admitted" | "preempted" | "finished";
@@ -136,6 +162,7 @@ export interface State {
     summaries: Map<number, ProbeAttentionSummary>;
     tiles: ProbeTiles | null;
   };
+  speculation: Round[];
   others: Map<string, Other>;
   interTokenSeconds: number[];
 }

@@ -72,6 +72,7 @@ export interface EngineCard {
   drafter: string | null;
   num_speculative_tokens: number;
   kv_cache_dtype: string;
+  drafter_bytes: Record<string, any>;
 }
 
 /** What ran: versions, and the commit of this project where it is known. */
