@@ -192,6 +192,34 @@ def test_every_take_that_is_cooked_apart_ends(stove: Stove, parent: Parent, take
     assert not stove.takes.has_work
 
 
+APART = [
+    Standard(),
+    LookUp(),
+    Samples(),
+    KVInt8(),
+    RushHour(),
+    Static(),
+    Continuous(),
+    Batch(),
+    Slab(),
+    Paged(),
+    Starved(),
+]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "max_tokens"), [("Why?", 1), ("Say it all again. " * 120, 40)], ids=["shortest", "longest"]
+)
+def test_no_run_is_too_short_or_too_long_for_its_takes(tiny: Model, prompt: str, max_tokens: int) -> None:
+    stove = Stove(tiny)
+    parent = stove.parent(prompt, max_tokens=max_tokens, ignore_eos=True)
+    for take in APART:
+        cooked = stove.cook(take, parent)
+        assert (cooked.ended.reason, cooked.ended.detail) == ("finished", ""), take.name
+        if not isinstance(take, KVInt8):
+            assert cooked.token_ids() == parent.output_ids[: len(cooked.token_ids())], take.name
+
+
 def test_the_readers_tokens_are_the_parents(stove: Stove, parent: Parent) -> None:
     """Same seed, same temperature, float32: whoever sits beside it."""
     for take in (Standard(), Samples(), RushHour(), Static(), Continuous(), Batch(), Slab(), Paged(), Starved()):
