@@ -13,11 +13,11 @@ from app.catalogue import script_messages, translations
 from app.pages.calculator import calculator_context
 from app.pages.templates import NO_STORE, environment
 from app.problems import Problem
+from app.recipes import DEFAULT_RUN
 from app.runs import Run
 from app.settings import ROOT, Settings
 
 RECORDINGS = "static/recordings"
-DEFAULT_RUN = "tomato-soup"
 RECORDING = f"{RECORDINGS}/{DEFAULT_RUN}.jsonl.gz"
 
 router = APIRouter()

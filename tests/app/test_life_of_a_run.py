@@ -50,7 +50,7 @@ def test_probes_are_asked_for_by_name_or_in_full(site: ServedSite) -> None:
         (["kv", "kv"], ["kv"], ["probe.kv"]),
         ({}, [], []),
         ({"logits": [-1], "attention": {"positions": [3, -1], "layers": [1]}},
-         {"kv": False, "logits": [-1], "attention": {"positions": [3, -1], "layers": [1], "heads": None},
+         {"kv": False, "logits": [-1], "attention": {"positions": [3, -1], "layers": [1], "heads": None, "whole": None},
           "tiles": None},
          ["probe.logits", "probe.attention"]),
         ({"kv": True, "tiles": {"block_q": 8}},
