@@ -15,11 +15,12 @@ from benchmarks.served import Served
 PROMPT = "Write a long story about a small kitchen that cooks for a whole town, with all of its dishes."
 SECONDS_A_ROOM = 4.0
 PASSES = 3
-# Shifts of the layout that no hand of the reader's caused, as the browser itself counts them.
+# Shifts of the layout that no hand of the reader's caused, as the browser itself counts them: [milliseconds, value].
 SHIFTS = """
 window.__shifts = [];
 new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.__shifts.push(entry.value);
+  for (const { hadRecentInput, startTime, value } of list.getEntries())
+    if (!hadRecentInput) window.__shifts.push([startTime, value]);
 }).observe({ type: 'layout-shift', buffered: true });
 """
 
@@ -32,6 +33,19 @@ def scroll_through(page: Page, seconds: float) -> None:
     for _ in range(ticks):
         page.mouse.wheel(0, height / ticks)
         page.wait_for_timeout(50)
+
+
+def worst_window(shifts: list[list[float]]) -> float:
+    """CLS as it is defined: the largest sum of shifts less than a second apart within five seconds."""
+    worst = total = 0.0
+    began = last = float("-inf")
+    for at, value in shifts:
+        if at - last > 1000 or at - began > 5000:
+            began, total = at, 0.0
+        last = at
+        total += value
+        worst = max(worst, total)
+    return worst
 
 
 def _kilobytes(bodies: dict[str, bytes]) -> float:
@@ -67,7 +81,7 @@ def _frames(browser: Browser, served: Served) -> list[Figure]:
     with FrameWork(page) as walking:
         scroll_through(page, rooms * SECONDS_A_ROOM)
     streamed = page.evaluate("window.__kitchen.log.closed === null")
-    shift = sum(page.evaluate("window.__shifts"))
+    shift = worst_window(page.evaluate("window.__shifts"))
     everything = _kilobytes(bodies)
     context.close()
     while_words = "while a run streams" if streamed else "while a run streams (it ended on the way)"
@@ -91,7 +105,7 @@ def _memory(browser: Browser, served: Served) -> list[Figure]:
     session = context.new_cdp_session(page)
     rooms: int = page.evaluate("document.querySelectorAll('.chapter').length")
     sizes: list[float] = []
-    for _ in range(PASSES + 1):
+    for _ in range(2 * PASSES):
         page.evaluate("scrollTo(0, 0)")
         scroll_through(page, rooms * SECONDS_A_ROOM / 2)
         page.wait_for_timeout(500)
@@ -99,7 +113,8 @@ def _memory(browser: Browser, served: Served) -> list[Figure]:
     context.close()
     return [
         Figure("heap after one walk through all rooms", sizes[0], "MB"),
-        under(f"  after {PASSES} more, over that", sizes[-1] / sizes[0], "x", 1.1),
+        Figure(f"heap after {PASSES} walks", sizes[PASSES - 1], "MB"),
+        under(f"  after {PASSES} more, over that", sizes[-1] / sizes[PASSES - 1], "x", 1.05),
     ]
 
 
