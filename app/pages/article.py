@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, Response
 from app.api.site import site_of
 from app.catalogue import script_messages, translations
 from app.pages.calculator import calculator_context
+from app.pages.modules import modules_of
 from app.pages.templates import NO_STORE, environment
 from app.problems import Problem
 from app.recipes import DEFAULT_RUN
@@ -58,6 +59,7 @@ async def render_article(
     }
     context = {
         "page": page,
+        "modules": modules_of("static/js/main.js"),
         "address": public_address(request, site.settings),
         "run": run.summary if run else None,
         "refresh": run is not None and run.is_live,

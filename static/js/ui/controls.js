@@ -39,6 +39,21 @@ function showOutputs(root, values) {
 }
 
 /**
+ * A label that shows its input's value in an `<output>` would name that, the first of the two it holds: it names the
+ * input.
+ * @param {ParentNode} root
+ */
+function nameInputs(root) {
+  for (const output of root.querySelectorAll("label [data-output]")) {
+    const label = /** @type {HTMLLabelElement} */ (output.closest("label"));
+    const input = /** @type {HTMLElement | null} */ (label.querySelector("[data-control]"));
+    if (!input) continue;
+    input.id ||= `control-${input.dataset.control}`;
+    label.htmlFor = input.id;
+  }
+}
+
+/**
  * How far the sliders that choose a part of the model reach: 0 is all of them, then each by its number.
  * @param {import("../types/events.d.ts").ModelCard} model
  * @returns {Record<string, number>}
@@ -60,6 +75,7 @@ export function bindControls(root, changed) {
   root.addEventListener("input", (event) => {
     if (event.target instanceof HTMLElement && event.target.dataset.control) read();
   });
+  nameInputs(root);
   read();
   /** @type {import("../types/events.d.ts").ModelCard | null} */
   let fitted = null;
