@@ -291,11 +291,11 @@ function describeCurves(state, view) {
     const least = /** @type {import("../state/batch_sizes.js").Size} */ (cheapest(sizes, prices));
     const chosen = nearest(sizes, Number(view.controls.batching_size ?? 1)) ?? last;
     return t(
-      "At the prices you say, a million tokens cost ${one} in batches of {size} and least, ${price}, in batches of {best}: {turn}.",
+      "At the prices you say, a million tokens cost {one} in batches of {size} and least, {price}, in batches of {best}: {turn}.",
       {
-        one: money(costOf(chosen.seconds, chosen.size, prices)),
+        one: `$${money(costOf(chosen.seconds, chosen.size, prices))}`,
         size: chosen.size,
-        price: money(costOf(least.seconds, least.size, prices)),
+        price: `$${money(costOf(least.seconds, least.size, prices))}`,
         best: least.size,
         turn: turnWords(sizes, least),
       },
