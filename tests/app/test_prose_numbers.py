@@ -28,6 +28,7 @@ WORD = re.compile(rf"\b{LARGE}\b", re.IGNORECASE)
 SAID = (
     "ninety-nine in a hundred",  # what p99 means
     "temperature 0",  # a setting
+    "a million tokens",  # the unit of a price
     "seed 1, 2, 3",  # a setting, counted up
 )
 
