@@ -32,6 +32,7 @@ WORD = re.compile(rf"\b{LARGE}\b", re.IGNORECASE)
 SAID = (
     "ninety-nine in a hundred",  # what p99 means
     "temperature 0",  # a setting
+    "a million tokens",  # the unit of a price
     "seed 1, 2, 3",  # a setting, counted up
     "a million tokens",  # the unit that prices are said in
     "1 for 1 token",  # without drafts every pass brings one: what the others are held against
