@@ -374,7 +374,7 @@ test("the takes are asked for with what the controls say", () => {
   const bodies = Object.fromEntries(
     Object.entries(speculation.takes).map(([key, body]) => [key, body(null, controls)]),
   );
-  assert.deepEqual(bodies.standard, { take: "standard", temperature: 0.4 });
+  assert.deepEqual(bodies.standard, { take: "standard", max_tokens: 96, temperature: 0.4 });
   for (const key of ["speculative", "look-up", "mismatched"]) {
     assert.equal(bodies[key].take, key);
     assert.equal(bodies[key].num_speculative_tokens, 7);
