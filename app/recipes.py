@@ -191,6 +191,12 @@ def _accepts(log: Log, lanes: Lanes) -> None:
     lacks("rejected drafts", unless=any(e.num_accepted < e.num_drafts for e in judged))
 
 
+def _tosses(log: Log, lanes: Lanes) -> None:
+    judged = of(log, SpeculationJudged)
+    lacks("draws", unless=all(e.draws is not None for e in judged))
+    lacks("a row with a kept and a rejected draft", unless=any(0 < e.num_accepted < e.num_drafts for e in judged))
+
+
 def _steps_fewer(log: Log, lanes: Lanes) -> None:
     lacks("fewer steps than tokens", unless=len(of(log, StepFinished)) < len(token_ids(log)))
 
@@ -356,6 +362,7 @@ RECIPES = {
         Recipe("starved", _always(Starved()), _shows(_starves)),
         Recipe("standard", _race(Standard), _shows(_nobody_drafts)),
         Recipe("speculative", _race(Speculative), _shows(_speculates, _accepts, _steps_fewer)),
+        Recipe("speculative-sampled", _always(Speculative(max_tokens=RACE)), _shows(_speculates, _accepts, _tosses)),
         Recipe("look-up", _race(LookUp), _shows(_speculates, _accepts)),
         Recipe("mismatched", _race(Mismatched), _shows(_speculates)),
         Recipe("standard-fp32", _race(Standard, "float32"), _shows(_nobody_drafts, _is_float32)),
