@@ -48,6 +48,8 @@ export function onCopied(state, event) {
   refCounts.set(event.source_block_id, Math.max(0, (refCounts.get(event.source_block_id) ?? 1) - 1));
   enter(state, event, [event.block_id], event.index);
   refCounts.set(event.block_id, 1);
+  const { source_block_id: source, block_id: id, index, t } = event;
+  state.pool.copies.push({ source, id, index, owner: nameOf(event), t });
 }
 
 /** @param {State} state @param {import("../types/events.d.ts").BlockReleased} event */
@@ -62,13 +64,17 @@ export function onReleased(state, event) {
     if (event.cached[i]) cached.add(id);
     else refCounts.delete(id);
   });
-  const kept = tableOf(state, event).filter((id) => !gone.has(id));
-  if (isOwn(state, event)) state.cache.blockTable = kept;
-  else otherOf(state, event).blockTable = kept;
+  const table = tableOf(state, event);
+  const kept = table.filter((id) => !gone.has(id));
+  if (isOwn(state, event)) {
+    state.cache.lastTable = [...table];
+    state.cache.blockTable = kept;
+  } else otherOf(state, event).blockTable = kept;
 }
 
 /** @param {State} state @param {import("../types/events.d.ts").BlockEvicted} event */
 export function onEvicted(state, event) {
   state.pool.cached.delete(event.block_id);
   state.pool.refCounts.delete(event.block_id);
+  state.pool.evictions.push({ id: event.block_id, t: event.t });
 }

@@ -15,7 +15,7 @@ export function otherOf(state, named) {
   const id = nameOf(named);
   let other = state.others.get(id);
   if (!other) {
-    other = { slot: null, status: "queued", numTokens: 0, numComputedTokens: 0, blockTable: [] };
+    other = { slot: null, status: "queued", numTokens: 0, numComputedTokens: 0, numPreemptions: 0, blockTable: [] };
     state.others.set(id, other);
   }
   return other;
@@ -91,6 +91,7 @@ export function onPreempted(state, event) {
     other.status = "preempted";
     other.slot = null;
     other.numComputedTokens = 0;
+    other.numPreemptions += 1;
     return;
   }
   state.request.status = "preempted";

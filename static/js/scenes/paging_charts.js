@@ -1,0 +1,117 @@
+// Two small pictures beside the pool: what a page's size costs in empty places, and how many pages are wanted at once.
+
+import { label } from "../stage/text.js";
+import { count, percent } from "../state/format.js";
+import { fragmentation, lengthsOf, wanted } from "../state/paging.js";
+import { t } from "../ui/messages.js";
+
+/** @typedef {import("../state/paging.js").Tally} Tally */
+/** @typedef {import("./paging_grid.js").Box} Box */
+/** @typedef {import("../stage/types.d.ts").View} View */
+
+/** Page sizes that a take may be asked for. */
+export const SIZES = [4, 8, 16, 32, 64];
+
+/** The page size that the reader has chosen. @param {View} view @param {number} fallback */
+export function chosenSize({ controls }, fallback) {
+  const value = Number(controls.paging_block_size);
+  return SIZES.includes(value) ? value : fallback;
+}
+
+/**
+ * Empty share of the held places for each page size: these lengths, laid out again. Modelled.
+ * @param {CanvasRenderingContext2D} context
+ * @param {Tally} counted
+ * @param {Box} box
+ * @param {View} view
+ * @param {number} alpha
+ */
+export function drawSizes(context, counted, box, view, alpha) {
+  const { css } = view.palette;
+  const lengths = lengthsOf(counted);
+  context.globalAlpha = alpha;
+  const bars = SIZES.map((size) => ({ size, ...fragmentation(lengths, size) }));
+  const most = Math.max(0.02, ...bars.map(({ share }) => share));
+  const chosen = chosenSize(view, counted.blockSize);
+  const narrow = box.width < 500;
+  label(context, t("If a page had …"), box.left, box.top + 11, { size: 12, weight: 600, color: css.ink });
+  if (!narrow)
+    label(context, t("these same lengths, laid out again: modelled"), box.left + box.width, box.top + 11, {
+      size: 12,
+      color: css.muted,
+      align: "right",
+    });
+  const [top, height] = [box.top + 22, box.height - 22 - 34];
+  const step = box.width / SIZES.length;
+  bars.forEach(({ size, share, pages }, i) => {
+    const x = box.left + i * step;
+    const lit = size === chosen;
+    const tall = Math.max(1, (height * share) / most);
+    context.globalAlpha = alpha * (lit ? 1 : 0.5);
+    context.strokeStyle = lit ? css.ink : css.muted;
+    context.lineWidth = 1;
+    context.beginPath();
+    for (let y = top + height; y > top + height - tall; y -= 4) {
+      context.moveTo(x, y);
+      context.lineTo(x + step - 14, Math.max(top + height - tall, y - 6));
+    }
+    context.stroke();
+    context.strokeRect(x + 0.5, top + height - tall + 0.5, step - 15, tall);
+    const share3 = lengths.length ? t("{share} empty", { share: percent(share) }) : "—";
+    label(context, narrow ? t("{n} pl.", { n: size }) : t("{n} places", { n: size }), x, top + height + 15, {
+      size: narrow ? 11 : 12,
+      weight: lit ? 700 : 450,
+      color: css.ink,
+    });
+    label(context, narrow ? percent(share) : `${share3}, ${t("{n} pages", { n: count(pages) })}`, x, top + height + 30, {
+      size: narrow ? 11 : 12,
+      color: css.muted,
+      width: step - 8,
+    });
+  });
+  context.globalAlpha = 1;
+}
+
+/** The pool that the reader has in mind. @param {View} view @param {number} fallback */
+export function chosenPool({ controls }, fallback) {
+  const value = Number(controls.paging_num_blocks);
+  return Number.isFinite(value) && value > 0 ? value : fallback;
+}
+
+/**
+ * Pages wanted at once against the pool that is there, and against the one that the reader has in mind.
+ * @param {CanvasRenderingContext2D} context
+ * @param {Tally} counted
+ * @param {Box} box
+ * @param {View} view
+ * @param {number} alpha
+ */
+export function drawDemand(context, counted, box, view, alpha) {
+  const { css } = view.palette;
+  const need = wanted(counted);
+  const pool = chosenPool(view, counted.total);
+  const scale = box.width / Math.max(need, counted.total, pool, 1);
+  const [x, y] = [box.left, box.top];
+  context.globalAlpha = alpha;
+  label(context, t("{n} pages wanted at once", { n: count(need) }), x, y + 11, { size: 12, weight: 600, color: css.ink });
+  bar(context, x, y + 18, scale * Math.min(need, counted.total), css.muted, 0.8);
+  if (need > counted.total)
+    bar(context, x + scale * counted.total, y + 18, scale * (need - counted.total), css.rejected, 0.9);
+  bar(context, x, y + 36, scale * counted.total, css.idle, 1);
+  label(context, t("the pool has {n}", { n: count(counted.total) }), x, y + 64, { size: 12, color: css.muted });
+  const short = need - pool;
+  context.fillStyle = css.ink;
+  context.fillRect(x + scale * pool - 1, y + 14, 2, 36);
+  const words = short > 0 ? t("{n} would be {short} short (modelled)", { n: pool, short }) : t("{n} would do (modelled)", { n: pool });
+  label(context, words, x, y + 82, { size: 12, color: css.ink, width: box.width });
+  context.globalAlpha = 1;
+}
+
+/** @param {CanvasRenderingContext2D} context @param {number} x @param {number} y @param {number} width @param {string} color @param {number} alpha */
+function bar(context, x, y, width, color, alpha) {
+  const before = context.globalAlpha;
+  context.globalAlpha = before * alpha;
+  context.fillStyle = color;
+  context.fillRect(x, y, Math.max(1, width), 10);
+  context.globalAlpha = before;
+}
