@@ -7,4 +7,5 @@ export const SCENES = {
   prologue,
   phases: () => import("./phases.js"),
   "kv-hall": () => import("./kv_hall.js"),
+  paging: () => import("./paging.js"),
 };

@@ -6,7 +6,7 @@ import { measured, modelled } from "../state/fact.js";
 import { bytes, count, percent } from "../state/format.js";
 import { mostShared, preemptions, sequencesOf, tally, tellsBlocks, wasteOver } from "../state/paging.js";
 import { t } from "../ui/messages.js";
-import { drawDemand, drawSizes } from "./paging_charts.js";
+import { chosenPool, chosenSize, drawDemand, drawSizes } from "./paging_charts.js";
 import { gridOf, pageAt, seatOf } from "./paging_grid.js";
 import { drawNews, drawPool } from "./paging_pool.js";
 import { drawArrows, drawTables, rowsOf } from "./paging_tables.js";
@@ -23,6 +23,25 @@ import { clamp, room, smooth } from "./room.js";
 
 /** Tokens that hold no page stand this far apart. */
 const WAITING = 6;
+
+const CONFIGURED = "from the engine's configuration";
+const COUNTED = "counted in the log of the take";
+const OVER = "empty bytes over held bytes, each step weighed by its seconds: what the engine said after every step";
+
+/**
+ * A number of a take, as it ended, or so far while it is cooked.
+ * @param {string} key
+ * @param {(state: State) => number | null | undefined} read
+ * @param {(value: number) => string} text
+ * @param {string} says
+ */
+function ofTake(key, read, text, says) {
+  const of = (/** @type {State} */ _, /** @type {import("../state/fact.js").Runs} */ { ended, at }) => {
+    const state = ended(key) ?? at[key];
+    return state && tellsBlocks(state) ? read(state) : null;
+  };
+  return measured(of, text, says, key);
+}
 
 /**
  * Where things stand. `split` 0: tables and one pool; 1: two pools and the chart below them.
@@ -60,11 +79,26 @@ function layoutOf(view) {
   };
 }
 
+/** Pages in the table of this run, also after it let go of them. @param {State} state */
+const ownPages = (state) => (tellsBlocks(state) ? sequencesOf(state)[0].table.length : 0);
+
+/** @param {State} state */
+const pageBytes = ({ opened }) => (opened?.engine?.block_size ?? 0) * (opened?.model?.kv_bytes_per_token ?? 0) || null;
+
+/** @param {State} state */
+function lastEmpty(state) {
+  const pages = ownPages(state);
+  return pages ? pages * (state.opened?.engine?.block_size ?? 0) - state.cache.numTokens : null;
+}
+
+/** The pool that the reader wants to try: nothing, where it is left to the kitchen. @param {Record<string, any>} controls */
+const poolOf = (controls) => {
+  const pool = chosenPool({ controls }, 0);
+  return pool ? { num_blocks: pool } : {};
+};
+
 /** @param {State} state @param {Box} box @returns {Grid} */
 const gridFor = (state, box) => gridOf(tally(state).total, tally(state).blockSize, box);
-
-/** Which of the states is the other lane of the race. @param {State[]} states @param {Layout} layout */
-const otherOf = (states, { split }) => (split > 0.5 && states[1] && tellsBlocks(states[1]) ? states[1] : null);
 
 /** @type {import("../stage/types.d.ts").Scene<Surfaces>} */
 export default {
@@ -79,7 +113,7 @@ export default {
   places(state, view) {
     const layout = layoutOf(view);
     const out = new Float32Array(3 * state.tokens.length);
-    if (!tellsBlocks(state)) return waiting(out, 0, state, { ...layout.tables, width: layout.tables.width });
+    if (!tellsBlocks(state)) return waiting(out, layout.pool);
     const counted = tally(state);
     const grid = gridFor(state, layout.pool);
     const { table, held, numComputed } = counted.sequences[0];
@@ -93,7 +127,7 @@ export default {
       const gone = held ? seated > numComputed : pages.has(id);
       out.set([x, y, gone ? 0 : grid.radius], 3 * seated);
     }
-    if (seated === 0) return waiting(out, 0, state, waitingBox(layout));
+    if (seated === 0) return waiting(out, waitingBox(layout));
     // The newest token has no page yet: it stands where the last one stands, ready to go.
     for (let place = seated; place < state.tokens.length; place++)
       out.set([out[3 * seated - 3] + grid.pitch, out[3 * seated - 2], grid.radius], 3 * place);
@@ -108,7 +142,11 @@ export default {
     const [state] = states;
     const layout = layoutOf(view);
     if (!tellsBlocks(state)) {
-      label(context, missing(state), layout.pool.left, layout.pool.top, { size: 14, color: view.palette.css.muted, width: layout.pool.width });
+      label(context, missing(state), layout.pool.left, layout.pool.top, {
+        size: 14,
+        color: view.palette.css.muted,
+        width: layout.pool.width,
+      });
       return;
     }
     const counted = tally(state);
@@ -123,33 +161,165 @@ export default {
     return id < 0 ? null : pageWords(state, tally(state), id);
   },
 
-  describe: (state, view, states) => describe(state, view, states ?? [state]),
+  describe,
 
   table: pageTable,
 
   takes: {
     slab: () => ({ take: "slab" }),
-    paged: (_, controls) => ({ take: "paged", ...sizeOf(controls) }),
+    paged: (_, controls) => ({ take: "paged", block_size: chosenSize({ controls }, 16) }),
     samples: () => ({ take: "samples", n: 3 }),
     starved: (_, controls) => ({ take: "starved", ...poolOf(controls) }),
   },
 
   facts: {
     "paging.pages": measured((s) => ownPages(s) || null, count, "pages in this run's block table"),
-    "paging.blockSize": measured((s) => s.opened?.engine?.block_size, count, "the engine's configuration"),
-    "paging.numBlocks": measured((s) => s.opened?.engine?.num_blocks, count, "the engine's configuration"),
-    "paging.pageBytes": modelled(
-      (s) => (s.opened?.engine?.block_size ?? 0) * (s.opened?.model?.kv_bytes_per_token ?? 0) || null,
-      bytes,
-      "places of a page × layers × KV heads × head size × 2 × bytes a number",
+    "paging.blockSize": measured((s) => s.opened?.engine?.block_size, count, CONFIGURED),
+    "paging.numBlocks": measured((s) => s.opened?.engine?.num_blocks, count, CONFIGURED),
+    "paging.pageBytes": modelled(pageBytes, bytes, "places of a page × bytes that one token's keys and values take"),
+    "paging.lastEmpty": measured(lastEmpty, count, "places of the last page in which nothing stands"),
+    "paging.slabWaste": ofTake("slab", wasteOver, percent, OVER),
+    "paging.pagedWaste": ofTake("paged", wasteOver, percent, OVER),
+    "paging.holders": measured(
+      (_, { at: { paged } }) => (paged && mostShared(tally(paged)).holders) || null,
+      count,
+      "block tables that name the page",
+      "paged",
     ),
-    "paging.lastEmpty": measured(lastEmpty, count, "places of the last page that nothing was written to"),
-    "paging.slabWaste": measured((s, lanes) => wasteOver(laneOf(s, lanes, "slab")), percent, OVER),
-    "paging.pagedWaste": measured((s, lanes) => wasteOver(laneOf(s, lanes, "paged")), percent, OVER),
-    "paging.holders": measured((s) => mostShared(tally(s)).holders || null, count, "holders of the most shared page"),
-    "paging.shared": measured((s) => (tellsBlocks(s) ? tally(s).shared : null), count, "pages with more than one holder"),
-    "paging.copies": measured((s) => (tellsBlocks(s) ? s.pool.copies.length : null), count, "counted in the log"),
-    "paging.evictions": measured((s) => (tellsBlocks(s) ? s.pool.evictions.length : null), count, "counted in the log"),
-    "paging.preemptions": measured((s) => (tellsBlocks(s) ? preemptions(s) : null), count, "counted in the log"),
+    "paging.copies": ofTake("samples", (s) => s.pool.copies.length, count, COUNTED),
+    "paging.evictions": ofTake("starved", (s) => s.pool.evictions.length, count, COUNTED),
+    "paging.preemptions": ofTake("starved", preemptions, count, COUNTED),
+    "paging.starvedPool": ofTake("starved", (s) => s.opened?.engine?.num_blocks, count, CONFIGURED),
   },
 };
+
+/** Where the tokens of a request stand that holds no page: under its name. @param {Layout} layout @returns {Box} */
+function waitingBox({ tables, narrow, split, beside }) {
+  if (split > 0.5) return { ...beside, height: 60 };
+  return { left: tables.left, top: tables.top + 22, width: tables.width, height: narrow ? 60 : 120 };
+}
+
+/**
+ * Tokens without a page, row by row.
+ * @param {Float32Array} out
+ * @param {Box} box
+ */
+function waiting(out, { left, top, width, height }) {
+  const many = out.length / 3;
+  const pitch = Math.min(WAITING, Math.sqrt((width * height) / Math.max(1, many)));
+  const columns = Math.max(1, Math.floor(width / pitch));
+  for (let i = 0; i < many; i++) {
+    out.set([left + ((i % columns) + 0.5) * pitch, top + (Math.floor(i / columns) + 0.5) * pitch, 0.36 * pitch], 3 * i);
+  }
+  return out;
+}
+
+/**
+ * The one number over a pool, and what it is a share of.
+ * @param {CanvasRenderingContext2D} context
+ * @param {Box} pool
+ * @param {State} state
+ * @param {Tally} counted
+ * @param {View} view
+ * @param {{ alpha: number, title: string, narrow: boolean, bright: boolean }} how
+ */
+function drawHead(context, pool, state, counted, { palette: { css } }, { alpha, title, narrow, bright }) {
+  const { left, width, top } = pool;
+  context.globalAlpha = alpha;
+  const y = top - (narrow ? 38 : 64);
+  const values = { held: count(counted.held), kept: count(counted.kept), free: count(counted.free) };
+  label(context, title, left, y + 13, {
+    size: narrow ? 12 : 14,
+    weight: 650,
+    color: css.ink,
+    width: narrow ? width - 50 : width - 200,
+  });
+  const line =
+    isSlab(state) || !counted.kept
+      ? t("{held} held, {free} free", values)
+      : t("{held} held, {kept} kept, {free} free", values);
+  label(context, line, left, y + (narrow ? 28 : 33), {
+    size: narrow ? 11 : 13,
+    color: css.muted,
+    width: narrow ? width : width - 200,
+  });
+  const share = counted.places ? percent(emptyShare(counted)) : "—";
+  label(context, share, left + width, y + (narrow ? 13 : 26), {
+    size: narrow ? 15 : 34,
+    weight: 500,
+    face: "mono",
+    color: bright ? css.ink : css.muted,
+    align: "right",
+  });
+  if (!narrow)
+    label(context, t("of what is held is empty"), left + width, y + 46, { size: 12, color: css.muted, align: "right" });
+  context.globalAlpha = 1;
+}
+
+/** @param {Tally} counted */
+const poolTitle = ({ total, blockSize }) =>
+  t("A pool of {total} pages, {size} tokens each", { total: count(total), size: count(blockSize) });
+
+/**
+ * Tables, arrows, and one pool.
+ * @param {CanvasRenderingContext2D} context
+ * @param {State} state
+ * @param {Tally} counted
+ * @param {Layout} layout
+ * @param {View} view
+ * @param {number} alpha
+ */
+function drawOne(context, state, counted, layout, view, alpha) {
+  const { narrow, tables, pool, demand, bars } = layout;
+  const grid = gridFor(state, pool);
+  const slab = isSlab(state);
+  const rows = rowsOf(counted, tables, narrow, slab);
+  drawPool(context, grid, counted, state, view, { alpha, dots: true });
+  const pointing = slab ? [] : rows.filter(({ sequence }) => sequence.own || sequence.sample > 0);
+  drawArrows(context, pointing, counted, grid, view, alpha);
+  drawTables(context, rows, counted, tables, view, { alpha, narrow, slab });
+  drawHead(context, pool, state, counted, view, { alpha, title: poolTitle(counted), narrow, bright: slab });
+  drawNews(context, grid, counted, state, view);
+  if (demand > 0.02 && !narrow) drawDemand(context, counted, bars, view, alpha * smooth(0.4, 1, demand));
+}
+
+/**
+ * The same requests in slabs and in pages, and below them what another page size would cost.
+ * @param {CanvasRenderingContext2D} context
+ * @param {(State | null)[]} states
+ * @param {Layout} layout
+ * @param {View} view
+ * @param {number} alpha
+ */
+function drawRace(context, states, { pool, beside, chart, narrow }, view, alpha) {
+  const state = /** @type {State} */ (states[0]);
+  const counted = tally(state);
+  const grid = gridFor(state, pool);
+  drawPool(context, grid, counted, state, view, { alpha, dots: true });
+  drawHead(context, pool, state, counted, view, {
+    alpha,
+    title: isSlab(state) ? t("In slabs") : t("In pages"),
+    narrow,
+    bright: true,
+  });
+  drawNews(context, grid, counted, state, view);
+  const other = states[1] && tellsBlocks(states[1]) ? states[1] : null;
+  if (other) {
+    const theirs = tally(other);
+    drawPool(context, gridFor(other, beside), theirs, other, view, { alpha, dots: false });
+    drawHead(context, beside, other, theirs, view, {
+      alpha,
+      title: isSlab(other) ? t("In slabs") : t("In pages"),
+      narrow,
+      bright: false,
+    });
+  } else {
+    const lane = view.cast.lanes[0];
+    label(context, lane?.words || t("The other lane is not there yet."), beside.left, beside.top + 16, {
+      size: 13,
+      color: view.palette.css.muted,
+      width: beside.width,
+    });
+  }
+  drawSizes(context, counted, chart, view, alpha);
+}

@@ -12,7 +12,7 @@ import { t } from "../ui/messages.js";
 /** Page sizes that a take may be asked for. */
 export const SIZES = [4, 8, 16, 32, 64];
 
-/** The page size that the reader has chosen. @param {View} view @param {number} fallback */
+/** The page size that the reader has chosen. @param {{ controls: Record<string, any> }} view @param {number} fallback */
 export function chosenSize({ controls }, fallback) {
   const value = Number(controls.paging_block_size);
   return SIZES.includes(value) ? value : fallback;
@@ -63,16 +63,22 @@ export function drawSizes(context, counted, box, view, alpha) {
       weight: lit ? 700 : 450,
       color: css.ink,
     });
-    label(context, narrow ? percent(share) : `${share3}, ${t("{n} pages", { n: count(pages) })}`, x, top + height + 30, {
-      size: narrow ? 11 : 12,
-      color: css.muted,
-      width: step - 8,
-    });
+    label(
+      context,
+      narrow ? percent(share) : `${share3}, ${t("{n} pages", { n: count(pages) })}`,
+      x,
+      top + height + 30,
+      {
+        size: narrow ? 11 : 12,
+        color: css.muted,
+        width: step - 8,
+      },
+    );
   });
   context.globalAlpha = 1;
 }
 
-/** The pool that the reader has in mind. @param {View} view @param {number} fallback */
+/** The pool that the reader has in mind. @param {{ controls: Record<string, any> }} view @param {number} fallback */
 export function chosenPool({ controls }, fallback) {
   const value = Number(controls.paging_num_blocks);
   return Number.isFinite(value) && value > 0 ? value : fallback;
@@ -93,7 +99,11 @@ export function drawDemand(context, counted, box, view, alpha) {
   const scale = box.width / Math.max(need, counted.total, pool, 1);
   const [x, y] = [box.left, box.top];
   context.globalAlpha = alpha;
-  label(context, t("{n} pages wanted at once", { n: count(need) }), x, y + 11, { size: 12, weight: 600, color: css.ink });
+  label(context, t("{n} pages wanted at once", { n: count(need) }), x, y + 11, {
+    size: 12,
+    weight: 600,
+    color: css.ink,
+  });
   bar(context, x, y + 18, scale * Math.min(need, counted.total), css.muted, 0.8);
   if (need > counted.total)
     bar(context, x + scale * counted.total, y + 18, scale * (need - counted.total), css.rejected, 0.9);
@@ -102,7 +112,10 @@ export function drawDemand(context, counted, box, view, alpha) {
   const short = need - pool;
   context.fillStyle = css.ink;
   context.fillRect(x + scale * pool - 1, y + 14, 2, 36);
-  const words = short > 0 ? t("{n} would be {short} short (modelled)", { n: pool, short }) : t("{n} would do (modelled)", { n: pool });
+  const words =
+    short > 0
+      ? t("{n} would be {short} short (modelled)", { n: pool, short })
+      : t("{n} would do (modelled)", { n: pool });
   label(context, words, x, y + 82, { size: 12, color: css.ink, width: box.width });
   context.globalAlpha = 1;
 }

@@ -34,7 +34,21 @@ export function gridOf(numBlocks, blockSize, box) {
   const pitch = Math.min((size - 2 * inset) / across, (size - head - 2 * inset + (head ? 3 : 0)) / down);
   const radius = Math.max(0.5, Math.min(4.6, 0.4 * pitch));
   const left = box.left + (box.width - columns * cell) / 2;
-  return { blockSize, numBlocks: count, columns, rows, cell, size, head, pitch, across, radius, box, left, top: box.top };
+  return {
+    blockSize,
+    numBlocks: count,
+    columns,
+    rows,
+    cell,
+    size,
+    head,
+    pitch,
+    across,
+    radius,
+    box,
+    left,
+    top: box.top,
+  };
 }
 
 /**
@@ -60,10 +74,7 @@ export function seatOf(grid, id, place) {
   const down = Math.ceil(blockSize / across);
   const indent = (size - across * pitch) / 2;
   const drop = head ? head + (size - head - down * pitch) / 2 - 1 : (size - down * pitch) / 2;
-  return [
-    x + indent + ((place % across) + 0.5) * pitch,
-    y + drop + (Math.floor(place / across) + 0.5) * pitch,
-  ];
+  return [x + indent + ((place % across) + 0.5) * pitch, y + drop + (Math.floor(place / across) + 0.5) * pitch];
 }
 
 /**

@@ -26,11 +26,13 @@ const cellOf = (ids, largest, narrow) =>
  * @param {Tally} counted
  * @param {Box} box
  * @param {boolean} narrow
+ * @param {boolean} [slab] a bar for each, no entries
  * @returns {Row[]}
  */
-export function rowsOf(counted, box, narrow) {
+export function rowsOf(counted, box, narrow, slab = false) {
   const shown = counted.sequences.filter(({ table, own, status }) => own || table.length > 0 || status === "preempted");
   const largest = Math.max(0, ...shown.flatMap(({ table }) => table));
+  if (slab) return bars(shown, box, narrow);
   for (const spelt of [shown.length, 1, 0]) {
     const rows = layOut(shown, box, narrow, spelt, largest);
     const last = rows.at(-1);
@@ -55,9 +57,27 @@ function layOut(shown, box, narrow, spelt, largest) {
       ]);
     });
     const tall = Math.max(1, Math.ceil(many / columns)) * (height + 3);
-    const row = { sequence, x: box.left, y, entries, width, height: TITLE + tall, ids, hidden: sequence.table.length - many };
+    const row = {
+      sequence,
+      x: box.left,
+      y,
+      entries,
+      width,
+      height: TITLE + tall,
+      ids,
+      hidden: sequence.table.length - many,
+    };
     y += row.height + (narrow ? 6 : GAP);
     return row;
+  });
+}
+
+/** @param {Sequence[]} shown @param {Box} box @param {boolean} narrow @returns {Row[]} */
+function bars(shown, box, narrow) {
+  const height = TITLE + 12 + (narrow ? 6 : GAP);
+  return shown.map((sequence, i) => {
+    const y = box.top + i * height;
+    return { sequence, x: box.left, y, entries: [], width: box.width, height: TITLE + 12, ids: false, hidden: 0 };
   });
 }
 
@@ -96,7 +116,7 @@ export function drawTables(context, rows, counted, box, { palette: { css } }, { 
       width: box.width - 52,
     });
     if (slab) drawSlab(context, row, counted, box, css);
-    else row.entries.forEach((corner, k) => drawEntry(context, row, k, corner, counted, css));
+    else for (const [k, corner] of row.entries.entries()) drawEntry(context, row, k, corner, counted, css);
     if (row.hidden > 0 && !slab)
       label(context, t("… and {n} more", { n: count(row.hidden) }), box.left, y + row.height + 8, {
         size: 11,
@@ -128,7 +148,12 @@ function drawEntry(context, { sequence, width, ids }, k, [x, y], { pages, blockS
   context.stroke();
   context.globalAlpha = before;
   if (ids)
-    label(context, String(id), x + width / 2, y + height / 2 + 4, { size: 11, face: "mono", color: css.ink, align: "center" });
+    label(context, String(id), x + width / 2, y + height / 2 + 4, {
+      size: 11,
+      face: "mono",
+      color: css.ink,
+      align: "center",
+    });
 }
 
 /** @param {CanvasRenderingContext2D} context @param {Row} row @param {Tally} counted @param {Box} box @param {Record<string, string>} css */

@@ -1,7 +1,16 @@
 // The pool in words: a sentence, a table, and what is under the pointer.
 
 import { count, percent } from "../state/format.js";
-import { fragmentation, lengthsOf, mostShared, preemptions, tally, tellsBlocks, wanted, wasteOver } from "../state/paging.js";
+import {
+  fragmentation,
+  lengthsOf,
+  mostShared,
+  preemptions,
+  tally,
+  tellsBlocks,
+  wanted,
+  wasteOver,
+} from "../state/paging.js";
 import { t } from "../ui/messages.js";
 import { chosenPool, chosenSize } from "./paging_charts.js";
 import { nameOf } from "./paging_pool.js";
@@ -26,7 +35,7 @@ export const emptyShare = ({ unused, places }) => (places ? unused / places : 0)
 /**
  * @param {State} state
  * @param {View | undefined} view
- * @param {State[]} states
+ * @param {(State | null)[]} states
  */
 export function describe(state, view, states) {
   if (!tellsBlocks(state)) return missing(state);
@@ -43,9 +52,15 @@ export function describe(state, view, states) {
     places: count(counted.places),
   };
   const all = isSlab(state)
-    ? t("In slabs: this run holds {own} of {total} pages of {size} tokens; {held} are held in all, and {unused} of their {places} places are empty.", values)
-    : t("This run holds {own} of {total} pages of {size} tokens; {held} are held in all, {kept} kept for later, {free} free, and {unused} of the {places} held places are empty.", values);
-  return [all, ...news(state, counted), ...asked(state, counted, view, states)].join(" ");
+    ? t(
+        "In slabs: this run holds {own} of {total} pages of {size} tokens; {held} are held in all, and {unused} of their {places} places are empty.",
+        values,
+      )
+    : t(
+        "This run holds {own} of {total} pages of {size} tokens; {held} are held in all, {kept} kept for later, {free} free, and {unused} of the {places} held places are empty.",
+        values,
+      );
+  return [all, ...news(state, counted), ...asked(counted, view, states)].join(" ");
 }
 
 /** What has happened so far beside holding. @param {State} state @param {Tally} counted */
@@ -53,8 +68,11 @@ function news(state, counted) {
   const said = [];
   const { holders } = mostShared(counted);
   if (counted.shared)
-    said.push(t("{shared} pages are shared, one by {holders}.", { shared: count(counted.shared), holders: count(holders) }));
-  if (state.pool.copies.length) said.push(t("{n} were copied at a first write.", { n: count(state.pool.copies.length) }));
+    said.push(
+      t("{shared} pages are shared, one by {holders}.", { shared: count(counted.shared), holders: count(holders) }),
+    );
+  if (state.pool.copies.length)
+    said.push(t("{n} were copied at a first write.", { n: count(state.pool.copies.length) }));
   if (state.pool.evictions.length)
     said.push(t("{n} times a kept page was evicted.", { n: count(state.pool.evictions.length) }));
   const times = preemptions(state);
@@ -62,21 +80,34 @@ function news(state, counted) {
   return said;
 }
 
-/** What the step's own picture shows. @param {State} state @param {Tally} counted @param {View | undefined} view @param {State[]} states */
-function asked(state, counted, view, states) {
+/** What the step's own picture shows. @param {Tally} counted @param {View | undefined} view @param {(State | null)[]} states */
+function asked(counted, view, states) {
+  /** @type {string[]} */
   const said = [];
   if (!view) return said;
   if ((view.data.split ?? 0) > 0.5) {
     const other = states[1] && tellsBlocks(states[1]) ? tally(states[1]) : null;
     if (other)
-      said.push(t("In slabs the same requests hold {held} pages, {unused} of {places} places empty.", { held: count(other.held), unused: count(other.unused), places: count(other.places) }));
+      said.push(
+        t("In slabs the same requests hold {held} pages, {unused} of {places} places empty.", {
+          held: count(other.held),
+          unused: count(other.unused),
+          places: count(other.places),
+        }),
+      );
     const size = chosenSize(view, counted.blockSize);
     const { share } = fragmentation(lengthsOf(counted), size);
     said.push(t("With {size} places a page {share} would be empty.", { size: count(size), share: percent(share) }));
   }
   if ((view.data.demand ?? 0) > 0.5) {
     const pool = chosenPool(view, counted.total);
-    said.push(t("{need} pages are wanted at once; a pool of {pool} would be {short} short.", { need: count(wanted(counted)), pool: count(pool), short: count(Math.max(0, wanted(counted) - pool)) }));
+    said.push(
+      t("{need} pages are wanted at once; a pool of {pool} would be {short} short.", {
+        need: count(wanted(counted)),
+        pool: count(pool),
+        short: count(Math.max(0, wanted(counted) - pool)),
+      }),
+    );
   }
   return said;
 }
@@ -84,13 +115,26 @@ function asked(state, counted, view, states) {
 /** Their status, for the table. @param {string} status */
 function standing(status) {
   /** @type {Record<string, string>} */
-  const words = { queued: t("in line"), admitted: t("running"), preempted: t("preempted"), finished: t("ended"), none: "—" };
+  const words = {
+    queued: t("in line"),
+    admitted: t("running"),
+    preempted: t("preempted"),
+    finished: t("ended"),
+    none: "—",
+  };
   return words[status] ?? status;
 }
 
 /** @param {State} state @returns {import("../stage/types.d.ts").Table} */
 export function pageTable(state) {
-  const columns = [t("Request"), t("Status"), t("Tokens stored"), t("Pages"), t("Empty places"), t("Its pages in order")];
+  const columns = [
+    t("Request"),
+    t("Status"),
+    t("Tokens stored"),
+    t("Pages"),
+    t("Empty places"),
+    t("Its pages in order"),
+  ];
   if (!tellsBlocks(state)) return { caption: missing(state), columns, rows: [] };
   const counted = tally(state);
   const several = counted.sequences.some(({ sample }) => sample > 0);
@@ -98,7 +142,9 @@ export function pageTable(state) {
   const caption =
     waste === null
       ? t("Block tables at this moment")
-      : t("Block tables at this moment; over all steps so far {share} of what was held was empty", { share: percent(waste) });
+      : t("Block tables at this moment; over all steps so far {share} of what was held was empty", {
+          share: percent(waste),
+        });
   return {
     caption,
     columns,
@@ -128,7 +174,10 @@ export function pageWords(state, counted, id) {
   const page = counted.pages.get(id);
   if (!page) {
     const kept = state.pool.cached.has(id);
-    return { text: kept ? t("Page {id}: held by nobody, kept for what is in it.", { id }) : t("Page {id}: free.", { id }), seq: null };
+    return {
+      text: kept ? t("Page {id}: held by nobody, kept for what is in it.", { id }) : t("Page {id}: free.", { id }),
+      seq: null,
+    };
   }
   const several = counted.sequences.some(({ sample }) => sample > 0);
   const names = page.holders.map((holder) => nameOf(counted.sequences[holder], several));
@@ -136,6 +185,10 @@ export function pageWords(state, counted, id) {
   const values = { id, who: names.join(", "), filled: page.filled, size: counted.blockSize, place: page.index + 1 };
   const where = t("Page {id}: number {place} of {who}, {filled} of {size} places filled.", values);
   if (!page.holders.includes(0)) return { text: where, seq: null };
-  const words = state.tokens.slice(from, from + page.filled).map(({ text }) => text).join("").trim();
+  const words = state.tokens
+    .slice(from, from + page.filled)
+    .map(({ text }) => text)
+    .join("")
+    .trim();
   return { text: words ? `${where} “${words}”` : where, seq: state.tokens[from]?.seq ?? null };
 }

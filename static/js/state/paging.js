@@ -142,8 +142,7 @@ export function wanted({ sequences, blockSize }) {
 }
 
 /** Requests that lost their pages, this one among them. @param {State} state */
-export const preemptions = (state) =>
-  sequencesOf(state).reduce((sum, { numPreemptions }) => sum + numPreemptions, 0);
+export const preemptions = (state) => sequencesOf(state).reduce((sum, { numPreemptions }) => sum + numPreemptions, 0);
 
 /**
  * The page that most sequences hold, and how many they are.
