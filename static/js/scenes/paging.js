@@ -7,11 +7,12 @@ import { bytes, count, percent } from "../state/format.js";
 import { mostShared, preemptions, sequencesOf, tally, tellsBlocks, wasteOver } from "../state/paging.js";
 import { t } from "../ui/messages.js";
 import { chosenPool, chosenSize, drawDemand, drawSizes } from "./paging_charts.js";
-import { gridOf, pageAt, seatOf } from "./paging_grid.js";
+import { gridOf, nearGridOf, pageAt, seatOf } from "./paging_grid.js";
 import { drawNews, drawPool } from "./paging_pool.js";
-import { drawArrows, drawTables, rowsOf } from "./paging_tables.js";
+import { drawWires } from "./paging_rails.js";
+import { drawTables, rowsOf } from "./paging_tables.js";
 import { describe, emptyShare, isSlab, missing, pageTable, pageWords } from "./paging_words.js";
-import { clamp, room, smooth } from "./room.js";
+import { clamp, lerp, room, smooth } from "./room.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../stage/types.d.ts").View} View */
@@ -19,7 +20,7 @@ import { clamp, room, smooth } from "./room.js";
 /** @typedef {import("./paging_grid.js").Box} Box */
 /** @typedef {import("./paging_grid.js").Grid} Grid */
 /** @typedef {{ canvas: HTMLCanvasElement, context: CanvasRenderingContext2D }} Surfaces */
-/** @typedef {{ narrow: boolean, split: number, demand: number, tables: Box, pool: Box, beside: Box, chart: Box, bars: Box }} Layout */
+/** @typedef {{ narrow: boolean, split: number, near: number, demand: number, tables: Box, pool: Box, beside: Box, chart: Box, bars: Box }} Layout */
 
 /** Tokens that hold no page stand this far apart. */
 const WAITING = 6;
@@ -52,13 +53,14 @@ function layoutOf(view) {
   const area = room(view);
   const { narrow } = area;
   const split = clamp(view.data.split ?? 0);
+  const near = clamp(view.data.near ?? 0);
   const demand = clamp(view.data.demand ?? 0);
   const edge = narrow ? 12 : Math.min(56, 0.045 * area.width);
   const left = area.left + edge;
   const width = area.width - 2 * edge;
   const top = narrow ? 88 : 150;
   const bottom = narrow ? area.height - 10 : area.height - 62;
-  const aside = narrow ? Math.max(96, 0.27 * width) : clamp(0.27 * width, 200, 360);
+  const aside = narrow ? Math.max(100, 0.28 * width) : clamp((near > 0.5 ? 0.34 : 0.27) * width, 200, 440);
   const gutter = narrow ? 16 : 56;
   const charts = narrow ? 84 : 150;
   const bars = narrow ? 0 : 96 * demand;
@@ -70,6 +72,7 @@ function layoutOf(view) {
   return {
     narrow,
     split,
+    near,
     demand,
     tables: { left, top: narrow ? 50 : 86, width: aside, height: bottom - (narrow ? 50 : 86) - bars - (bars ? 16 : 0) },
     pool,
@@ -97,8 +100,24 @@ const poolOf = (controls) => {
   return pool ? { num_blocks: pool } : {};
 };
 
-/** @param {State} state @param {Box} box @returns {Grid} */
-const gridFor = (state, box) => gridOf(tally(state).total, tally(state).blockSize, box);
+/** The whole pool. @param {State} state @param {Box} box @returns {Grid} */
+const wholeOf = (state, box) => gridOf(tally(state).total, tally(state).blockSize, box);
+
+/**
+ * The pool from near: rows in which something is held, with room for all that this request may come to.
+ * @param {State} state
+ * @param {Box} box
+ * @returns {Grid}
+ */
+function nearOf(state, box) {
+  const { total, blockSize, pages, sequences } = tally(state);
+  const { max_tokens: tokens = 0, n = 1 } = state.opened?.params ?? {};
+  const most = n * Math.ceil((state.request.numPromptTokens + Number(tokens)) / blockSize);
+  return nearGridOf(total, blockSize, box, [...pages.keys(), ...sequences[0].table.filter((id) => id >= 0)], most);
+}
+
+/** The pool as it is drawn. @param {State} state @param {Layout} layout */
+const gridFor = (state, { pool, near }) => (near > 0.5 ? nearOf(state, pool) : wholeOf(state, pool));
 
 /** @type {import("../stage/types.d.ts").Scene<Surfaces>} */
 export default {
@@ -115,22 +134,24 @@ export default {
     const out = new Float32Array(3 * state.tokens.length);
     if (!tellsBlocks(state)) return waiting(out, layout.pool);
     const counted = tally(state);
-    const grid = gridFor(state, layout.pool);
+    const [whole, near] = [wholeOf(state, layout.pool), nearOf(state, layout.pool)];
     const { table, held, numComputed } = counted.sequences[0];
     const { blockSize, pages } = counted;
+    const pitch = lerp(whole.pitch, near.pitch, layout.near);
     let seated = 0;
     for (; seated < state.tokens.length; seated++) {
       const id = table[Math.floor(seated / blockSize)];
       if (id === undefined) break;
-      const [x, y] = seatOf(grid, id, seated % blockSize);
       // What was let go stays to be seen until somebody writes over it.
-      const gone = held ? seated > numComputed : pages.has(id);
-      out.set([x, y, gone ? 0 : grid.radius], 3 * seated);
+      if (id < 0 || (!held && pages.has(id))) continue;
+      const [far, close] = [seatOf(whole, id, seated % blockSize), seatOf(near, id, seated % blockSize)];
+      const r = seated > numComputed ? 0 : lerp(whole.radius, near.radius, layout.near);
+      out.set([lerp(far[0], close[0], layout.near), lerp(far[1], close[1], layout.near), r], 3 * seated);
     }
     if (seated === 0) return waiting(out, waitingBox(layout));
-    // The newest token has no page yet: it stands where the last one stands, ready to go.
+    // The newest token has no page yet: it stands beside the last that has, ready to go.
     for (let place = seated; place < state.tokens.length; place++)
-      out.set([out[3 * seated - 3] + grid.pitch, out[3 * seated - 2], grid.radius], 3 * place);
+      out.set([out[3 * seated - 3] + pitch, out[3 * seated - 2], out[3 * seated - 1]], 3 * place);
     return out;
   },
 
@@ -150,14 +171,14 @@ export default {
       return;
     }
     const counted = tally(state);
-    const alpha = Math.abs(2 * layout.split - 1) ** 2;
+    const alpha = Math.abs(2 * layout.split - 1) ** 2 * Math.abs(2 * layout.near - 1) ** 2;
     if (layout.split > 0.5) drawRace(context, states, layout, view, alpha);
     else drawOne(context, state, counted, layout, view, alpha);
   },
 
   hit(x, y, state, view) {
     if (!tellsBlocks(state)) return null;
-    const id = pageAt(gridFor(state, layoutOf(view).pool), x, y);
+    const id = pageAt(gridFor(state, layoutOf(view)), x, y);
     return id < 0 ? null : pageWords(state, tally(state), id);
   },
 
@@ -181,7 +202,7 @@ export default {
     "paging.slabWaste": ofTake("slab", wasteOver, percent, OVER),
     "paging.pagedWaste": ofTake("paged", wasteOver, percent, OVER),
     "paging.holders": measured(
-      (_, { at: { paged } }) => (paged && mostShared(tally(paged)).holders) || null,
+      (_, { at: { paged } }) => (paged && tally(paged).shared ? mostShared(tally(paged)).holders : null),
       count,
       "block tables that name the page",
       "paged",
@@ -217,31 +238,29 @@ function waiting(out, { left, top, width, height }) {
 /**
  * The one number over a pool, and what it is a share of.
  * @param {CanvasRenderingContext2D} context
- * @param {Box} pool
+ * @param {Grid} grid
  * @param {State} state
  * @param {Tally} counted
  * @param {View} view
  * @param {{ alpha: number, title: string, narrow: boolean, bright: boolean }} how
  */
-function drawHead(context, pool, state, counted, { palette: { css } }, { alpha, title, narrow, bright }) {
-  const { left, width, top } = pool;
-  context.globalAlpha = alpha;
+function drawHead(context, grid, state, counted, { palette: { css } }, { alpha, title, narrow, bright }) {
+  const { box, top } = grid;
+  const drawn = grid.columns * grid.cell - (grid.cell - grid.size);
+  const [left, width] = drawn > 0.6 * box.width ? [grid.left, drawn] : [box.left, box.width];
   const y = top - (narrow ? 38 : 64);
-  const values = { held: count(counted.held), kept: count(counted.kept), free: count(counted.free) };
+  const words = narrow ? width : width - 210;
+  context.globalAlpha = alpha;
   label(context, title, left, y + 13, {
     size: narrow ? 12 : 14,
     weight: 650,
     color: css.ink,
-    width: narrow ? width - 50 : width - 200,
+    width: narrow ? width - 52 : words,
   });
-  const line =
-    isSlab(state) || !counted.kept
-      ? t("{held} held, {free} free", values)
-      : t("{held} held, {kept} kept, {free} free", values);
-  label(context, line, left, y + (narrow ? 28 : 33), {
+  label(context, holding(state, counted), left, y + (narrow ? 28 : 33), {
     size: narrow ? 11 : 13,
     color: css.muted,
-    width: narrow ? width : width - 200,
+    width: words,
   });
   const share = counted.places ? percent(emptyShare(counted)) : "—";
   label(context, share, left + width, y + (narrow ? 13 : 26), {
@@ -252,8 +271,28 @@ function drawHead(context, pool, state, counted, { palette: { css } }, { alpha, 
     align: "right",
   });
   if (!narrow)
-    label(context, t("of what is held is empty"), left + width, y + 46, { size: 12, color: css.muted, align: "right" });
+    label(context, t("of what is held now is empty"), left + width, y + 46, {
+      size: 12,
+      color: css.muted,
+      align: "right",
+    });
   context.globalAlpha = 1;
+}
+
+/** What is held, and what not. @param {State} state @param {Tally} counted */
+function holding(state, { held, kept, free, shared, sequences }) {
+  const named = sequences.reduce((sum, { table, held: holds }) => sum + (holds ? table.length : 0), 0);
+  const waiting = state.request.status === "finished" && !held ? 0 : (state.steps.at(-1)?.numWaiting ?? 0);
+  return [
+    shared
+      ? t("{held} held, named {named} times", { held: count(held), named: count(named) })
+      : t("{held} held", { held: count(held) }),
+    kept ? t("{kept} kept", { kept: count(kept) }) : "",
+    t("{free} free", { free: count(free) }),
+    waiting ? t("{waiting} in line", { waiting: count(waiting) }) : "",
+  ]
+    .filter(Boolean)
+    .join(", ");
 }
 
 /** @param {Tally} counted */
@@ -271,16 +310,31 @@ const poolTitle = ({ total, blockSize }) =>
  */
 function drawOne(context, state, counted, layout, view, alpha) {
   const { narrow, tables, pool, demand, bars } = layout;
-  const grid = gridFor(state, pool);
+  const grid = gridFor(state, layout);
   const slab = isSlab(state);
   const rows = rowsOf(counted, tables, narrow, slab);
-  drawPool(context, grid, counted, state, view, { alpha, dots: true });
-  const pointing = slab ? [] : rows.filter(({ sequence }) => sequence.own || sequence.sample > 0);
-  drawArrows(context, pointing, counted, grid, view, alpha);
-  drawTables(context, rows, counted, tables, view, { alpha, narrow, slab });
-  drawHead(context, pool, state, counted, view, { alpha, title: poolTitle(counted), narrow, bright: slab });
+  drawPool(context, grid, counted, state, view, { alpha, dots: true, slab });
+  const wired = rows.filter(({ sequence }) => sequence.own || sequence.sample > 0);
+  drawWires(context, wired, counted, grid, view, alpha);
+  drawTables(context, rows, counted, state, tables, view, { alpha, narrow });
+  drawHead(context, grid, state, counted, view, { alpha, title: poolTitle(counted), narrow, bright: slab });
+  drawUnseen(context, grid, counted, view, alpha);
   drawNews(context, grid, counted, state, view);
   if (demand > 0.02 && !narrow) drawDemand(context, counted, bars, view, alpha * smooth(0.4, 1, demand));
+}
+
+/** How much of the pool is not in a picture from near. @param {CanvasRenderingContext2D} context @param {Grid} grid @param {Tally} counted @param {View} view @param {number} alpha */
+function drawUnseen(context, grid, { total }, { palette: { css } }, alpha) {
+  const drawn = Math.min(total, grid.rows.length * grid.columns);
+  if (drawn >= total) return;
+  const y = grid.top + grid.rows.length * grid.cell + 20;
+  context.globalAlpha = alpha;
+  label(context, t("… and {n} pages more, none of them held", { n: count(total - drawn) }), grid.left, y, {
+    size: grid.cell > 40 ? 13 : 11,
+    color: css.muted,
+    width: grid.box.width,
+  });
+  context.globalAlpha = 1;
 }
 
 /**
@@ -294,9 +348,9 @@ function drawOne(context, state, counted, layout, view, alpha) {
 function drawRace(context, states, { pool, beside, chart, narrow }, view, alpha) {
   const state = /** @type {State} */ (states[0]);
   const counted = tally(state);
-  const grid = gridFor(state, pool);
-  drawPool(context, grid, counted, state, view, { alpha, dots: true });
-  drawHead(context, pool, state, counted, view, {
+  const grid = wholeOf(state, pool);
+  drawPool(context, grid, counted, state, view, { alpha, dots: true, slab: isSlab(state) });
+  drawHead(context, grid, state, counted, view, {
     alpha,
     title: isSlab(state) ? t("In slabs") : t("In pages"),
     narrow,
@@ -306,8 +360,8 @@ function drawRace(context, states, { pool, beside, chart, narrow }, view, alpha)
   const other = states[1] && tellsBlocks(states[1]) ? states[1] : null;
   if (other) {
     const theirs = tally(other);
-    drawPool(context, gridFor(other, beside), theirs, other, view, { alpha, dots: false });
-    drawHead(context, beside, other, theirs, view, {
+    drawPool(context, wholeOf(other, beside), theirs, other, view, { alpha, dots: false, slab: isSlab(other) });
+    drawHead(context, wholeOf(other, beside), other, theirs, view, {
       alpha,
       title: isSlab(other) ? t("In slabs") : t("In pages"),
       narrow,

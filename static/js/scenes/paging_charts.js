@@ -4,6 +4,7 @@ import { label } from "../stage/text.js";
 import { count, percent } from "../state/format.js";
 import { fragmentation, lengthsOf, wanted } from "../state/paging.js";
 import { t } from "../ui/messages.js";
+import { strokes } from "./paging_tables.js";
 
 /** @typedef {import("../state/paging.js").Tally} Tally */
 /** @typedef {import("./paging_grid.js").Box} Box */
@@ -36,7 +37,7 @@ export function drawSizes(context, counted, box, view, alpha) {
   const narrow = box.width < 500;
   label(context, t("If a page had …"), box.left, box.top + 11, { size: 12, weight: 600, color: css.ink });
   if (!narrow)
-    label(context, t("these same lengths, laid out again: modelled"), box.left + box.width, box.top + 11, {
+    label(context, t("the same lengths laid out again, nothing shared: modelled"), box.left + box.width, box.top + 11, {
       size: 12,
       color: css.muted,
       align: "right",
@@ -48,32 +49,26 @@ export function drawSizes(context, counted, box, view, alpha) {
     const lit = size === chosen;
     const tall = Math.max(1, (height * share) / most);
     context.globalAlpha = alpha * (lit ? 1 : 0.5);
-    context.strokeStyle = lit ? css.ink : css.muted;
-    context.lineWidth = 1;
+    const bar = { left: x, top: top + height - tall, width: step - 14, height: tall };
+    context.save();
     context.beginPath();
-    for (let y = top + height; y > top + height - tall; y -= 4) {
-      context.moveTo(x, y);
-      context.lineTo(x + step - 14, Math.max(top + height - tall, y - 6));
-    }
-    context.stroke();
-    context.strokeRect(x + 0.5, top + height - tall + 0.5, step - 15, tall);
-    const share3 = lengths.length ? t("{share} empty", { share: percent(share) }) : "—";
+    context.rect(bar.left, bar.top, bar.width, bar.height);
+    context.clip();
+    strokes(context, bar, lit ? css.ink : css.muted);
+    context.restore();
+    context.strokeStyle = lit ? css.ink : css.muted;
+    context.strokeRect(bar.left + 0.5, bar.top + 0.5, bar.width - 1, Math.max(0.5, bar.height - 1));
+    const words = lengths.length ? t("{share} empty", { share: percent(share) }) : "—";
     label(context, narrow ? t("{n} pl.", { n: size }) : t("{n} places", { n: size }), x, top + height + 15, {
       size: narrow ? 11 : 12,
       weight: lit ? 700 : 450,
       color: css.ink,
     });
-    label(
-      context,
-      narrow ? percent(share) : `${share3}, ${t("{n} pages", { n: count(pages) })}`,
-      x,
-      top + height + 30,
-      {
-        size: narrow ? 11 : 12,
-        color: css.muted,
-        width: step - 8,
-      },
-    );
+    label(context, narrow ? percent(share) : `${words}, ${t("{n} pages", { n: count(pages) })}`, x, top + height + 30, {
+      size: narrow ? 11 : 12,
+      color: css.muted,
+      width: step - 8,
+    });
   });
   context.globalAlpha = 1;
 }

@@ -1,17 +1,21 @@
-// Where the pages of a pool lie: in the order of their ids, row by row, as large as the room for them allows.
-
-import { lerp } from "./room.js";
+// Where the pages of a pool lie: in the order of their ids, row by row, as large as the room for them allows. A large
+// pool seen from near shows only the rows in which somebody holds a page.
 
 /** @typedef {{ left: number, top: number, width: number, height: number }} Box CSS pixels of the stage */
-/** @typedef {{ blockSize: number, numBlocks: number, columns: number, rows: number, cell: number, size: number, head: number, pitch: number, across: number, radius: number, box: Box, left: number, top: number }} Grid `cell`: from page to page; `size`: a page's side; `head`: height of its title; `pitch`: from place to place; `across`: places in a row; `radius` of a token in its place */
+/** @typedef {{ blockSize: number, numBlocks: number, columns: number, rows: number[], cell: number, size: number, head: number, pitch: number, across: number, radius: number, box: Box, left: number, top: number }} Grid `rows`: which rows of ids are drawn, top to bottom; `cell`: from page to page; `size`: a page's side; `head`: height of its title; `pitch`: from place to place; `across`: places in a row; `radius` of a token in its place */
 
 /** A page is not drawn larger than this. */
-const LARGEST = 78;
-/** From this size on a page has a title: whose it is, how many hold it. */
+const LARGEST = 104;
+/** From this size on a page has a title: its number, whose it is, how many hold it. */
 const TITLED = 38;
 const TITLE = 13;
+/** Pages in a row, seen from near. */
+const NEAR = 6;
+/** Rows for which there is always room from near, so that a page keeps its size while the table grows. */
+const FEW = 4;
 
 /**
+ * The whole pool.
  * @param {number} numBlocks
  * @param {number} blockSize
  * @param {Box} box
@@ -19,46 +23,62 @@ const TITLE = 13;
  */
 export function gridOf(numBlocks, blockSize, box) {
   const count = Math.max(1, numBlocks);
+  const cellOf = (/** @type {number} */ n) => Math.min(box.width / n, box.height / Math.ceil(count / n), LARGEST);
   let columns = Math.max(1, Math.floor(Math.sqrt((count * box.width) / Math.max(1, box.height))));
   // One column more may make larger pages, where the last row was nearly empty.
-  const cellOf = (/** @type {number} */ n) => Math.min(box.width / n, box.height / Math.ceil(count / n), LARGEST);
-  while (columns < count && cellOf(columns + 1) >= cellOf(columns)) columns += 1;
-  if (cellOf(columns) === LARGEST) columns = Math.max(1, Math.min(count, Math.floor(box.width / LARGEST)));
+  while (columns < count && cellOf(columns + 1) > cellOf(columns)) columns += 1;
   const cell = cellOf(columns);
-  const rows = Math.ceil(count / columns);
-  const size = cell - (cell > 40 ? 6 : cell > 14 ? 3 : cell > 4 ? 1 : 0);
+  if (cell === LARGEST) columns = Math.max(1, Math.min(count, Math.floor(box.width / cell)));
+  const rows = Array.from({ length: Math.ceil(count / columns) }, (_, row) => row);
+  return furnish({ numBlocks: count, blockSize, columns, rows, cell, box });
+}
+
+/**
+ * The rows in which one of `ids` lies; the whole pool where those are no fewer than a picture from near can hold.
+ * @param {number} numBlocks
+ * @param {number} blockSize
+ * @param {Box} box
+ * @param {Iterable<number>} ids
+ * @param {number} most pages that the sequences of this log may come to hold
+ * @returns {Grid}
+ */
+export function nearGridOf(numBlocks, blockSize, box, ids, most) {
+  const whole = gridOf(numBlocks, blockSize, box);
+  const rows = [...new Set([...ids].map((id) => Math.floor(id / NEAR)))].sort((a, b) => a - b);
+  if (!rows.length) rows.push(0);
+  const room = Math.max(FEW, rows.length, Math.ceil(most / NEAR) + 1);
+  const cell = Math.min(box.width / NEAR, box.height / room, LARGEST);
+  if (numBlocks <= NEAR || cell <= whole.cell) return whole;
+  return furnish({ numBlocks, blockSize, columns: NEAR, rows, cell, box });
+}
+
+/**
+ * What is inside a page of this size.
+ * @param {{ numBlocks: number, blockSize: number, columns: number, rows: number[], cell: number, box: Box }} plan
+ * @returns {Grid}
+ */
+function furnish({ numBlocks, blockSize, columns, rows, cell, box }) {
+  const size = cell - (cell > 60 ? 12 : cell > 40 ? 7 : cell > 14 ? 3 : cell > 4 ? 1 : 0);
   const head = size >= TITLED ? TITLE : 0;
   const across = Math.ceil(Math.sqrt(blockSize));
   const down = Math.ceil(blockSize / across);
   const inset = size > 30 ? 5 : size > 12 ? 2 : 0;
   const pitch = Math.min((size - 2 * inset) / across, (size - head - 2 * inset + (head ? 3 : 0)) / down);
-  const radius = Math.max(0.5, Math.min(4.6, 0.4 * pitch));
+  const radius = Math.max(0.5, Math.min(5, 0.4 * pitch));
   const left = box.left + (box.width - columns * cell) / 2;
-  return {
-    blockSize,
-    numBlocks: count,
-    columns,
-    rows,
-    cell,
-    size,
-    head,
-    pitch,
-    across,
-    radius,
-    box,
-    left,
-    top: box.top,
-  };
+  return { blockSize, numBlocks, columns, rows, cell, size, head, pitch, across, radius, box, left, top: box.top };
 }
 
 /**
  * The left upper corner of a page.
  * @param {Grid} grid
- * @param {number} id
+ * @param {number} id of a row that is drawn
  * @returns {[number, number]}
  */
-export function cornerOf({ columns, cell, left, top }, id) {
-  return [left + (id % columns) * cell, top + Math.floor(id / columns) * cell];
+export function cornerOf({ columns, rows, cell, left, top }, id) {
+  const row = Math.floor(id / columns);
+  const line = rows.length > row && rows[row] === row ? row : Math.max(0, rows.indexOf(row));
+  return [left + (id % columns) * cell, top + line * cell];
 }
 
 /**
@@ -77,6 +97,14 @@ export function seatOf(grid, id, place) {
   return [x + indent + ((place % across) + 0.5) * pitch, y + drop + (Math.floor(place / across) + 0.5) * pitch];
 }
 
+/** The pages that are drawn. @param {Grid} grid @returns {Generator<number>} */
+export function* pagesOf({ columns, rows, numBlocks }) {
+  for (const row of rows) {
+    const stop = Math.min(numBlocks, (row + 1) * columns);
+    for (let id = row * columns; id < stop; id++) yield id;
+  }
+}
+
 /**
  * The page under a point, -1 for none.
  * @param {Grid} grid
@@ -84,23 +112,9 @@ export function seatOf(grid, id, place) {
  * @param {number} y
  */
 export function pageAt({ columns, rows, cell, size, left, top, numBlocks }, x, y) {
-  const [column, row] = [Math.floor((x - left) / cell), Math.floor((y - top) / cell)];
-  if (column < 0 || column >= columns || row < 0 || row >= rows) return -1;
-  if (x - left - column * cell > size || y - top - row * cell > size) return -1;
-  const id = row * columns + column;
+  const [column, line] = [Math.floor((x - left) / cell), Math.floor((y - top) / cell)];
+  if (column < 0 || column >= columns || line < 0 || line >= rows.length) return -1;
+  if (x - left - column * cell > size || y - top - line * cell > size) return -1;
+  const id = rows[line] * columns + column;
   return id < numBlocks ? id : -1;
-}
-
-/**
- * A box between two.
- * @param {Box} a @param {Box} b @param {number} amount
- * @returns {Box}
- */
-export function boxBetween(a, b, amount) {
-  return {
-    left: lerp(a.left, b.left, amount),
-    top: lerp(a.top, b.top, amount),
-    width: lerp(a.width, b.width, amount),
-    height: lerp(a.height, b.height, amount),
-  };
 }

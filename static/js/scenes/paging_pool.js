@@ -4,7 +4,7 @@
 import { label } from "../stage/text.js";
 import { number } from "../state/paging.js";
 import { t } from "../ui/messages.js";
-import { cornerOf, seatOf } from "./paging_grid.js";
+import { cornerOf, pagesOf, seatOf } from "./paging_grid.js";
 import { clamp } from "./room.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
@@ -53,50 +53,70 @@ function frameOf(counted, page) {
  * @param {Tally} counted
  * @param {State} state
  * @param {View} view
- * @param {{ alpha: number, dots: boolean }} how `dots`: the stage draws the tokens of this run
+ * @param {{ alpha: number, dots: boolean, slab: boolean }} how `dots`: the stage draws the tokens of this run; `slab`: a
+ *   sequence's pages are one piece
  */
-export function drawPool(context, grid, counted, state, { palette }, { alpha, dots }) {
+export function drawPool(context, grid, counted, state, { palette }, { alpha, dots, slab }) {
   const { css } = palette;
-  const corner = grid.size > 16 ? 3 : 0;
   const kept = new Path2D();
   const free = new Path2D();
-  for (let id = 0; id < grid.numBlocks; id++) {
-    if (counted.pages.has(id)) continue;
-    const [x, y] = cornerOf(grid, id);
-    const path = state.pool.cached.has(id) ? kept : free;
-    if (corner) path.roundRect(x + 0.5, y + 0.5, grid.size - 1, grid.size - 1, corner);
-    else path.rect(x, y, Math.max(0.5, grid.size), Math.max(0.5, grid.size));
+  for (const id of pagesOf(grid)) {
+    if (!counted.pages.has(id)) outline(state.pool.cached.has(id) ? kept : free, grid, cornerOf(grid, id), grid.size);
   }
   context.fillStyle = css.idle;
   context.globalAlpha = alpha * 0.34;
   context.fill(free);
-  context.globalAlpha = alpha * 0.8;
+  context.globalAlpha = alpha * 0.85;
   context.fill(kept);
-  drawHeld(context, grid, counted, css, alpha, corner);
+  if (slab) drawSlabs(context, grid, counted, css, alpha);
+  else drawHeld(context, grid, counted, css, alpha);
   drawPlaces(context, grid, counted, state, css, alpha, dots);
-  if (grid.head) drawTitles(context, grid, counted, css, alpha);
+  if (grid.head) drawTitles(context, grid, counted, css, alpha, slab);
   context.globalAlpha = 1;
 }
 
-/** @param {CanvasRenderingContext2D} context @param {Grid} grid @param {Tally} counted @param {Record<ColorName, string>} css @param {number} alpha @param {number} corner */
-function drawHeld(context, grid, counted, css, alpha, corner) {
+/** @param {Path2D} path @param {Grid} grid @param {[number, number]} corner @param {number} width */
+function outline(path, { size }, [x, y], width) {
+  if (size > 16) path.roundRect(x + 0.5, y + 0.5, width - 1, size - 1, size > 60 ? 6 : 3);
+  else path.rect(x, y, Math.max(0.5, width), Math.max(0.5, size));
+}
+
+/** @param {CanvasRenderingContext2D} context @param {Path2D} path @param {Grid} grid @param {ReturnType<typeof frameOf>} frame @param {Record<ColorName, string>} css @param {number} alpha @param {boolean} own */
+function paint(context, path, grid, frame, css, alpha, own) {
+  context.globalAlpha = alpha;
+  context.fillStyle = css.panel;
+  context.fill(path);
+  context.globalAlpha = alpha * (own ? 0.12 : 0.06);
+  context.fillStyle = css[frame.color];
+  context.fill(path);
+  context.globalAlpha = alpha * frame.alpha;
+  context.strokeStyle = css[frame.color];
+  context.lineWidth = grid.size > 12 ? frame.width : 0.7;
+  context.stroke(path);
+}
+
+/** @param {CanvasRenderingContext2D} context @param {Grid} grid @param {Tally} counted @param {Record<ColorName, string>} css @param {number} alpha */
+function drawHeld(context, grid, counted, css, alpha) {
   for (const [id, page] of counted.pages) {
-    const [x, y] = cornerOf(grid, id);
-    const frame = frameOf(counted, page);
-    const own = page.holders.includes(0);
-    context.beginPath();
-    if (corner) context.roundRect(x + 0.5, y + 0.5, grid.size - 1, grid.size - 1, corner);
-    else context.rect(x, y, Math.max(0.5, grid.size), Math.max(0.5, grid.size));
-    context.globalAlpha = alpha;
-    context.fillStyle = css.panel;
-    context.fill();
-    context.globalAlpha = alpha * (own ? 0.12 : 0.06);
-    context.fillStyle = css[frame.color];
-    context.fill();
-    context.globalAlpha = alpha * frame.alpha;
-    context.strokeStyle = css[frame.color];
-    context.lineWidth = grid.size > 12 ? frame.width : 0.7;
-    context.stroke();
+    const path = new Path2D();
+    outline(path, grid, cornerOf(grid, id), grid.size);
+    paint(context, path, grid, frameOf(counted, page), css, alpha, page.holders.includes(0));
+  }
+}
+
+/** Each row of a slab as one piece. @param {CanvasRenderingContext2D} context @param {Grid} grid @param {Tally} counted @param {Record<ColorName, string>} css @param {number} alpha */
+function drawSlabs(context, grid, counted, css, alpha) {
+  for (const { table, own } of counted.sequences) {
+    const path = new Path2D();
+    for (let i = 0; i < table.length; ) {
+      const from = i;
+      while (i + 1 < table.length && table[i + 1] === table[i] + 1 && table[i + 1] % grid.columns !== 0) i += 1;
+      const corner = cornerOf(grid, table[from]);
+      outline(path, grid, corner, cornerOf(grid, table[i])[0] - corner[0] + grid.size);
+      i += 1;
+    }
+    const page = table.length ? counted.pages.get(table[0]) : null;
+    if (page) paint(context, path, grid, frameOf(counted, page), css, alpha, own);
   }
 }
 
@@ -139,15 +159,20 @@ function drawPlaces(context, grid, counted, state, css, alpha, dots) {
   context.stroke(empty);
 }
 
-/** Whose a page is, and how many hold it. @param {CanvasRenderingContext2D} context @param {Grid} grid @param {Tally} counted @param {Record<ColorName, string>} css @param {number} alpha */
-function drawTitles(context, grid, counted, css, alpha) {
+/** Whose a page is, and how many hold it. @param {CanvasRenderingContext2D} context @param {Grid} grid @param {Tally} counted @param {Record<ColorName, string>} css @param {number} alpha @param {boolean} slab */
+function drawTitles(context, grid, counted, css, alpha, slab) {
   context.globalAlpha = alpha;
+  const alone = counted.sequences.length === 1;
+  const several = counted.sequences.some(({ sample }) => sample > 0);
   for (const [id, page] of counted.pages) {
     const [x, y] = cornerOf(grid, id);
+    const holder = holderOf(counted, page);
     const shared = page.holders.length > 1;
-    const text = shared ? `×${page.holders.length}` : shortName(holderOf(counted, page));
+    const text = shared ? `×${page.holders.length}` : several ? `#${holder.sample + 1}` : shortName(holder);
     const color = shared ? css.shared : page.holders.includes(0) ? css.decode : css.muted;
-    label(context, text, x + grid.size - 5, y + 12, { size: 11, weight: shared ? 700 : 500, color, align: "right" });
+    const first = !slab || page.index === 0;
+    const style = { size: shared && grid.size > 50 ? 13 : 11, weight: shared ? 700 : 500, color };
+    if (first && !alone) label(context, text, x + grid.size - 5, y + 12, { ...style, align: "right" });
     label(context, String(id), x + 5, y + 12, { size: 11, face: "mono", color: css.muted, width: grid.size - 30 });
   }
 }

@@ -1,145 +1,205 @@
-// The block tables, one sequence under the other: for each place in its order the page that holds it. What is reserved in
-// one piece needs no table: it is drawn as a bar of what is used and what is not.
+// The block tables. A run alone has one like a table of contents: a line for each page, with what stands in it; several
+// sequences have their pages' numbers in a row; and what is reserved in one piece needs no table, so it is a bar.
 
-import { label } from "../stage/text.js";
+import { chipText, label } from "../stage/text.js";
 import { count } from "../state/format.js";
 import { t } from "../ui/messages.js";
-import { cornerOf } from "./paging_grid.js";
-import { arrow, nameOf } from "./paging_pool.js";
+import { nameOf } from "./paging_pool.js";
+import { clamp } from "./room.js";
 
+/** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../state/paging.js").Tally} Tally */
 /** @typedef {import("../state/paging.js").Sequence} Sequence */
 /** @typedef {import("./paging_grid.js").Box} Box */
-/** @typedef {import("./paging_grid.js").Grid} Grid */
 /** @typedef {import("../stage/types.d.ts").View} View */
-/** @typedef {{ sequence: Sequence, x: number, y: number, entries: [number, number][], width: number, height: number, ids: boolean, hidden: number }} Row `entries`: corners of the cells; `hidden`: entries for which there is no room */
+/** @typedef {import("../stage/types.d.ts").ColorName} ColorName */
+/** @typedef {{ index: number, x: number, y: number, width: number, height: number }} Entry of a table: which, and where the number of its page stands */
+/** @typedef {"lines" | "chips" | "cells" | "bar"} Shape */
+/** @typedef {{ sequence: Sequence, shape: Shape, y: number, entries: Entry[], hidden: number, height: number }} Row `hidden`: entries for which there is no room, the oldest in a list of lines, else the newest */
 
-const TITLE = 18;
-const GAP = 14;
+const TITLE = 20;
 
-/** @param {boolean} ids @param {number} largest @param {boolean} narrow */
-const cellOf = (ids, largest, narrow) =>
-  ids ? { width: largest > 999 ? 36 : narrow ? 24 : 29, height: narrow ? 17 : 20 } : { width: 10, height: 10 };
+/** Who is shown: ours always, others while they hold something or have lost it. @param {Tally} counted */
+const shownOf = ({ sequences }) =>
+  sequences.filter(({ table, own, status }) => own || table.length > 0 || status === "preempted");
 
 /**
- * Where the tables stand. The first has its pages' numbers written out, and so have the others while all fit.
  * @param {Tally} counted
  * @param {Box} box
  * @param {boolean} narrow
- * @param {boolean} [slab] a bar for each, no entries
+ * @param {boolean} slab
  * @returns {Row[]}
  */
-export function rowsOf(counted, box, narrow, slab = false) {
-  const shown = counted.sequences.filter(({ table, own, status }) => own || table.length > 0 || status === "preempted");
-  const largest = Math.max(0, ...shown.flatMap(({ table }) => table));
+export function rowsOf(counted, box, narrow, slab) {
+  const shown = shownOf(counted);
   if (slab) return bars(shown, box, narrow);
-  for (const spelt of [shown.length, 1, 0]) {
-    const rows = layOut(shown, box, narrow, spelt, largest);
+  if (shown.length === 1 && counted.sequences.length === 1) return [lines(shown[0], box, narrow)];
+  for (const [spelt, large] of /** @type {[number, boolean][]} */ ([
+    [shown.length, true],
+    [shown.length, false],
+    [1, false],
+  ])) {
+    const rows = chips(shown, box, narrow, spelt, large);
     const last = rows.at(-1);
-    if (!last || last.y + last.height <= box.top + box.height || spelt === 0) return rows;
+    if (!last || last.y + last.height <= box.top + box.height) return rows;
   }
-  return [];
+  return chips(shown, box, narrow, 0, false);
 }
 
-/** @param {Sequence[]} shown @param {Box} box @param {boolean} narrow @param {number} spelt @param {number} largest @returns {Row[]} */
-function layOut(shown, box, narrow, spelt, largest) {
+/** @param {Sequence} sequence @param {Box} box @param {boolean} narrow @returns {Row} */
+function lines(sequence, box, narrow) {
+  const many = sequence.table.length;
+  const space = box.height - TITLE - 6;
+  const height = clamp(space / Math.max(1, many), 17, narrow ? 22 : 30);
+  const most = Math.max(1, Math.floor(space / height));
+  const hidden = many > most ? many - most + 1 : 0;
+  const top = box.top + TITLE + 6 + (hidden ? height : 0);
+  const width = numberWidth(sequence.table) + (narrow ? 4 : 12);
+  const entries = Array.from({ length: many - hidden }, (_, line) => {
+    return { index: hidden + line, x: box.left + box.width - width, y: top + line * height, width, height: height - 3 };
+  });
+  return { sequence, shape: "lines", y: box.top, entries, hidden, height: TITLE + 6 + height * Math.min(many, most) };
+}
+
+/** Room for the largest number. @param {number[]} table */
+const numberWidth = (table) => 12 + 7 * String(Math.max(0, ...table)).length;
+
+/** @param {Sequence[]} shown @param {Box} box @param {boolean} narrow @param {number} spelt how many have their numbers written @param {boolean} large @returns {Row[]} */
+function chips(shown, box, narrow, spelt, large) {
+  const gap = narrow ? 6 : large ? 26 : 12;
+  const room = Math.max(0, ...shown.map(({ table }) => numberWidth(table)));
   let y = box.top;
   return shown.map((sequence, i) => {
-    const ids = i < spelt;
-    const { width, height } = cellOf(ids, largest, narrow);
+    const written = i < spelt;
+    const width = written ? Math.max(room, large && !narrow ? 40 : 0) : 11;
+    const height = written ? (large && !narrow ? 28 : 19) : 11;
     const columns = Math.max(1, Math.floor((box.width + 3) / (width + 3)));
-    const most = columns * Math.max(1, Math.floor((box.top + box.height - y - TITLE) / (height + 3)));
+    const left = Math.floor((box.top + box.height - y - TITLE) / (height + 3));
+    const most = columns * Math.max(1, left);
     const many = Math.min(sequence.table.length, most);
-    const entries = Array.from({ length: many }, (_, k) => {
-      return /** @type {[number, number]} */ ([
-        box.left + (k % columns) * (width + 3),
-        y + TITLE + Math.floor(k / columns) * (height + 3),
-      ]);
+    const entries = Array.from({ length: many }, (_, index) => {
+      const x = box.left + (index % columns) * (width + 3);
+      return { index, x, y: y + TITLE + Math.floor(index / columns) * (height + 3), width, height };
     });
-    const tall = Math.max(1, Math.ceil(many / columns)) * (height + 3);
+    const tall = TITLE + Math.max(1, Math.ceil(many / columns)) * (height + 3);
+    /** @type {Row} */
     const row = {
       sequence,
-      x: box.left,
+      shape: written ? "chips" : "cells",
       y,
       entries,
-      width,
-      height: TITLE + tall,
-      ids,
       hidden: sequence.table.length - many,
+      height: tall,
     };
-    y += row.height + (narrow ? 6 : GAP);
+    y += tall + gap;
     return row;
   });
 }
 
 /** @param {Sequence[]} shown @param {Box} box @param {boolean} narrow @returns {Row[]} */
 function bars(shown, box, narrow) {
-  const height = TITLE + 12 + (narrow ? 6 : GAP);
+  const height = clamp(box.height / Math.max(1, shown.length), narrow ? 34 : 40, 84);
   return shown.map((sequence, i) => {
     const y = box.top + i * height;
-    return { sequence, x: box.left, y, entries: [], width: box.width, height: TITLE + 12, ids: false, hidden: 0 };
+    const tall = clamp(height - TITLE - 22, narrow ? 8 : 12, 26);
+    const entry = { index: 0, x: box.left, y: y + TITLE, width: box.width, height: tall };
+    return { sequence, shape: "bar", y, entries: [entry], hidden: 0, height: TITLE + tall };
   });
 }
 
 /** What a sequence holds, in words. @param {Sequence} sequence @param {Tally} counted @param {boolean} narrow */
-function holds({ numComputed, table, status }, { blockSize }, narrow) {
-  if (status === "preempted") return t("✗ back in line");
+function holds({ numComputed, table, status, held }, { blockSize }, narrow) {
+  if (status === "preempted") return narrow ? t("✗ in line") : t("✗ back in line");
   if (!table.length) return status === "queued" ? t("in line") : "";
-  if (narrow) return t("{pages} p.", { pages: count(table.length) });
-  return t("{tokens} tokens, {pages} pages", {
-    tokens: count(numComputed),
-    pages: count(table.length),
-    places: count(table.length * blockSize),
-  });
+  if (!held) return narrow ? t("ended") : t("ended, pages let go");
+  const values = { tokens: count(numComputed), pages: count(table.length), places: count(table.length * blockSize) };
+  return narrow ? t("{pages} pages", values) : t("{tokens} tokens, {pages} pages", values);
 }
 
 /**
  * @param {CanvasRenderingContext2D} context
  * @param {Row[]} rows
  * @param {Tally} counted
+ * @param {State} state
  * @param {Box} box
  * @param {View} view
- * @param {{ alpha: number, narrow: boolean, slab: boolean }} how
+ * @param {{ alpha: number, narrow: boolean }} how
  */
-export function drawTables(context, rows, counted, box, { palette: { css } }, { alpha, narrow, slab }) {
+export function drawTables(context, rows, counted, state, box, { palette: { css } }, { alpha, narrow }) {
   const several = rows.some(({ sequence }) => sequence.sample > 0);
   for (const row of rows) {
     const { sequence, y } = row;
-    context.globalAlpha = alpha * (sequence.held ? 1 : 0.6);
-    const color = sequence.own || sequence.sample ? css.ink : css.muted;
-    label(context, nameOf(sequence, several), box.left, y + 12, { size: 12, weight: sequence.own ? 650 : 500, color });
-    const sad = sequence.status === "preempted";
-    label(context, holds(sequence, counted, narrow), box.left + box.width, y + 12, {
-      size: narrow ? 11 : 12,
-      align: "right",
-      color: sad ? css.rejected : css.muted,
-      width: box.width - 52,
+    const mine = sequence.own || sequence.sample > 0;
+    context.globalAlpha = alpha;
+    const title = narrow && row.shape === "lines" ? t("block table") : nameOf(sequence, several);
+    label(context, title, box.left, y + 12, {
+      size: narrow ? 12 : 13,
+      weight: sequence.own ? 650 : 500,
+      color: mine ? css.ink : css.muted,
+      width: narrow && row.shape !== "lines" ? 48 : box.width,
     });
-    if (slab) drawSlab(context, row, counted, box, css);
-    else for (const [k, corner] of row.entries.entries()) drawEntry(context, row, k, corner, counted, css);
-    if (row.hidden > 0 && !slab)
-      label(context, t("… and {n} more", { n: count(row.hidden) }), box.left, y + row.height + 8, {
-        size: 11,
-        color: css.muted,
+    if (!(narrow && row.shape === "lines"))
+      label(context, holds(sequence, counted, narrow), box.left + box.width, y + 12, {
+        size: narrow ? 11 : 12,
+        align: "right",
+        color: sequence.status === "preempted" ? css.rejected : css.muted,
+        width: box.width - (narrow ? 44 : 70),
       });
+    for (const entry of row.entries) {
+      context.globalAlpha = alpha * (sequence.held ? 1 : 0.6);
+      if (row.shape === "bar") drawBar(context, entry, sequence, counted, css);
+      else if (row.shape === "lines") drawLine(context, entry, sequence, counted, state, box, css, narrow);
+      if (row.shape !== "bar") drawEntry(context, entry, row, counted, css);
+    }
+    if (row.hidden > 0) drawHidden(context, row, box, css, alpha);
   }
   context.globalAlpha = 1;
 }
 
-/** @param {CanvasRenderingContext2D} context @param {Row} row @param {number} k @param {[number, number]} corner @param {Tally} counted @param {Record<string, string>} css */
-function drawEntry(context, { sequence, width, ids }, k, [x, y], { pages, blockSize }, css) {
-  const id = sequence.table[k];
+/** @param {CanvasRenderingContext2D} context @param {Row} row @param {Box} box @param {Record<string, string>} css @param {number} alpha */
+function drawHidden(context, { shape, hidden, entries, y, height }, box, css, alpha) {
+  const words =
+    shape === "lines" ? t("… {n} pages before", { n: count(hidden) }) : t("… {n} more", { n: count(hidden) });
+  const top = shape === "lines" ? (entries[0]?.y ?? y) - 6 : y + height + 8;
+  context.globalAlpha = alpha;
+  label(context, words, box.left, top, { size: 11, color: css.muted, width: box.width });
+}
+
+/** Which page it is, and the words in it. @param {CanvasRenderingContext2D} context @param {Entry} entry @param {Sequence} sequence @param {Tally} counted @param {State} state @param {Box} box @param {Record<string, string>} css @param {boolean} narrow */
+function drawLine(context, { index, x, y, height }, { numComputed }, { blockSize }, state, box, css, narrow) {
+  const middle = y + height / 2 + 4;
+  const indent = narrow ? 0 : 26;
+  if (!narrow)
+    label(context, String(index), box.left + 16, middle, { size: 11, face: "mono", color: css.muted, align: "right" });
+  const from = index * blockSize;
+  const tokens = state.tokens.slice(from, Math.min(from + blockSize, numComputed));
+  if (!tokens.length) return;
+  const read = tokens[0].kind === "prompt";
+  const words = tokens.map(chipText).join("").replace(/·/g, " ").trim();
+  context.letterSpacing = "0.01px"; // a token is shown as it is spelt, without ligatures
+  label(context, words, box.left + indent, middle, {
+    size: narrow ? 11 : 12,
+    face: "mono",
+    color: read ? css.prefill : css.decode,
+    width: x - box.left - indent - 10,
+  });
+  context.letterSpacing = "0px";
+}
+
+/** The number of a page, filled as far as the page is. @param {CanvasRenderingContext2D} context @param {Entry} entry @param {Row} row @param {Tally} counted @param {Record<string, string>} css */
+function drawEntry(context, { index, x, y, width, height }, { sequence, shape }, { pages, blockSize }, css) {
+  const id = sequence.table[index];
   const shared = (pages.get(id)?.holders.length ?? 0) > 1;
   const mine = sequence.own || sequence.sample > 0;
   const color = shared ? css.shared : mine ? css.decode : css.muted;
-  const height = ids ? (width > 26 ? 20 : 17) : 10;
+  const written = shape !== "cells";
   const before = context.globalAlpha;
   context.beginPath();
-  context.roundRect(x + 0.5, y + 0.5, width - 1, height - 1, ids ? 3 : 2);
+  context.roundRect(x + 0.5, y + 0.5, width - 1, height - 1, written ? 4 : 2);
   context.fillStyle = css.panel;
   context.fill();
-  const filled = Math.min(1, Math.max(0, sequence.numComputed / blockSize - k));
-  context.globalAlpha = before * (ids ? 0.2 : mine || shared ? 0.7 : 0.5);
+  const filled = clamp(sequence.numComputed / blockSize - index);
+  context.globalAlpha = before * (written ? 0.2 : 0.6);
   context.fillStyle = color;
   context.fillRect(x + 1, y + 1, (width - 2) * filled, height - 2);
   context.globalAlpha = before * (shared || mine ? 0.9 : 0.6);
@@ -147,69 +207,57 @@ function drawEntry(context, { sequence, width, ids }, k, [x, y], { pages, blockS
   context.lineWidth = 1;
   context.stroke();
   context.globalAlpha = before;
-  if (ids)
-    label(context, String(id), x + width / 2, y + height / 2 + 4, {
-      size: 11,
+  if (written)
+    label(context, id < 0 ? "–" : String(id), x + width / 2, y + height / 2 + 4, {
+      size: height > 24 ? 13 : 11,
       face: "mono",
       color: css.ink,
       align: "center",
     });
 }
 
-/** @param {CanvasRenderingContext2D} context @param {Row} row @param {Tally} counted @param {Box} box @param {Record<string, string>} css */
-function drawSlab(context, { sequence, y }, { blockSize }, box, css) {
-  const { table, numComputed, own, sample } = sequence;
+/** What is used of a slab, and what is reserved and empty. @param {CanvasRenderingContext2D} context @param {Entry} entry @param {Sequence} sequence @param {Tally} counted @param {Record<string, string>} css */
+function drawBar(context, { x, y, width, height }, { table, numComputed, own, sample }, { blockSize }, css) {
   if (!table.length) return;
-  const top = y + TITLE;
-  const width = box.width;
   const used = (width * numComputed) / (table.length * blockSize);
+  const color = own || sample ? css.decode : css.muted;
   const before = context.globalAlpha;
   context.save();
   context.beginPath();
-  context.roundRect(box.left + 0.5, top + 0.5, width - 1, 11, 3);
+  context.roundRect(x + 0.5, y + 0.5, width - 1, height - 1, 4);
   context.clip();
   context.fillStyle = css.panel;
-  context.fillRect(box.left, top, width, 12);
-  context.fillStyle = own || sample ? css.decode : css.muted;
-  context.fillRect(box.left, top, used, 12);
-  context.globalAlpha = before * 0.6;
-  context.strokeStyle = css.muted;
+  context.fillRect(x, y, width, height);
+  context.fillStyle = color;
+  context.fillRect(x, y, used, height);
   context.beginPath();
-  for (let x = box.left + used - 8; x < box.left + width; x += 6) {
-    context.moveTo(Math.max(x, box.left + used), top + 12);
-    context.lineTo(x + 10, top);
-  }
-  context.stroke();
-  context.restore();
-  context.strokeStyle = own || sample ? css.decode : css.muted;
+  context.rect(x + used, y, width, height);
+  context.clip();
   context.globalAlpha = before * 0.7;
+  strokes(context, { left: x + used, top: y, width: width - used, height }, css.muted);
+  context.restore();
+  context.strokeStyle = color;
+  context.globalAlpha = before * 0.8;
+  context.lineWidth = 1;
   context.beginPath();
-  context.roundRect(box.left + 0.5, top + 0.5, width - 1, 11, 3);
+  context.roundRect(x + 0.5, y + 0.5, width - 1, height - 1, 4);
   context.stroke();
   context.globalAlpha = before;
 }
 
 /**
- * From each entry to its page: the order is the table's, the place is the pool's.
+ * Slanted strokes over a box: held, and empty. The caller clips.
  * @param {CanvasRenderingContext2D} context
- * @param {Row[]} rows those whose arrows are shown
- * @param {Tally} counted
- * @param {Grid} grid
- * @param {View} view
- * @param {number} alpha
+ * @param {Box} box
+ * @param {string} color
  */
-export function drawArrows(context, rows, counted, grid, { palette: { css } }, alpha) {
-  for (const { sequence, entries, width, ids } of rows) {
-    if (!ids) continue;
-    entries.forEach(([x, y], k) => {
-      const id = sequence.table[k];
-      const [pageX, pageY] = cornerOf(grid, id);
-      const newest = k === sequence.table.length - 1 && sequence.own && sequence.held;
-      const shared = (counted.pages.get(id)?.holders.length ?? 0) > 1;
-      context.globalAlpha = alpha * (newest ? 0.95 : 0.26);
-      const color = shared ? css.shared : css.decode;
-      arrow(context, [x + width, y + 10], [pageX, pageY + grid.size / 2], color, newest ? 1.6 : 1);
-    });
+export function strokes(context, { left, top, width, height }, color) {
+  context.strokeStyle = color;
+  context.lineWidth = 1;
+  context.beginPath();
+  for (let x = left - height; x < left + width; x += 7) {
+    context.moveTo(x, top + height);
+    context.lineTo(x + height, top);
   }
-  context.globalAlpha = 1;
+  context.stroke();
 }

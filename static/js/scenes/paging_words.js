@@ -69,14 +69,15 @@ function news(state, counted) {
   const { holders } = mostShared(counted);
   if (counted.shared)
     said.push(
-      t("{shared} pages are shared, one by {holders}.", { shared: count(counted.shared), holders: count(holders) }),
+      t("Shared pages: {shared}, the most shared by {holders}.", {
+        shared: count(counted.shared),
+        holders: count(holders),
+      }),
     );
-  if (state.pool.copies.length)
-    said.push(t("{n} were copied at a first write.", { n: count(state.pool.copies.length) }));
-  if (state.pool.evictions.length)
-    said.push(t("{n} times a kept page was evicted.", { n: count(state.pool.evictions.length) }));
+  if (state.pool.copies.length) said.push(t("Copies at a first write: {n}.", { n: count(state.pool.copies.length) }));
+  if (state.pool.evictions.length) said.push(t("Evictions: {n}.", { n: count(state.pool.evictions.length) }));
   const times = preemptions(state);
-  if (times) said.push(t("{n} times a request was preempted.", { n: count(times) }));
+  if (times) said.push(t("Preemptions: {n}.", { n: count(times) }));
   return said;
 }
 

@@ -27,9 +27,16 @@ function enter(state, named, blockIds, start) {
   });
 }
 
+/** What this run left in a block is written over. @param {State} state @param {number} id */
+function overwrite({ cache }, id) {
+  const index = cache.lastTable.indexOf(id);
+  if (index >= 0) cache.lastTable[index] = -1;
+}
+
 /** @param {State} state @param {import("../types/events.d.ts").BlockAllocated} event */
 export function onAllocated(state, event) {
   enter(state, event, event.block_ids, event.start);
+  for (const id of event.block_ids) overwrite(state, id);
   for (const id of event.block_ids) state.pool.refCounts.set(id, 1);
 }
 
@@ -49,6 +56,7 @@ export function onCopied(state, event) {
   enter(state, event, [event.block_id], event.index);
   refCounts.set(event.block_id, 1);
   const { source_block_id: source, block_id: id, index, t } = event;
+  overwrite(state, id);
   state.pool.copies.push({ source, id, index, owner: nameOf(event), t });
 }
 
@@ -76,5 +84,6 @@ export function onReleased(state, event) {
 export function onEvicted(state, event) {
   state.pool.cached.delete(event.block_id);
   state.pool.refCounts.delete(event.block_id);
+  overwrite(state, event.block_id);
   state.pool.evictions.push({ id: event.block_id, t: event.t });
 }

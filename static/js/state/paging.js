@@ -4,7 +4,7 @@
 // request, or somebody else's request.
 
 /** @typedef {import("./types.d.ts").State} State */
-/** @typedef {{ name: string, own: boolean, sample: number, table: number[], numTokens: number, numComputed: number, status: string, numPreemptions: number, held: boolean }} Sequence `table`: its pages in order; `numComputed`: places of it where keys and values stand; `held`: false of our own pages after the run let go of them */
+/** @typedef {{ name: string, own: boolean, sample: number, table: number[], numTokens: number, numPrompt: number, numComputed: number, status: string, numPreemptions: number, held: boolean }} Sequence `table`: its pages in order; `numComputed`: places of it where keys and values stand; `held`: false of our own pages after the run let go of them */
 /** @typedef {{ holders: number[], index: number, filled: number }} Page `holders`: indices of sequences; `index`: its place in their tables; `filled`: places that hold something */
 /** @typedef {{ blockSize: number, total: number, sequences: Sequence[], pages: Map<number, Page>, held: number, kept: number, free: number, shared: number, places: number, unused: number }} Tally */
 
@@ -21,6 +21,7 @@ export const tellsBlocks = ({ opened }) => Boolean(opened?.engine && opened.prov
  */
 export function sequencesOf(state) {
   const { cache, request, tokens, ownId } = state;
+  const blockSize = blockSizeOf(state);
   const left = cache.blockTable.length === 0 && request.status === "finished";
   const own = {
     name: ownId ?? "",
@@ -28,7 +29,8 @@ export function sequencesOf(state) {
     sample: 0,
     table: left ? cache.lastTable : cache.blockTable,
     numTokens: tokens.length,
-    numComputed: cache.numTokens,
+    numPrompt: request.numPromptTokens,
+    numComputed: standing(request.status, cache.blockTable, tokens.length - 1, cache.numTokens, blockSize),
     status: request.status,
     numPreemptions: request.numPreemptions,
     held: !left,
@@ -39,13 +41,27 @@ export function sequencesOf(state) {
     sample: name.startsWith(`${ownId}#`) ? Number(name.slice(name.indexOf("#") + 1)) : 0,
     table: other.blockTable,
     numTokens: other.numTokens,
-    numComputed: other.blockTable.length ? other.numComputedTokens : 0,
+    numPrompt: name.startsWith(`${ownId}#`) ? request.numPromptTokens : 0,
+    numComputed: standing(other.status, other.blockTable, other.numTokens, other.numComputedTokens, blockSize),
     status: other.status,
     numPreemptions: other.numPreemptions,
     held: true,
   }));
   others.sort((a, b) => Number(b.sample > 0) - Number(a.sample > 0) || a.sample - b.sample || number(a) - number(b));
   return [own, ...others];
+}
+
+/** @param {State} state */
+const blockSizeOf = ({ opened }) => Math.max(1, opened?.engine?.block_size ?? 1);
+
+/**
+ * Places of a sequence where something stands. Who is preempted computes anew, but until its pages are let go they hold
+ * what they held.
+ * @param {string} status @param {number[]} table @param {number} numTokens @param {number} numComputed @param {number} blockSize
+ */
+function standing(status, table, numTokens, numComputed, blockSize) {
+  if (status === "preempted") return Math.min(numTokens, table.length * blockSize);
+  return table.length || status === "finished" ? numComputed : 0;
 }
 
 /** What an opaque name counts up to: `guest-3` is 3. @param {{ name: string }} sequence */
@@ -68,7 +84,7 @@ export function tally(state) {
 
 /** @param {State} state @returns {Tally} */
 function count(state) {
-  const blockSize = Math.max(1, state.opened?.engine?.block_size ?? 1);
+  const blockSize = blockSizeOf(state);
   const sequences = sequencesOf(state);
   /** @type {Map<number, Page>} */
   const pages = new Map();
@@ -132,13 +148,17 @@ export const lengthsOf = ({ sequences }) =>
   sequences.filter(({ held, table, numComputed }) => held && table.length && numComputed > 0).map((s) => s.numComputed);
 
 /**
- * Pages that everybody who is in the kitchen or was sent back to the line would hold at once, sharing left out.
+ * Pages that there should be for everybody in the kitchen, and everybody sent back to the line, to go on by one token:
+ * those that are held, and those that are missing.
  * @param {Tally} counted
  */
-export function wanted({ sequences, blockSize }) {
+export function wanted({ sequences, blockSize, held }) {
   return sequences
     .filter(({ status }) => status === "admitted" || status === "preempted")
-    .reduce((sum, { numTokens, numComputed }) => sum + Math.ceil(Math.max(numTokens, numComputed) / blockSize), 0);
+    .map(
+      ({ numTokens, numComputed, table }) => Math.ceil(Math.max(numTokens, numComputed + 1) / blockSize) - table.length,
+    )
+    .reduce((sum, missing) => sum + Math.max(0, missing), held);
 }
 
 /** Requests that lost their pages, this one among them. @param {State} state */

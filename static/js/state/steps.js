@@ -21,6 +21,7 @@ export function onStepStarted(state, event) {
     forwardSeconds: null,
     sampleSeconds: null,
     numTokens: event.num_tokens,
+    numWaiting: event.num_waiting,
     flops: null,
     weightBytes: null,
     kvReadBytes: null,

@@ -50,6 +50,8 @@ export interface Step {
   forwardSeconds: number | null;
   sampleSeconds: number | null;
   numTokens: number;
+  /** Requests in the line as the step began. */
+  numWaiting: number;
   flops: number | null;
   weightBytes: number | null;
   kvReadBytes: number | null;
@@ -124,7 +126,7 @@ export interface State {
     numTokens: number;
     bytes: number;
     blockTable: number[];
-    /** The table as it was when the blocks were last let go: where the tokens lay. */
+    /** The table as it was when the blocks were last let go: where the tokens lay; -1 where others have written since. */
     lastTable: number[];
     /** Blocks taken from the prefix cache. */
     sharedCount: number;
