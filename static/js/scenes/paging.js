@@ -7,7 +7,7 @@ import { bytes, count, percent } from "../state/format.js";
 import { mostShared, preemptions, sequencesOf, tally, tellsBlocks, wasteOver } from "../state/paging.js";
 import { t } from "../ui/messages.js";
 import { chosenPool, chosenSize, drawDemand, drawSizes } from "./paging_charts.js";
-import { gridOf, nearGridOf, pageAt, seatOf } from "./paging_grid.js";
+import { gridBetween, gridOf, nearGridOf, pageAt, seatOf } from "./paging_grid.js";
 import { drawNews, drawPool } from "./paging_pool.js";
 import { drawWires } from "./paging_rails.js";
 import { drawTables, rowsOf } from "./paging_tables.js";
@@ -60,25 +60,30 @@ function layoutOf(view) {
   const width = area.width - 2 * edge;
   const top = narrow ? 88 : 150;
   const bottom = narrow ? area.height - 10 : area.height - 62;
-  const aside = narrow ? Math.max(100, 0.28 * width) : clamp((near > 0.5 ? 0.34 : 0.27) * width, 200, 440);
-  const gutter = narrow ? 16 : 56;
+  const aside = narrow ? Math.max(104, 0.28 * width) : clamp(lerp(0.27, 0.34, near) * width, 200, 440);
+  const gutter = narrow ? 24 : 56;
   const charts = narrow ? 84 : 150;
-  const bars = narrow ? 0 : 96 * demand;
+  const bars = (narrow ? 46 : 96) * demand;
   const half = (width - gutter) / 2;
   const two = split > 0.5;
   const pool = two
     ? { left: left + half + gutter, top, width: half, height: bottom - charts - 18 - top }
-    : { left: left + aside + gutter, top, width: width - aside - gutter, height: bottom - top };
+    : {
+        left: left + aside + gutter,
+        top,
+        width: width - aside - gutter,
+        height: bottom - top - (narrow ? 1.15 * bars : 0),
+      };
   return {
     narrow,
     split,
     near,
     demand,
-    tables: { left, top: narrow ? 50 : 86, width: aside, height: bottom - (narrow ? 50 : 86) - bars - (bars ? 16 : 0) },
+    tables: { left, top: narrow ? 50 : 86, width: aside, height: bottom - (narrow ? 50 : 86) - 1.15 * bars },
     pool,
     beside: { left, top, width: half, height: bottom - charts - 18 - top },
     chart: { left, top: bottom - charts, width, height: charts },
-    bars: { left, top: bottom - bars, width: aside, height: bars },
+    bars: { left, top: bottom - bars, width: narrow ? width : aside, height: bars },
   };
 }
 
@@ -117,7 +122,10 @@ function nearOf(state, box) {
 }
 
 /** The pool as it is drawn. @param {State} state @param {Layout} layout */
-const gridFor = (state, { pool, near }) => (near > 0.5 ? nearOf(state, pool) : wholeOf(state, pool));
+function gridFor(state, { pool, near }) {
+  const whole = wholeOf(state, pool);
+  return near > 0 ? gridBetween(whole, nearOf(state, pool), near) : whole;
+}
 
 /** @type {import("../stage/types.d.ts").Scene<Surfaces>} */
 export default {
@@ -134,24 +142,22 @@ export default {
     const out = new Float32Array(3 * state.tokens.length);
     if (!tellsBlocks(state)) return waiting(out, layout.pool);
     const counted = tally(state);
-    const [whole, near] = [wholeOf(state, layout.pool), nearOf(state, layout.pool)];
+    const grid = gridFor(state, layout);
     const { table, held, numComputed } = counted.sequences[0];
     const { blockSize, pages } = counted;
-    const pitch = lerp(whole.pitch, near.pitch, layout.near);
     let seated = 0;
     for (; seated < state.tokens.length; seated++) {
       const id = table[Math.floor(seated / blockSize)];
       if (id === undefined) break;
       // What was let go stays to be seen until somebody writes over it.
       if (id < 0 || (!held && pages.has(id))) continue;
-      const [far, close] = [seatOf(whole, id, seated % blockSize), seatOf(near, id, seated % blockSize)];
-      const r = seated > numComputed ? 0 : lerp(whole.radius, near.radius, layout.near);
-      out.set([lerp(far[0], close[0], layout.near), lerp(far[1], close[1], layout.near), r], 3 * seated);
+      const [x, y] = seatOf(grid, id, seated % blockSize);
+      out.set([x, y, seated > numComputed ? 0 : grid.radius], 3 * seated);
     }
     if (seated === 0) return waiting(out, waitingBox(layout));
     // The newest token has no page yet: it stands beside the last that has, ready to go.
     for (let place = seated; place < state.tokens.length; place++)
-      out.set([out[3 * seated - 3] + pitch, out[3 * seated - 2], out[3 * seated - 1]], 3 * place);
+      out.set([out[3 * seated - 3] + grid.pitch, out[3 * seated - 2], out[3 * seated - 1]], 3 * place);
     return out;
   },
 
@@ -171,7 +177,8 @@ export default {
       return;
     }
     const counted = tally(state);
-    const alpha = Math.abs(2 * layout.split - 1) ** 2 * Math.abs(2 * layout.near - 1) ** 2;
+    // One picture goes before the other comes.
+    const alpha = smooth(0, 0.3, Math.abs(2 * layout.split - 1));
     if (layout.split > 0.5) drawRace(context, states, layout, view, alpha);
     else drawOne(context, state, counted, layout, view, alpha);
   },
@@ -295,9 +302,11 @@ function holding(state, { held, kept, free, shared, sequences }) {
     .join(", ");
 }
 
-/** @param {Tally} counted */
-const poolTitle = ({ total, blockSize }) =>
-  t("A pool of {total} pages, {size} tokens each", { total: count(total), size: count(blockSize) });
+/** @param {Tally} counted @param {boolean} narrow */
+function poolTitle({ total, blockSize }, narrow) {
+  const values = { total: count(total), size: count(blockSize) };
+  return narrow ? t("{total} pages of {size}", values) : t("A pool of {total} pages, {size} tokens each", values);
+}
 
 /**
  * Tables, arrows, and one pool.
@@ -315,12 +324,12 @@ function drawOne(context, state, counted, layout, view, alpha) {
   const rows = rowsOf(counted, tables, narrow, slab);
   drawPool(context, grid, counted, state, view, { alpha, dots: true, slab });
   const wired = rows.filter(({ sequence }) => sequence.own || sequence.sample > 0);
-  drawWires(context, wired, counted, grid, view, alpha);
+  drawWires(context, wired, counted, grid, view, alpha, narrow);
   drawTables(context, rows, counted, state, tables, view, { alpha, narrow });
-  drawHead(context, grid, state, counted, view, { alpha, title: poolTitle(counted), narrow, bright: slab });
+  drawHead(context, grid, state, counted, view, { alpha, title: poolTitle(counted, narrow), narrow, bright: slab });
   drawUnseen(context, grid, counted, view, alpha);
   drawNews(context, grid, counted, state, view);
-  if (demand > 0.02 && !narrow) drawDemand(context, counted, bars, view, alpha * smooth(0.4, 1, demand));
+  if (demand > 0.02) drawDemand(context, counted, bars, view, narrow, alpha * smooth(0.4, 1, demand));
 }
 
 /** How much of the pool is not in a picture from near. @param {CanvasRenderingContext2D} context @param {Grid} grid @param {Tally} counted @param {View} view @param {number} alpha */

@@ -35,7 +35,10 @@ export function drawSizes(context, counted, box, view, alpha) {
   const most = Math.max(0.02, ...bars.map(({ share }) => share));
   const chosen = chosenSize(view, counted.blockSize);
   const narrow = box.width < 500;
-  label(context, t("If a page had …"), box.left, box.top + 11, { size: 12, weight: 600, color: css.ink });
+  const title = narrow
+    ? t("Tokens a page, and what would be empty (modelled)")
+    : t("Tokens a page, and what would be empty");
+  label(context, title, box.left, box.top + 11, { size: 12, weight: 600, color: css.ink, width: box.width });
   if (!narrow)
     label(context, t("the same lengths laid out again, nothing shared: modelled"), box.left + box.width, box.top + 11, {
       size: 12,
@@ -59,7 +62,7 @@ export function drawSizes(context, counted, box, view, alpha) {
     context.strokeStyle = lit ? css.ink : css.muted;
     context.strokeRect(bar.left + 0.5, bar.top + 0.5, bar.width - 1, Math.max(0.5, bar.height - 1));
     const words = lengths.length ? t("{share} empty", { share: percent(share) }) : "—";
-    label(context, narrow ? t("{n} pl.", { n: size }) : t("{n} places", { n: size }), x, top + height + 15, {
+    label(context, narrow ? String(size) : t("{n} tokens", { n: size }), x, top + height + 15, {
       size: narrow ? 11 : 12,
       weight: lit ? 700 : 450,
       color: css.ink,
@@ -85,33 +88,43 @@ export function chosenPool({ controls }, fallback) {
  * @param {Tally} counted
  * @param {Box} box
  * @param {View} view
+ * @param {boolean} narrow
  * @param {number} alpha
  */
-export function drawDemand(context, counted, box, view, alpha) {
+export function drawDemand(context, counted, box, view, narrow, alpha) {
   const { css } = view.palette;
   const need = wanted(counted);
-  const pool = chosenPool(view, counted.total);
-  const scale = box.width / Math.max(need, counted.total, pool, 1);
-  const [x, y] = [box.left, box.top];
-  context.globalAlpha = alpha;
-  label(context, t("{n} pages wanted at once", { n: count(need) }), x, y + 11, {
-    size: 12,
-    weight: 600,
-    color: css.ink,
-  });
-  bar(context, x, y + 18, scale * Math.min(need, counted.total), css.muted, 0.8);
-  if (need > counted.total)
-    bar(context, x + scale * counted.total, y + 18, scale * (need - counted.total), css.rejected, 0.9);
-  bar(context, x, y + 36, scale * counted.total, css.idle, 1);
-  label(context, t("the pool has {n}", { n: count(counted.total) }), x, y + 64, { size: 12, color: css.muted });
-  const short = need - pool;
-  context.fillStyle = css.ink;
-  context.fillRect(x + scale * pool - 1, y + 14, 2, 36);
+  const { total } = counted;
+  const pool = chosenPool(view, total);
+  const scale = box.width / Math.max(need, total, pool, 1);
+  const { left: x, top: y, width } = box;
+  const short = Math.max(0, need - pool);
   const words =
     short > 0
-      ? t("{n} would be {short} short (modelled)", { n: pool, short })
-      : t("{n} would do (modelled)", { n: pool });
-  label(context, words, x, y + 82, { size: 12, color: css.ink, width: box.width });
+      ? t("{n} would be {short} short (modelled)", { n: count(pool), short: count(short) })
+      : t("{n} would do (modelled)", { n: count(pool) });
+  context.globalAlpha = alpha;
+  const title = t("{n} pages wanted, the pool has {total}", { n: count(need), total: count(total) });
+  label(context, title, x, y + 11, { size: 12, weight: 600, color: css.ink, width: narrow ? 0.6 * width : width });
+  const top = y + 19;
+  bar(context, x, top, scale * Math.min(need, total), css.muted, 0.8);
+  if (need > total) bar(context, x + scale * total, top, scale * (need - total), css.rejected, 0.9);
+  bar(context, x, top + 11, scale * total, css.idle, 1);
+  context.fillStyle = css.ink;
+  context.fillRect(Math.min(x + scale * pool, x + width) - 2, top - 3, 2, 27);
+  if (pool !== total || !narrow)
+    label(
+      context,
+      pool === total ? t("held and missing above, the pool below") : words,
+      narrow ? x + width : x,
+      narrow ? y + 11 : y + 62,
+      {
+        size: narrow ? 11 : 12,
+        color: pool === total ? css.muted : css.ink,
+        align: narrow ? "right" : "left",
+        width: narrow ? 0.4 * width - 6 : width,
+      },
+    );
   context.globalAlpha = 1;
 }
 

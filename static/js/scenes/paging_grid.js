@@ -1,8 +1,10 @@
 // Where the pages of a pool lie: in the order of their ids, row by row, as large as the room for them allows. A large
 // pool seen from near shows only the rows in which somebody holds a page.
 
+import { lerp } from "./room.js";
+
 /** @typedef {{ left: number, top: number, width: number, height: number }} Box CSS pixels of the stage */
-/** @typedef {{ blockSize: number, numBlocks: number, columns: number, rows: number[], cell: number, size: number, head: number, pitch: number, across: number, radius: number, box: Box, left: number, top: number }} Grid `rows`: which rows of ids are drawn, top to bottom; `cell`: from page to page; `size`: a page's side; `head`: height of its title; `pitch`: from place to place; `across`: places in a row; `radius` of a token in its place */
+/** @typedef {{ blockSize: number, numBlocks: number, columns: number, rows: number[], cell: number, size: number, head: number, pitch: number, across: number, radius: number, box: Box, left: number, top: number, own: number, near: Grid | null, amount: number }} Grid `rows`: which rows of ids are drawn, top to bottom; `cell`: from page to page; `size`: a page's side; `head`: height of its title; `pitch`: from place to place; `across`: places in a row; `radius` of a token in its place; on the way to a picture from `near`, `amount` of it is behind and `own` the whole pool's `cell` */
 
 /** A page is not drawn larger than this. */
 const LARGEST = 104;
@@ -66,8 +68,53 @@ function furnish({ numBlocks, blockSize, columns, rows, cell, box }) {
   const pitch = Math.min((size - 2 * inset) / across, (size - head - 2 * inset + (head ? 3 : 0)) / down);
   const radius = Math.max(0.5, Math.min(5, 0.4 * pitch));
   const left = box.left + (box.width - columns * cell) / 2;
-  return { blockSize, numBlocks, columns, rows, cell, size, head, pitch, across, radius, box, left, top: box.top };
+  return {
+    blockSize,
+    numBlocks,
+    columns,
+    rows,
+    cell,
+    size,
+    head,
+    pitch,
+    across,
+    radius,
+    box,
+    left,
+    top: box.top,
+    own: cell,
+    near: null,
+    amount: 0,
+  };
 }
+
+/**
+ * A picture between two: pages grow and move to where they are seen from near.
+ * @param {Grid} whole
+ * @param {Grid} near
+ * @param {number} amount 0: the whole pool, 1: from near
+ * @returns {Grid}
+ */
+export function gridBetween(whole, near, amount) {
+  if (amount <= 0 || near.columns === whole.columns) return whole;
+  if (amount >= 1) return near;
+  const between = (/** @type {"cell" | "size" | "head" | "pitch" | "radius"} */ key) =>
+    lerp(whole[key], near[key], amount);
+  return {
+    ...whole,
+    own: whole.cell,
+    cell: between("cell"),
+    size: between("size"),
+    head: between("head"),
+    pitch: between("pitch"),
+    radius: between("radius"),
+    near,
+    amount,
+  };
+}
+
+/** Whether a page is in the picture from near. @param {Grid} grid @param {number} id */
+export const isNear = ({ near }, id) => near === null || near.rows.includes(Math.floor(id / near.columns));
 
 /**
  * The left upper corner of a page.
@@ -75,10 +122,16 @@ function furnish({ numBlocks, blockSize, columns, rows, cell, box }) {
  * @param {number} id of a row that is drawn
  * @returns {[number, number]}
  */
-export function cornerOf({ columns, rows, cell, left, top }, id) {
+export function cornerOf(grid, id) {
+  const { columns, rows, left, near, amount } = grid;
+  // On the way the whole pool keeps its own measure; only what is seen from near leaves its place.
+  const cell = near ? grid.own : grid.cell;
   const row = Math.floor(id / columns);
   const line = rows.length > row && rows[row] === row ? row : Math.max(0, rows.indexOf(row));
-  return [left + (id % columns) * cell, top + line * cell];
+  const [x, y] = [left + (id % columns) * cell, grid.top + line * cell];
+  if (!near || !isNear(grid, id)) return [x, y];
+  const [nearX, nearY] = cornerOf(near, id);
+  return [lerp(x, nearX, amount), lerp(y, nearY, amount)];
 }
 
 /**

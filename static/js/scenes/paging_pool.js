@@ -4,7 +4,7 @@
 import { label } from "../stage/text.js";
 import { number } from "../state/paging.js";
 import { t } from "../ui/messages.js";
-import { cornerOf, pagesOf, seatOf } from "./paging_grid.js";
+import { cornerOf, isNear, pagesOf, seatOf } from "./paging_grid.js";
 import { clamp } from "./room.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
@@ -58,25 +58,28 @@ function frameOf(counted, page) {
  */
 export function drawPool(context, grid, counted, state, { palette }, { alpha, dots, slab }) {
   const { css } = palette;
-  const kept = new Path2D();
-  const free = new Path2D();
+  // [kept, in the picture from near]
+  const paths = [0, 1, 2, 3].map(() => new Path2D());
   for (const id of pagesOf(grid)) {
-    if (!counted.pages.has(id)) outline(state.pool.cached.has(id) ? kept : free, grid, cornerOf(grid, id), grid.size);
+    if (counted.pages.has(id)) continue;
+    const which = (state.pool.cached.has(id) ? 2 : 0) + (isNear(grid, id) ? 1 : 0);
+    outline(paths[which], grid, cornerOf(grid, id), which % 2 ? grid.size : Math.min(grid.size, grid.own));
   }
   context.fillStyle = css.idle;
-  context.globalAlpha = alpha * 0.34;
-  context.fill(free);
-  context.globalAlpha = alpha * 0.85;
-  context.fill(kept);
+  paths.forEach((path, which) => {
+    context.globalAlpha = alpha * (which > 1 ? 0.85 : 0.34) * (which % 2 ? 1 : (1 - grid.amount) ** 2);
+    context.fill(path);
+  });
   if (slab) drawSlabs(context, grid, counted, css, alpha);
   else drawHeld(context, grid, counted, css, alpha);
   drawPlaces(context, grid, counted, state, css, alpha, dots);
-  if (grid.head) drawTitles(context, grid, counted, css, alpha, slab);
+  if (grid.head > 11) drawTitles(context, grid, counted, css, alpha, slab);
   context.globalAlpha = 1;
 }
 
 /** @param {Path2D} path @param {Grid} grid @param {[number, number]} corner @param {number} width */
-function outline(path, { size }, [x, y], width) {
+function outline(path, { size: full }, [x, y], width) {
+  const size = Math.min(full, width);
   if (size > 16) path.roundRect(x + 0.5, y + 0.5, width - 1, size - 1, size > 60 ? 6 : 3);
   else path.rect(x, y, Math.max(0.5, width), Math.max(0.5, size));
 }
@@ -193,7 +196,8 @@ export function drawNews(context, grid, counted, state, { palette: { css } }) {
     arrow(context, middle(grid, source), middle(grid, id), css.shared, 2);
     tag(context, t("copied"), cornerOf(grid, id), grid, css.shared, css);
   }
-  for (const { id, t: at } of state.pool.evictions.slice(-8)) {
+  // Small pages have no room for more than one word.
+  for (const { id, t: at } of state.pool.evictions.slice(grid.size > 52 ? -8 : -1)) {
     const fresh = clamp(1 - (state.t - at) / RECENT);
     if (fresh <= 0) continue;
     context.globalAlpha = fresh;

@@ -9,6 +9,7 @@ import { cornerOf } from "./paging_grid.js";
 
 /** Lines that run down the gutter side by side. */
 const LANES = 7;
+const APART = 4;
 const BEND = 7;
 /** More lines than this are a carpet: only the newest are drawn. */
 const MOST = 48;
@@ -20,12 +21,13 @@ const MOST = 48;
  * @param {number} id
  * @param {number} lane
  * @param {number} gutter x of the first lane, left of the pool
+ * @param {number} [apart] from lane to lane
  * @returns {[number, number][]}
  */
-export function wire({ x, y, width, height }, grid, id, lane, gutter) {
+export function wire({ x, y, width, height }, grid, id, lane, gutter, apart = APART) {
   const [pageX, pageY] = cornerOf(grid, id);
   const gap = grid.cell - grid.size;
-  const along = gutter - (lane % LANES) * 4;
+  const along = gutter - (lane % LANES) * apart;
   const above = pageY - Math.max(1, gap / 2);
   const down = pageX + grid.size / 2;
   return [
@@ -44,9 +46,10 @@ export function wire({ x, y, width, height }, grid, id, lane, gutter) {
  * @param {Grid} grid
  * @param {View} view
  * @param {number} alpha
+ * @param {boolean} narrow
  */
-export function drawWires(context, rows, counted, grid, { palette: { css } }, alpha) {
-  const gutter = grid.left - 10;
+export function drawWires(context, rows, counted, grid, { palette: { css } }, alpha, narrow) {
+  const gutter = Math.min(grid.left, grid.near?.left ?? grid.left) - (narrow ? 5 : 10);
   let lane = 0;
   for (const { sequence, entries, shape } of rows) {
     if (shape === "cells" || shape === "bar") continue;
@@ -58,7 +61,7 @@ export function drawWires(context, rows, counted, grid, { palette: { css } }, al
       const prompt = (entry.index + 1) * counted.blockSize <= sequence.numPrompt;
       context.globalAlpha = alpha * (newest ? 1 : sequence.held ? 0.42 : 0.22);
       const color = shared ? css.shared : prompt ? css.prefill : css.decode;
-      bend(context, wire(entry, grid, id, lane++, gutter), color, newest ? 2 : 1);
+      bend(context, wire(entry, grid, id, lane++, gutter, narrow ? 2 : APART), color, newest ? 2 : 1);
     }
   }
   context.globalAlpha = 1;

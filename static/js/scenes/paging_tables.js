@@ -136,14 +136,14 @@ export function drawTables(context, rows, counted, state, box, { palette: { css 
       size: narrow ? 12 : 13,
       weight: sequence.own ? 650 : 500,
       color: mine ? css.ink : css.muted,
-      width: narrow && row.shape !== "lines" ? 48 : box.width,
+      width: narrow && row.shape !== "lines" ? 54 : box.width,
     });
     if (!(narrow && row.shape === "lines"))
       label(context, holds(sequence, counted, narrow), box.left + box.width, y + 12, {
         size: narrow ? 11 : 12,
         align: "right",
         color: sequence.status === "preempted" ? css.rejected : css.muted,
-        width: box.width - (narrow ? 44 : 70),
+        width: box.width - (narrow ? 54 : 70),
       });
     for (const entry of row.entries) {
       context.globalAlpha = alpha * (sequence.held ? 1 : 0.6);

@@ -98,7 +98,7 @@ function asked(counted, view, states) {
       );
     const size = chosenSize(view, counted.blockSize);
     const { share } = fragmentation(lengthsOf(counted), size);
-    said.push(t("With {size} places a page {share} would be empty.", { size: count(size), share: percent(share) }));
+    said.push(t("With {size} tokens a page {share} would be empty.", { size: count(size), share: percent(share) }));
   }
   if ((view.data.demand ?? 0) > 0.5) {
     const pool = chosenPool(view, counted.total);
