@@ -18,6 +18,9 @@ import { clamp } from "./room.js";
 /** Log seconds that what just happened to a page stays pointed out. */
 const RECENT = 0.5;
 
+/** Pages smaller than this are not told apart while they are free, in pixels. */
+const TINY = 3;
+
 /** How a sequence is called where there is little room. @param {Sequence} sequence */
 export function shortName(sequence) {
   if (sequence.own) return t("you");
@@ -60,7 +63,9 @@ export function drawPool(context, grid, counted, state, { palette }, { alpha, do
   const { css } = palette;
   // [kept, in the picture from near]
   const paths = [0, 1, 2, 3].map(() => new Path2D());
-  for (const id of pagesOf(grid)) {
+  const tiny = grid.cell < TINY;
+  if (tiny) paths[1].rect(grid.left, grid.top, grid.columns * grid.cell, grid.rows.length * grid.cell);
+  for (const id of tiny ? state.pool.cached : pagesOf(grid)) {
     if (counted.pages.has(id)) continue;
     const which = (state.pool.cached.has(id) ? 2 : 0) + (isNear(grid, id) ? 1 : 0);
     outline(paths[which], grid, cornerOf(grid, id), which % 2 ? grid.size : Math.min(grid.size, grid.own));
