@@ -74,6 +74,7 @@ class Pool:
     def _release(self, name: Name, event: Event) -> None:
         gone = event["block_ids"]
         self.tables[name] = [block_id for block_id in self.tables[name] if block_id not in gone]
+        self.computed[name] = 0
         for block_id, count, kept in zip(gone, event["ref_counts"], event["cached"], strict=True):
             if count == 0 and kept:
                 self.cached.add(block_id)
@@ -87,7 +88,7 @@ class Pool:
         stands: dict[int, int] = {}
         for name, table in self.tables.items():
             for index, block_id in enumerate(table):
-                here = min(self.block_size, max(0, self.computed[name] - index * self.block_size))
+                here = min(self.block_size, max(0, self.computed.get(name, 0) - index * self.block_size))
                 stands[block_id] = max(here, stands.get(block_id, 0))
         return stands
 
@@ -106,7 +107,7 @@ class Pool:
         return [own, total, size, held, empty, places]
 
     def lengths(self) -> list[int]:
-        return [self.computed[name] for name, table in self.tables.items() if table and self.computed[name]]
+        return [self.computed[name] for name, table in self.tables.items() if table and self.computed.get(name)]
 
 
 def waste(events: list[Event]) -> float:
@@ -247,7 +248,7 @@ def test_the_table_is_the_state(open_page: OpenPage, step: int) -> None:
     pool = Pool().play(log_on_stage(page))
     rows = table_of(page)["rows"]
     told = sorted((row[2], row[5]) for row in rows if row[5])
-    counted = [(pool.computed[name], " ".join(map(str, table))) for name, table in pool.tables.items() if table]
+    counted = [(pool.computed.get(name, 0), " ".join(map(str, table))) for name, table in pool.tables.items() if table]
     assert told == sorted(counted)
     assert all(row[3] * pool.block_size == row[2] + row[4] for row in rows)
 

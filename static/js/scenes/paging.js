@@ -60,7 +60,7 @@ function layoutOf(view) {
   const width = area.width - 2 * edge;
   const top = narrow ? 88 : 150;
   const bottom = narrow ? area.height - 10 : area.height - 62;
-  const aside = narrow ? Math.max(104, 0.28 * width) : clamp(lerp(0.27, 0.34, near) * width, 200, 440);
+  const aside = narrow ? Math.max(104, 0.28 * width) : clamp(lerp(0.27, 0.34, near) * width, 200, 640);
   const gutter = narrow ? 24 : 56;
   const charts = narrow ? 84 : 150;
   const bars = (narrow ? 46 : 96) * demand;
@@ -152,7 +152,8 @@ export default {
       // What was let go stays to be seen until somebody writes over it.
       if (id < 0 || (!held && pages.has(id))) continue;
       const [x, y] = seatOf(grid, id, seated % blockSize);
-      out.set([x, y, seated > numComputed ? 0 : grid.radius], 3 * seated);
+      // Until its key and value stand, a token only marks the place it will have.
+      out.set([x, y, (seated > numComputed ? 0.45 : 1) * grid.radius], 3 * seated);
     }
     if (seated === 0) return waiting(out, waitingBox(layout));
     // The newest token has no page yet: it stands beside the last that has, ready to go.
@@ -254,7 +255,8 @@ function waiting(out, { left, top, width, height }) {
 function drawHead(context, grid, state, counted, { palette: { css } }, { alpha, title, narrow, bright }) {
   const { box, top } = grid;
   const drawn = grid.columns * grid.cell - (grid.cell - grid.size);
-  const [left, width] = drawn > 0.6 * box.width ? [grid.left, drawn] : [box.left, box.width];
+  const { left } = box;
+  const width = drawn > 0.6 * box.width ? drawn : box.width;
   const y = top - (narrow ? 38 : 64);
   const words = narrow ? width : width - 210;
   context.globalAlpha = alpha;

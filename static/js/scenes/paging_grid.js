@@ -6,13 +6,14 @@ import { lerp } from "./room.js";
 /** @typedef {{ left: number, top: number, width: number, height: number }} Box CSS pixels of the stage */
 /** @typedef {{ blockSize: number, numBlocks: number, columns: number, rows: number[], cell: number, size: number, head: number, pitch: number, across: number, radius: number, box: Box, left: number, top: number, own: number, near: Grid | null, amount: number }} Grid `rows`: which rows of ids are drawn, top to bottom; `cell`: from page to page; `size`: a page's side; `head`: height of its title; `pitch`: from place to place; `across`: places in a row; `radius` of a token in its place; on the way to a picture from `near`, `amount` of it is behind and `own` the whole pool's `cell` */
 
-/** A page is not drawn larger than this. */
+/** A page is not drawn larger than this, but in a large window. */
 const LARGEST = 104;
+const largestIn = (/** @type {Box} */ { width, height }) => Math.max(LARGEST, Math.min(width, height) / 6);
 /** From this size on a page has a title: its number, whose it is, how many hold it. */
 const TITLED = 38;
 const TITLE = 13;
 /** Pages in a row, seen from near. */
-const NEAR = 6;
+const NEAR = [6, 8, 12, 16, 24];
 /** Rows for which there is always room from near, so that a page keeps its size while the table grows. */
 const FEW = 4;
 
@@ -25,12 +26,13 @@ const FEW = 4;
  */
 export function gridOf(numBlocks, blockSize, box) {
   const count = Math.max(1, numBlocks);
-  const cellOf = (/** @type {number} */ n) => Math.min(box.width / n, box.height / Math.ceil(count / n), LARGEST);
+  const most = largestIn(box);
+  const cellOf = (/** @type {number} */ n) => Math.min(box.width / n, box.height / Math.ceil(count / n), most);
   let columns = Math.max(1, Math.floor(Math.sqrt((count * box.width) / Math.max(1, box.height))));
   // One column more may make larger pages, where the last row was nearly empty.
   while (columns < count && cellOf(columns + 1) > cellOf(columns)) columns += 1;
   const cell = cellOf(columns);
-  if (cell === LARGEST) columns = Math.max(1, Math.min(count, Math.floor(box.width / cell)));
+  if (cell === most) columns = Math.max(1, Math.min(count, Math.floor(box.width / cell)));
   const rows = Array.from({ length: Math.ceil(count / columns) }, (_, row) => row);
   return furnish({ numBlocks: count, blockSize, columns, rows, cell, box });
 }
@@ -46,12 +48,15 @@ export function gridOf(numBlocks, blockSize, box) {
  */
 export function nearGridOf(numBlocks, blockSize, box, ids, most) {
   const whole = gridOf(numBlocks, blockSize, box);
-  const rows = [...new Set([...ids].map((id) => Math.floor(id / NEAR)))].sort((a, b) => a - b);
-  if (!rows.length) rows.push(0);
-  const room = Math.max(FEW, rows.length, Math.ceil(most / NEAR) + 1);
-  const cell = Math.min(box.width / NEAR, box.height / room, LARGEST);
-  if (numBlocks <= NEAR || cell <= whole.cell) return whole;
-  return furnish({ numBlocks, blockSize, columns: NEAR, rows, cell, box });
+  const held = [...ids];
+  const plans = NEAR.filter((columns) => columns < numBlocks).map((columns) => {
+    const rows = [...new Set([0, ...held].map((id) => Math.floor(id / columns)))].sort((a, b) => a - b);
+    if (held.length && !held.some((id) => id < columns)) rows.shift();
+    const room = Math.max(FEW, rows.length, Math.ceil(most / columns) + 1);
+    return { columns, rows, cell: Math.min(box.width / columns, box.height / room, largestIn(box)) };
+  });
+  const best = plans.reduce((a, b) => (b.cell > a.cell ? b : a), { columns: 0, rows: [], cell: 1.1 * whole.cell });
+  return best.columns ? furnish({ numBlocks, blockSize, ...best, box }) : whole;
 }
 
 /**
@@ -66,8 +71,7 @@ function furnish({ numBlocks, blockSize, columns, rows, cell, box }) {
   const down = Math.ceil(blockSize / across);
   const inset = size > 30 ? 5 : size > 12 ? 2 : 0;
   const pitch = Math.min((size - 2 * inset) / across, (size - head - 2 * inset + (head ? 3 : 0)) / down);
-  const radius = Math.max(0.5, Math.min(5, 0.4 * pitch));
-  const left = box.left + (box.width - columns * cell) / 2;
+  const radius = Math.max(0.5, Math.min(Math.max(5, 0.05 * cell), 0.4 * pitch));
   return {
     blockSize,
     numBlocks,
@@ -80,7 +84,7 @@ function furnish({ numBlocks, blockSize, columns, rows, cell, box }) {
     across,
     radius,
     box,
-    left,
+    left: box.left,
     top: box.top,
     own: cell,
     near: null,

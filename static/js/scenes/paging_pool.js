@@ -45,7 +45,7 @@ const holderOf = ({ sequences }, { holders }) => sequences[holders[0]];
 function frameOf(counted, page) {
   if (page.holders.length > 1) return { color: "shared", alpha: 1, width: 1.5 };
   const holder = holderOf(counted, page);
-  if (holder.status === "preempted") return { color: "rejected", alpha: 1, width: 1.5 };
+  if (holder.losing) return { color: "rejected", alpha: 1, width: 1.5 };
   if (holder.own) return { color: "decode", alpha: 0.75, width: 1 };
   return holder.sample ? { color: "decode", alpha: 0.4, width: 1 } : { color: "muted", alpha: 0.55, width: 1 };
 }
@@ -78,7 +78,7 @@ export function drawPool(context, grid, counted, state, { palette }, { alpha, do
   if (slab) drawSlabs(context, grid, counted, css, alpha);
   else drawHeld(context, grid, counted, css, alpha);
   drawPlaces(context, grid, counted, state, css, alpha, dots);
-  if (grid.head > 11) drawTitles(context, grid, counted, css, alpha, slab);
+  if (grid.head > 11) drawTitles(context, grid, counted, state, css, alpha, slab);
   context.globalAlpha = 1;
 }
 
@@ -167,9 +167,15 @@ function drawPlaces(context, grid, counted, state, css, alpha, dots) {
   context.stroke(empty);
 }
 
-/** Whose a page is, and how many hold it. @param {CanvasRenderingContext2D} context @param {Grid} grid @param {Tally} counted @param {Record<ColorName, string>} css @param {number} alpha @param {boolean} slab */
-function drawTitles(context, grid, counted, css, alpha, slab) {
+/** Whose a page is, and how many hold it. @param {CanvasRenderingContext2D} context @param {Grid} grid @param {Tally} counted @param {State} state @param {Record<ColorName, string>} css @param {number} alpha @param {boolean} slab */
+function drawTitles(context, grid, counted, state, css, alpha, slab) {
   context.globalAlpha = alpha;
+  for (const id of state.pool.cached) {
+    if (counted.pages.has(id) || !isNear(grid, id)) continue;
+    const [x, y] = cornerOf(grid, id);
+    label(context, String(id), x + 5, y + 12, { size: 11, face: "mono", color: css.muted, width: grid.size - 30 });
+    label(context, t("kept"), x + grid.size - 5, y + 12, { size: 11, color: css.muted, align: "right" });
+  }
   const alone = counted.sequences.length === 1;
   const several = counted.sequences.some(({ sample }) => sample > 0);
   for (const [id, page] of counted.pages) {
@@ -208,7 +214,7 @@ export function drawNews(context, grid, counted, state, { palette: { css } }) {
     context.globalAlpha = fresh;
     tag(context, t("evicted"), cornerOf(grid, id), grid, css.ink, css);
   }
-  const victim = counted.sequences.find(({ status, table }) => status === "preempted" && table.length > 0);
+  const victim = counted.sequences.find(({ losing }) => losing);
   if (victim) {
     context.globalAlpha = 1;
     context.strokeStyle = css.rejected;

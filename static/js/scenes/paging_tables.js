@@ -50,7 +50,7 @@ export function rowsOf(counted, box, narrow, slab) {
 function lines(sequence, box, narrow) {
   const many = sequence.table.length;
   const space = box.height - TITLE - 6;
-  const height = clamp(space / Math.max(1, many), 17, narrow ? 22 : 30);
+  const height = clamp(space / Math.max(1, many), 17, narrow ? 22 : Math.max(30, 0.034 * box.height));
   const most = Math.max(1, Math.floor(space / height));
   const hidden = many > most ? many - most + 1 : 0;
   const top = box.top + TITLE + 6 + (hidden ? height : 0);
@@ -108,8 +108,8 @@ function bars(shown, box, narrow) {
 }
 
 /** What a sequence holds, in words. @param {Sequence} sequence @param {Tally} counted @param {boolean} narrow */
-function holds({ numComputed, table, status, held }, { blockSize }, narrow) {
-  if (status === "preempted") return narrow ? t("✗ in line") : t("✗ back in line");
+function holds({ numComputed, table, status, held, losing }, { blockSize }, narrow) {
+  if (losing || (status === "preempted" && !table.length)) return narrow ? t("✗ in line") : t("✗ back in line");
   if (!table.length) return status === "queued" ? t("in line") : "";
   if (!held) return narrow ? t("ended") : t("ended, pages let go");
   const values = { tokens: count(numComputed), pages: count(table.length), places: count(table.length * blockSize) };
@@ -142,7 +142,7 @@ export function drawTables(context, rows, counted, state, box, { palette: { css 
       label(context, holds(sequence, counted, narrow), box.left + box.width, y + 12, {
         size: narrow ? 11 : 12,
         align: "right",
-        color: sequence.status === "preempted" ? css.rejected : css.muted,
+        color: sequence.losing || sequence.status === "preempted" ? css.rejected : css.muted,
         width: box.width - (narrow ? 54 : 70),
       });
     for (const entry of row.entries) {
@@ -167,7 +167,8 @@ function drawHidden(context, { shape, hidden, entries, y, height }, box, css, al
 
 /** Which page it is, and the words in it. @param {CanvasRenderingContext2D} context @param {Entry} entry @param {Sequence} sequence @param {Tally} counted @param {State} state @param {Box} box @param {Record<string, string>} css @param {boolean} narrow */
 function drawLine(context, { index, x, y, height }, { numComputed }, { blockSize }, state, box, css, narrow) {
-  const middle = y + height / 2 + 4;
+  const size = clamp(0.44 * height, narrow ? 11 : 12, 16);
+  const middle = y + height / 2 + 0.36 * size;
   const indent = narrow ? 0 : 26;
   if (!narrow)
     label(context, String(index), box.left + 16, middle, { size: 11, face: "mono", color: css.muted, align: "right" });
@@ -178,7 +179,7 @@ function drawLine(context, { index, x, y, height }, { numComputed }, { blockSize
   const words = tokens.map(chipText).join("").replace(/·/g, " ").trim();
   context.letterSpacing = "0.01px"; // a token is shown as it is spelt, without ligatures
   label(context, words, box.left + indent, middle, {
-    size: narrow ? 11 : 12,
+    size,
     face: "mono",
     color: read ? css.prefill : css.decode,
     width: x - box.left - indent - 10,

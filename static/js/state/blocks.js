@@ -64,6 +64,7 @@ export function onCopied(state, event) {
 export function onReleased(state, event) {
   const { refCounts, cached, owners } = state.pool;
   const gone = new Set(event.block_ids);
+  state.pool.losing = null;
   event.block_ids.forEach((id, i) => {
     const count = event.ref_counts[i];
     refCounts.set(id, count);

@@ -4,7 +4,7 @@
 // request, or somebody else's request.
 
 /** @typedef {import("./types.d.ts").State} State */
-/** @typedef {{ name: string, own: boolean, sample: number, table: number[], numTokens: number, numPrompt: number, numComputed: number, status: string, numPreemptions: number, held: boolean }} Sequence `table`: its pages in order; `numComputed`: places of it where keys and values stand; `held`: false of our own pages after the run let go of them */
+/** @typedef {{ name: string, own: boolean, sample: number, table: number[], numTokens: number, numPrompt: number, numComputed: number, status: string, numPreemptions: number, losing: boolean, held: boolean }} Sequence `table`: its pages in order; `numComputed`: places of it where keys and values stand; `losing`: preempted, and about to let its pages go; `held`: false of our own pages after the run let go of them */
 /** @typedef {{ holders: number[], index: number, filled: number }} Page `holders`: indices of sequences; `index`: its place in their tables; `filled`: places that hold something */
 /** @typedef {{ blockSize: number, total: number, sequences: Sequence[], pages: Map<number, Page>, held: number, kept: number, free: number, shared: number, places: number, unused: number }} Tally */
 
@@ -20,7 +20,7 @@ export const tellsBlocks = ({ opened }) => Boolean(opened?.engine && opened.prov
  * @returns {Sequence[]}
  */
 export function sequencesOf(state) {
-  const { cache, request, tokens, ownId } = state;
+  const { cache, pool, request, tokens, ownId } = state;
   const blockSize = blockSizeOf(state);
   const left = cache.blockTable.length === 0 && request.status === "finished";
   const own = {
@@ -30,9 +30,10 @@ export function sequencesOf(state) {
     table: left ? cache.lastTable : cache.blockTable,
     numTokens: tokens.length,
     numPrompt: request.numPromptTokens,
-    numComputed: standing(request.status, cache.blockTable, tokens.length - 1, cache.numTokens, blockSize),
+    numComputed: standing(pool.losing === ownId, cache.blockTable, tokens.length - 1, cache.numTokens, blockSize),
     status: request.status,
     numPreemptions: request.numPreemptions,
+    losing: pool.losing === ownId,
     held: !left,
   };
   const others = [...state.others].map(([name, other]) => ({
@@ -42,9 +43,10 @@ export function sequencesOf(state) {
     table: other.blockTable,
     numTokens: other.numTokens,
     numPrompt: name.startsWith(`${ownId}#`) ? request.numPromptTokens : 0,
-    numComputed: standing(other.status, other.blockTable, other.numTokens, other.numComputedTokens, blockSize),
+    numComputed: standing(pool.losing === name, other.blockTable, other.numTokens, other.numComputedTokens, blockSize),
     status: other.status,
     numPreemptions: other.numPreemptions,
+    losing: pool.losing === name,
     held: true,
   }));
   others.sort((a, b) => Number(b.sample > 0) - Number(a.sample > 0) || a.sample - b.sample || number(a) - number(b));
@@ -57,11 +59,10 @@ const blockSizeOf = ({ opened }) => Math.max(1, opened?.engine?.block_size ?? 1)
 /**
  * Places of a sequence where something stands. Who is preempted computes anew, but until its pages are let go they hold
  * what they held.
- * @param {string} status @param {number[]} table @param {number} numTokens @param {number} numComputed @param {number} blockSize
+ * @param {boolean} losing @param {number[]} table @param {number} numTokens @param {number} numComputed @param {number} blockSize
  */
-function standing(status, table, numTokens, numComputed, blockSize) {
-  if (status === "preempted") return Math.min(numTokens, table.length * blockSize);
-  return table.length || status === "finished" ? numComputed : 0;
+function standing(losing, table, numTokens, numComputed, blockSize) {
+  return losing ? Math.min(numTokens, table.length * blockSize) : numComputed;
 }
 
 /** What an opaque name counts up to: `guest-3` is 3. @param {{ name: string }} sequence */

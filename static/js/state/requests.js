@@ -86,6 +86,7 @@ export function onAdmitted(state, event) {
 
 /** @param {State} state @param {import("../types/events.d.ts").RequestPreempted} event */
 export function onPreempted(state, event) {
+  state.pool.losing = nameOf(event);
   if (!isOwn(state, event)) {
     const other = otherOf(state, event);
     other.status = "preempted";

@@ -140,6 +140,8 @@ export interface State {
     /** Copies at a first write, and blocks whose contents were given up, in their order. */
     copies: { source: number; id: number; index: number; owner: string; t: number }[];
     evictions: { id: number; t: number }[];
+    /** Who was preempted and holds its blocks for one moment more. */
+    losing: string | null;
   };
   /** What this run's probes showed, by position. */
   probes: {
