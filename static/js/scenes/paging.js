@@ -4,21 +4,22 @@
 import { label } from "../stage/text.js";
 import { measured, modelled } from "../state/fact.js";
 import { bytes, count, percent } from "../state/format.js";
-import { mostShared, preemptions, sequencesOf, tally, tellsBlocks, wasteOver } from "../state/paging.js";
+import { isSlab, mostShared, preemptions, sequencesOf, tally, tellsBlocks, wasteOver } from "../state/paging.js";
 import { t } from "../ui/messages.js";
 import { chosenPool, chosenSize, drawDemand, drawSizes } from "./paging_charts.js";
 import { gridBetween, gridOf, nearGridOf, pageAt, seatOf } from "./paging_grid.js";
 import { drawNews, drawPool } from "./paging_pool.js";
 import { drawWires } from "./paging_rails.js";
 import { drawTables, rowsOf } from "./paging_tables.js";
-import { describe, emptyShare, isSlab, missing, pageTable, pageWords } from "./paging_words.js";
-import { clamp, lerp, room, smooth } from "./room.js";
+import { describe, emptyShare, missing, pageTable, pageWords } from "./paging_words.js";
+import { clamp, lerp, NARROW, room, smooth } from "./room.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../stage/types.d.ts").View} View */
 /** @typedef {import("../state/paging.js").Tally} Tally */
 /** @typedef {import("./paging_grid.js").Box} Box */
 /** @typedef {import("./paging_grid.js").Grid} Grid */
+/** @typedef {import("./paging_pool.js").Pen} Pen */
 /** @typedef {{ canvas: HTMLCanvasElement, context: CanvasRenderingContext2D }} Surfaces */
 /** @typedef {{ narrow: boolean, split: number, near: number, demand: number, tables: Box, pool: Box, beside: Box, chart: Box, bars: Box }} Layout */
 
@@ -177,11 +178,10 @@ export default {
       });
       return;
     }
-    const counted = tally(state);
     // One picture goes before the other comes.
     const alpha = smooth(0, 0.3, Math.abs(2 * layout.split - 1));
     if (layout.split > 0.5) drawRace(context, states, layout, view, alpha);
-    else drawOne(context, state, counted, layout, view, alpha);
+    else drawOne(context, state, layout, view, alpha);
   },
 
   hit(x, y, state, view) {
@@ -243,16 +243,8 @@ function waiting(out, { left, top, width, height }) {
   return out;
 }
 
-/**
- * The one number over a pool, and what it is a share of.
- * @param {CanvasRenderingContext2D} context
- * @param {Grid} grid
- * @param {State} state
- * @param {Tally} counted
- * @param {View} view
- * @param {{ alpha: number, title: string, narrow: boolean, bright: boolean }} how
- */
-function drawHead(context, grid, state, counted, { palette: { css } }, { alpha, title, narrow, bright }) {
+/** The one number over a pool, and what it is a share of. @param {Pen} pen @param {string} title @param {boolean} bright */
+function drawHead({ context, grid, state, counted, css, alpha, narrow }, title, bright) {
   const { box, top } = grid;
   const drawn = grid.columns * grid.cell - (grid.cell - grid.size);
   const { left } = box;
@@ -311,35 +303,44 @@ function poolTitle({ total, blockSize }, narrow) {
 }
 
 /**
- * Tables, arrows, and one pool.
+ * What a pool is drawn with.
+ * @param {CanvasRenderingContext2D} context @param {State} state @param {Grid} grid @param {View} view @param {number} alpha @returns {Pen}
+ */
+const penOf = (context, state, grid, { palette: { css }, width }, alpha) => {
+  return { context, css, alpha, narrow: width < NARROW, state, counted: tally(state), grid };
+};
+
+/**
+ * Tables, wires, and one pool.
  * @param {CanvasRenderingContext2D} context
  * @param {State} state
- * @param {Tally} counted
  * @param {Layout} layout
  * @param {View} view
  * @param {number} alpha
  */
-function drawOne(context, state, counted, layout, view, alpha) {
-  const { narrow, tables, pool, demand, bars } = layout;
-  const grid = gridFor(state, layout);
-  const slab = isSlab(state);
-  const rows = rowsOf(counted, tables, narrow, slab);
-  drawPool(context, grid, counted, state, view, { alpha, dots: true, slab });
-  const wired = rows.filter(({ sequence }) => sequence.own || sequence.sample > 0);
-  drawWires(context, wired, counted, grid, view, alpha, narrow);
-  drawTables(context, rows, counted, state, tables, view, { alpha, narrow });
-  drawHead(context, grid, state, counted, view, { alpha, title: poolTitle(counted, narrow), narrow, bright: slab });
-  drawUnseen(context, grid, counted, view, alpha);
-  drawNews(context, grid, counted, state, view);
-  if (demand > 0.02) drawDemand(context, counted, bars, view, narrow, alpha * smooth(0.4, 1, demand));
+function drawOne(context, state, layout, view, alpha) {
+  const { narrow, tables, demand, bars } = layout;
+  const pen = penOf(context, state, gridFor(state, layout), view, alpha);
+  const { counted } = pen;
+  const rows = rowsOf(counted, tables, narrow, isSlab(state));
+  drawPool(pen, true);
+  drawWires(
+    pen,
+    rows.filter(({ sequence }) => sequence.own || sequence.sample > 0),
+  );
+  drawTables(pen, rows, tables);
+  drawHead(pen, poolTitle(counted, narrow), isSlab(state));
+  drawUnseen(pen);
+  drawNews(pen);
+  if (demand > 0.02) drawDemand({ ...pen, alpha: alpha * smooth(0.4, 1, demand) }, bars, view);
 }
 
-/** How much of the pool is not in a picture from near. @param {CanvasRenderingContext2D} context @param {Grid} grid @param {Tally} counted @param {View} view @param {number} alpha */
-function drawUnseen(context, grid, { total }, { palette: { css } }, alpha) {
+/** How much of the pool is not in a picture from near. @param {Pen} pen */
+function drawUnseen({ context, grid, counted: { total }, css, alpha }) {
   const drawn = Math.min(total, grid.rows.length * grid.columns);
   if (drawn >= total) return;
-  const y = grid.top + grid.rows.length * grid.cell + 20;
   context.globalAlpha = alpha;
+  const y = grid.top + grid.rows.length * grid.cell + 20;
   label(context, t("… and {n} pages more, none of them held", { n: count(total - drawn) }), grid.left, y, {
     size: grid.cell > 40 ? 13 : 11,
     color: css.muted,
@@ -356,35 +357,19 @@ function drawUnseen(context, grid, { total }, { palette: { css } }, alpha) {
  * @param {View} view
  * @param {number} alpha
  */
-function drawRace(context, states, { pool, beside, chart, narrow }, view, alpha) {
-  const state = /** @type {State} */ (states[0]);
-  const counted = tally(state);
-  const grid = wholeOf(state, pool);
-  drawPool(context, grid, counted, state, view, { alpha, dots: true, slab: isSlab(state) });
-  drawHead(context, grid, state, counted, view, {
-    alpha,
-    title: isSlab(state) ? t("In slabs") : t("In pages"),
-    narrow,
-    bright: true,
-  });
-  drawNews(context, grid, counted, state, view);
-  const other = states[1] && tellsBlocks(states[1]) ? states[1] : null;
-  if (other) {
-    const theirs = tally(other);
-    drawPool(context, wholeOf(other, beside), theirs, other, view, { alpha, dots: false, slab: isSlab(other) });
-    drawHead(context, wholeOf(other, beside), other, theirs, view, {
-      alpha,
-      title: isSlab(other) ? t("In slabs") : t("In pages"),
-      narrow,
-      bright: false,
-    });
-  } else {
-    const lane = view.cast.lanes[0];
-    label(context, lane?.words || t("The other lane is not there yet."), beside.left, beside.top + 16, {
-      size: 13,
-      color: view.palette.css.muted,
-      width: beside.width,
-    });
+function drawRace(context, [main, lane], { pool, beside, chart }, view, alpha) {
+  const side = (/** @type {State} */ state, /** @type {Box} */ box, /** @type {boolean} */ first) => {
+    const pen = penOf(context, state, wholeOf(state, box), view, alpha);
+    drawPool(pen, first);
+    drawHead(pen, isSlab(state) ? t("In slabs") : t("In pages"), first);
+    drawNews(pen);
+    return pen;
+  };
+  const pen = side(/** @type {State} */ (main), pool, true);
+  if (lane && tellsBlocks(lane)) side(lane, beside, false);
+  else {
+    const words = view.cast.lanes[0]?.words || t("The other lane is not there yet.");
+    label(context, words, beside.left, beside.top + 16, { size: 13, color: pen.css.muted, width: beside.width });
   }
-  drawSizes(context, counted, chart, view, alpha);
+  drawSizes(pen, chart, view);
 }

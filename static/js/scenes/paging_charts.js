@@ -6,7 +6,7 @@ import { fragmentation, lengthsOf, wanted } from "../state/paging.js";
 import { t } from "../ui/messages.js";
 import { strokes } from "./paging_tables.js";
 
-/** @typedef {import("../state/paging.js").Tally} Tally */
+/** @typedef {import("./paging_pool.js").Pen} Pen */
 /** @typedef {import("./paging_grid.js").Box} Box */
 /** @typedef {import("../stage/types.d.ts").View} View */
 
@@ -21,20 +21,16 @@ export function chosenSize({ controls }, fallback) {
 
 /**
  * Empty share of the held places for each page size: these lengths, laid out again. Modelled.
- * @param {CanvasRenderingContext2D} context
- * @param {Tally} counted
+ * @param {Pen} pen
  * @param {Box} box
  * @param {View} view
- * @param {number} alpha
  */
-export function drawSizes(context, counted, box, view, alpha) {
-  const { css } = view.palette;
+export function drawSizes({ context, counted, css, alpha, narrow }, box, view) {
   const lengths = lengthsOf(counted);
   context.globalAlpha = alpha;
   const bars = SIZES.map((size) => ({ size, ...fragmentation(lengths, size) }));
   const most = Math.max(0.02, ...bars.map(({ share }) => share));
   const chosen = chosenSize(view, counted.blockSize);
-  const narrow = box.width < 500;
   const title = narrow
     ? t("Tokens a page, and what would be empty (modelled)")
     : t("Tokens a page, and what would be empty");
@@ -84,15 +80,11 @@ export function chosenPool({ controls }, fallback) {
 
 /**
  * Pages wanted at once against the pool that is there, and against the one that the reader has in mind.
- * @param {CanvasRenderingContext2D} context
- * @param {Tally} counted
+ * @param {Pen} pen
  * @param {Box} box
  * @param {View} view
- * @param {boolean} narrow
- * @param {number} alpha
  */
-export function drawDemand(context, counted, box, view, narrow, alpha) {
-  const { css } = view.palette;
+export function drawDemand({ context, counted, css, alpha, narrow }, box, view) {
   const need = wanted(counted);
   const { total } = counted;
   const pool = chosenPool(view, total);

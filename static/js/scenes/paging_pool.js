@@ -2,7 +2,7 @@
 // stage draws it), a square somebody else's, a stroke a place that is held and empty.
 
 import { label } from "../stage/text.js";
-import { number } from "../state/paging.js";
+import { isSlab, number } from "../state/paging.js";
 import { t } from "../ui/messages.js";
 import { cornerOf, isNear, pagesOf, seatOf } from "./paging_grid.js";
 import { clamp } from "./room.js";
@@ -12,8 +12,11 @@ import { clamp } from "./room.js";
 /** @typedef {import("../state/paging.js").Sequence} Sequence */
 /** @typedef {import("../state/paging.js").Page} Page */
 /** @typedef {import("./paging_grid.js").Grid} Grid */
-/** @typedef {import("../stage/types.d.ts").View} View */
 /** @typedef {import("../stage/types.d.ts").ColorName} ColorName */
+/**
+ * What a part of the picture is drawn with, and what of.
+ * @typedef {{ context: CanvasRenderingContext2D, css: Record<ColorName, string>, alpha: number, narrow: boolean, state: State, counted: Tally, grid: Grid }} Pen
+ */
 
 /** Log seconds that what just happened to a page stays pointed out. */
 const RECENT = 0.5;
@@ -50,17 +53,9 @@ function frameOf(counted, page) {
   return holder.sample ? { color: "decode", alpha: 0.4, width: 1 } : { color: "muted", alpha: 0.55, width: 1 };
 }
 
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {Grid} grid
- * @param {Tally} counted
- * @param {State} state
- * @param {View} view
- * @param {{ alpha: number, dots: boolean, slab: boolean }} how `dots`: the stage draws the tokens of this run; `slab`: a
- *   sequence's pages are one piece
- */
-export function drawPool(context, grid, counted, state, { palette }, { alpha, dots, slab }) {
-  const { css } = palette;
+/** @param {Pen} pen @param {boolean} dots the stage draws the tokens of this run */
+export function drawPool(pen, dots) {
+  const { context, grid, counted, state, css, alpha } = pen;
   // [kept, in the picture from near]
   const paths = [0, 1, 2, 3].map(() => new Path2D());
   const tiny = grid.cell < TINY;
@@ -75,10 +70,10 @@ export function drawPool(context, grid, counted, state, { palette }, { alpha, do
     context.globalAlpha = alpha * (which > 1 ? 0.85 : 0.34) * (which % 2 ? 1 : (1 - grid.amount) ** 2);
     context.fill(path);
   });
-  if (slab) drawSlabs(context, grid, counted, css, alpha);
-  else drawHeld(context, grid, counted, css, alpha);
-  drawPlaces(context, grid, counted, state, css, alpha, dots);
-  if (grid.head > 11) drawTitles(context, grid, counted, state, css, alpha, slab);
+  if (isSlab(state)) drawSlabs(pen);
+  else drawHeld(pen);
+  drawPlaces(pen, dots);
+  if (grid.head > 11) drawTitles(pen);
   context.globalAlpha = 1;
 }
 
@@ -89,12 +84,13 @@ function outline(path, { size: full }, [x, y], width) {
   else path.rect(x, y, Math.max(0.5, width), Math.max(0.5, size));
 }
 
-/** @param {CanvasRenderingContext2D} context @param {Path2D} path @param {Grid} grid @param {ReturnType<typeof frameOf>} frame @param {Record<ColorName, string>} css @param {number} alpha @param {boolean} own */
-function paint(context, path, grid, frame, css, alpha, own) {
+/** @param {Pen} pen @param {Path2D} path @param {Page} page */
+function paint({ context, grid, counted, css, alpha }, path, page) {
+  const frame = frameOf(counted, page);
   context.globalAlpha = alpha;
   context.fillStyle = css.panel;
   context.fill(path);
-  context.globalAlpha = alpha * (own ? 0.12 : 0.06);
+  context.globalAlpha = alpha * (page.holders.includes(0) ? 0.12 : 0.06);
   context.fillStyle = css[frame.color];
   context.fill(path);
   context.globalAlpha = alpha * frame.alpha;
@@ -103,18 +99,20 @@ function paint(context, path, grid, frame, css, alpha, own) {
   context.stroke(path);
 }
 
-/** @param {CanvasRenderingContext2D} context @param {Grid} grid @param {Tally} counted @param {Record<ColorName, string>} css @param {number} alpha */
-function drawHeld(context, grid, counted, css, alpha) {
+/** @param {Pen} pen */
+function drawHeld(pen) {
+  const { grid, counted } = pen;
   for (const [id, page] of counted.pages) {
     const path = new Path2D();
     outline(path, grid, cornerOf(grid, id), grid.size);
-    paint(context, path, grid, frameOf(counted, page), css, alpha, page.holders.includes(0));
+    paint(pen, path, page);
   }
 }
 
-/** Each row of a slab as one piece. @param {CanvasRenderingContext2D} context @param {Grid} grid @param {Tally} counted @param {Record<ColorName, string>} css @param {number} alpha */
-function drawSlabs(context, grid, counted, css, alpha) {
-  for (const { table, own } of counted.sequences) {
+/** Each row of a slab as one piece. @param {Pen} pen */
+function drawSlabs(pen) {
+  const { grid, counted } = pen;
+  for (const { table } of counted.sequences) {
     const path = new Path2D();
     for (let i = 0; i < table.length; ) {
       const from = i;
@@ -124,12 +122,12 @@ function drawSlabs(context, grid, counted, css, alpha) {
       i += 1;
     }
     const page = table.length ? counted.pages.get(table[0]) : null;
-    if (page) paint(context, path, grid, frameOf(counted, page), css, alpha, own);
+    if (page) paint(pen, path, page);
   }
 }
 
-/** @param {CanvasRenderingContext2D} context @param {Grid} grid @param {Tally} counted @param {State} state @param {Record<ColorName, string>} css @param {number} alpha @param {boolean} dots */
-function drawPlaces(context, grid, counted, state, css, alpha, dots) {
+/** @param {Pen} pen @param {boolean} dots */
+function drawPlaces({ context, grid, counted, state, css, alpha }, dots) {
   const prompt = state.request.numPromptTokens;
   const guests = new Path2D();
   const read = new Path2D();
@@ -167,8 +165,8 @@ function drawPlaces(context, grid, counted, state, css, alpha, dots) {
   context.stroke(empty);
 }
 
-/** Whose a page is, and how many hold it. @param {CanvasRenderingContext2D} context @param {Grid} grid @param {Tally} counted @param {State} state @param {Record<ColorName, string>} css @param {number} alpha @param {boolean} slab */
-function drawTitles(context, grid, counted, state, css, alpha, slab) {
+/** Whose a page is, and how many hold it. @param {Pen} pen */
+function drawTitles({ context, grid, counted, state, css, alpha }) {
   context.globalAlpha = alpha;
   for (const id of state.pool.cached) {
     if (counted.pages.has(id) || !isNear(grid, id)) continue;
@@ -184,7 +182,7 @@ function drawTitles(context, grid, counted, state, css, alpha, slab) {
     const shared = page.holders.length > 1;
     const text = shared ? `×${page.holders.length}` : several ? `#${holder.sample + 1}` : shortName(holder);
     const color = shared ? css.shared : page.holders.includes(0) ? css.decode : css.muted;
-    const first = !slab || page.index === 0;
+    const first = page.index === 0 || !isSlab(state);
     const style = { size: shared && grid.size > 50 ? 13 : 11, weight: shared ? 700 : 500, color };
     if (first && !alone) label(context, text, x + grid.size - 5, y + 12, { ...style, align: "right" });
     label(context, String(id), x + 5, y + 12, { size: 11, face: "mono", color: css.muted, width: grid.size - 30 });
@@ -193,26 +191,23 @@ function drawTitles(context, grid, counted, state, css, alpha, slab) {
 
 /**
  * What has just happened: a copy at a first write, a page that gave up what it kept, a request that lost its pages.
- * @param {CanvasRenderingContext2D} context
- * @param {Grid} grid
- * @param {Tally} counted
- * @param {State} state
- * @param {View} view
+ * @param {Pen} pen
  */
-export function drawNews(context, grid, counted, state, { palette: { css } }) {
+export function drawNews(pen) {
+  const { context, grid, counted, state, css } = pen;
   for (const { source, id, t: at } of state.pool.copies) {
     const fresh = clamp(1 - (state.t - at) / RECENT);
     if (fresh <= 0) continue;
     context.globalAlpha = fresh;
     arrow(context, middle(grid, source), middle(grid, id), css.shared, 2);
-    tag(context, t("copied"), cornerOf(grid, id), grid, css.shared, css);
+    tag(pen, t("copied"), cornerOf(grid, id), css.shared);
   }
   // Small pages have no room for more than one word.
   for (const { id, t: at } of state.pool.evictions.slice(grid.size > 52 ? -8 : -1)) {
     const fresh = clamp(1 - (state.t - at) / RECENT);
     if (fresh <= 0) continue;
     context.globalAlpha = fresh;
-    tag(context, t("evicted"), cornerOf(grid, id), grid, css.ink, css);
+    tag(pen, t("evicted"), cornerOf(grid, id), css.ink);
   }
   const victim = counted.sequences.find(({ losing }) => losing);
   if (victim) {
@@ -246,7 +241,7 @@ function middle(grid, id) {
  * @param {string} color
  * @param {number} width
  */
-export function arrow(context, [x0, y0], [x1, y1], color, width) {
+function arrow(context, [x0, y0], [x1, y1], color, width) {
   const bend = x0 === x1 ? 0 : (x1 - x0) / 2;
   const lift = Math.abs(y1 - y0) < 4 ? -Math.min(40, Math.abs(x1 - x0) / 2) : 0;
   context.strokeStyle = color;
@@ -266,8 +261,8 @@ export function arrow(context, [x0, y0], [x1, y1], color, width) {
   context.fill();
 }
 
-/** Words on a page. @param {CanvasRenderingContext2D} context @param {string} text @param {[number, number]} corner @param {Grid} grid @param {string} color @param {Record<ColorName, string>} css */
-function tag(context, text, [x, y], grid, color, css) {
+/** Words on a page. @param {Pen} pen @param {string} text @param {[number, number]} corner @param {string} color */
+function tag({ context, grid, css }, text, [x, y], color) {
   const { box } = grid;
   context.font = '600 11px "Inter Variable", "Inter", system-ui, sans-serif';
   const width = context.measureText(text).width + 10;

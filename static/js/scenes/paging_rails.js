@@ -2,10 +2,9 @@
 
 import { cornerOf } from "./paging_grid.js";
 
-/** @typedef {import("../state/paging.js").Tally} Tally */
 /** @typedef {import("./paging_grid.js").Grid} Grid */
 /** @typedef {import("./paging_tables.js").Row} Row */
-/** @typedef {import("../stage/types.d.ts").View} View */
+/** @typedef {import("./paging_pool.js").Pen} Pen */
 
 /** Lines that run down the gutter side by side. */
 const LANES = 7;
@@ -39,16 +38,8 @@ export function wire({ x, y, width, height }, grid, id, lane, gutter, apart = AP
   ];
 }
 
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {Row[]} rows those whose lines are shown
- * @param {Tally} counted
- * @param {Grid} grid
- * @param {View} view
- * @param {number} alpha
- * @param {boolean} narrow
- */
-export function drawWires(context, rows, counted, grid, { palette: { css } }, alpha, narrow) {
+/** @param {Pen} pen @param {Row[]} rows those whose lines are shown */
+export function drawWires({ context, counted, grid, css, alpha, narrow }, rows) {
   const gutter = Math.min(grid.left, grid.near?.left ?? grid.left) - (narrow ? 5 : 10);
   let lane = 0;
   for (const { sequence, entries, shape } of rows) {

@@ -7,12 +7,10 @@ import { t } from "../ui/messages.js";
 import { nameOf } from "./paging_pool.js";
 import { clamp } from "./room.js";
 
-/** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../state/paging.js").Tally} Tally */
 /** @typedef {import("../state/paging.js").Sequence} Sequence */
 /** @typedef {import("./paging_grid.js").Box} Box */
-/** @typedef {import("../stage/types.d.ts").View} View */
-/** @typedef {import("../stage/types.d.ts").ColorName} ColorName */
+/** @typedef {import("./paging_pool.js").Pen} Pen */
 /** @typedef {{ index: number, x: number, y: number, width: number, height: number }} Entry of a table: which, and where the number of its page stands */
 /** @typedef {"lines" | "chips" | "cells" | "bar"} Shape */
 /** @typedef {{ sequence: Sequence, shape: Shape, y: number, entries: Entry[], hidden: number, height: number }} Row `hidden`: entries for which there is no room, the oldest in a list of lines, else the newest */
@@ -116,16 +114,9 @@ function holds({ numComputed, table, status, held, losing }, { blockSize }, narr
   return narrow ? t("{pages} pages", values) : t("{tokens} tokens, {pages} pages", values);
 }
 
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {Row[]} rows
- * @param {Tally} counted
- * @param {State} state
- * @param {Box} box
- * @param {View} view
- * @param {{ alpha: number, narrow: boolean }} how
- */
-export function drawTables(context, rows, counted, state, box, { palette: { css } }, { alpha, narrow }) {
+/** @param {Pen} pen @param {Row[]} rows @param {Box} box */
+export function drawTables(pen, rows, box) {
+  const { context, counted, css, alpha, narrow } = pen;
   const several = rows.some(({ sequence }) => sequence.sample > 0);
   for (const row of rows) {
     const { sequence, y } = row;
@@ -147,17 +138,17 @@ export function drawTables(context, rows, counted, state, box, { palette: { css 
       });
     for (const entry of row.entries) {
       context.globalAlpha = alpha * (sequence.held ? 1 : 0.6);
-      if (row.shape === "bar") drawBar(context, entry, sequence, counted, css);
-      else if (row.shape === "lines") drawLine(context, entry, sequence, counted, state, box, css, narrow);
-      if (row.shape !== "bar") drawEntry(context, entry, row, counted, css);
+      if (row.shape === "bar") drawBar(pen, entry, sequence);
+      else if (row.shape === "lines") drawLine(pen, entry, sequence, box);
+      if (row.shape !== "bar") drawEntry(pen, entry, row);
     }
-    if (row.hidden > 0) drawHidden(context, row, box, css, alpha);
+    if (row.hidden > 0) drawHidden(pen, row, box);
   }
   context.globalAlpha = 1;
 }
 
-/** @param {CanvasRenderingContext2D} context @param {Row} row @param {Box} box @param {Record<string, string>} css @param {number} alpha */
-function drawHidden(context, { shape, hidden, entries, y, height }, box, css, alpha) {
+/** @param {Pen} pen @param {Row} row @param {Box} box */
+function drawHidden({ context, css, alpha }, { shape, hidden, entries, y, height }, box) {
   const words =
     shape === "lines" ? t("… {n} pages before", { n: count(hidden) }) : t("… {n} more", { n: count(hidden) });
   const top = shape === "lines" ? (entries[0]?.y ?? y) - 6 : y + height + 8;
@@ -165,8 +156,9 @@ function drawHidden(context, { shape, hidden, entries, y, height }, box, css, al
   label(context, words, box.left, top, { size: 11, color: css.muted, width: box.width });
 }
 
-/** Which page it is, and the words in it. @param {CanvasRenderingContext2D} context @param {Entry} entry @param {Sequence} sequence @param {Tally} counted @param {State} state @param {Box} box @param {Record<string, string>} css @param {boolean} narrow */
-function drawLine(context, { index, x, y, height }, { numComputed }, { blockSize }, state, box, css, narrow) {
+/** Which page it is, and the words in it. @param {Pen} pen @param {Entry} entry @param {Sequence} sequence @param {Box} box */
+function drawLine({ context, counted, state, css, narrow }, { index, x, y, height }, { numComputed }, box) {
+  const { blockSize } = counted;
   const size = clamp(0.44 * height, narrow ? 11 : 12, 16);
   const middle = y + height / 2 + 0.36 * size;
   const indent = narrow ? 0 : 26;
@@ -187,8 +179,9 @@ function drawLine(context, { index, x, y, height }, { numComputed }, { blockSize
   context.letterSpacing = "0px";
 }
 
-/** The number of a page, filled as far as the page is. @param {CanvasRenderingContext2D} context @param {Entry} entry @param {Row} row @param {Tally} counted @param {Record<string, string>} css */
-function drawEntry(context, { index, x, y, width, height }, { sequence, shape }, { pages, blockSize }, css) {
+/** The number of a page, filled as far as the page is. @param {Pen} pen @param {Entry} entry @param {Row} row */
+function drawEntry({ context, counted, css }, { index, x, y, width, height }, { sequence, shape }) {
+  const { pages, blockSize } = counted;
   const id = sequence.table[index];
   const shared = (pages.get(id)?.holders.length ?? 0) > 1;
   const mine = sequence.own || sequence.sample > 0;
@@ -217,10 +210,10 @@ function drawEntry(context, { index, x, y, width, height }, { sequence, shape },
     });
 }
 
-/** What is used of a slab, and what is reserved and empty. @param {CanvasRenderingContext2D} context @param {Entry} entry @param {Sequence} sequence @param {Tally} counted @param {Record<string, string>} css */
-function drawBar(context, { x, y, width, height }, { table, numComputed, own, sample }, { blockSize }, css) {
+/** What is used of a slab, and what is reserved and empty. @param {Pen} pen @param {Entry} entry @param {Sequence} sequence */
+function drawBar({ context, counted, css }, { x, y, width, height }, { table, numComputed, own, sample }) {
   if (!table.length) return;
-  const used = (width * numComputed) / (table.length * blockSize);
+  const used = (width * numComputed) / (table.length * counted.blockSize);
   const color = own || sample ? css.decode : css.muted;
   const before = context.globalAlpha;
   context.save();

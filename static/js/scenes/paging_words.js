@@ -3,6 +3,7 @@
 import { count, percent } from "../state/format.js";
 import {
   fragmentation,
+  isSlab,
   lengthsOf,
   mostShared,
   preemptions,
@@ -18,9 +19,6 @@ import { nameOf } from "./paging_pool.js";
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../stage/types.d.ts").View} View */
 /** @typedef {import("../state/paging.js").Tally} Tally */
-
-/** Whether each request reserves one piece for its worst case. @param {State} state */
-export const isSlab = ({ opened }) => opened?.engine?.allocator === "slab";
 
 /** What a room without facts says. @param {State} state */
 export function missing(state) {

@@ -14,6 +14,9 @@ const known = new WeakMap();
 /** Whether the source of this run tells where its pages lie. @param {State} state */
 export const tellsBlocks = ({ opened }) => Boolean(opened?.engine && opened.provides.includes("blocks"));
 
+/** Whether each request reserves one piece for its worst case. @param {State} state */
+export const isSlab = ({ opened }) => opened?.engine?.allocator === "slab";
+
 /**
  * The sequences of the log, ours first, then its other samples, then the guests by their number.
  * @param {State} state
