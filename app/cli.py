@@ -85,11 +85,26 @@ def serve(
 
 @app.command()
 def record(
-    prompt: Annotated[str, typer.Option(help="What to ask the model.", envvar="OPENKITCHEN_RECORD_PROMPT")],
+    prompt: Annotated[
+        str | None, typer.Option(help="What to ask the model.", envvar="OPENKITCHEN_RECORD_PROMPT")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of a prompt: one of the recordings that the article opens with, by name, or all of them.",
+            envvar="OPENKITCHEN_RECORD_RECIPE",
+        ),
+    ] = None,
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="The file to write, NAME.jsonl.gz.", envvar="OPENKITCHEN_RECORD_OUTPUT"),
-    ],
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file to write, NAME.jsonl.gz; of all recipes, the folder.",
+            show_default="of recipes: where the article looks for them",
+            envvar="OPENKITCHEN_RECORD_OUTPUT",
+        ),
+    ] = None,
     max_tokens: Annotated[
         int, typer.Option(min=1, help="Most tokens of the answer.", envvar="OPENKITCHEN_RECORD_MAX_TOKENS")
     ] = 200,
@@ -108,17 +123,24 @@ def record(
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Run one prompt on the real engine and keep its log as NAME.jsonl.gz."""
-    if not output.parent.is_dir():
-        fail(f"There is no folder {output.parent}. Make it first, or name another file with -o.")
-    if not output.name.endswith(".jsonl.gz"):
-        fail(f"A recording is called NAME.jsonl.gz, not {output.name}.")
+    """Run one prompt on the real engine and keep its log as NAME.jsonl.gz; or, by --recipe, make one or all of the
+    recordings that the article opens with. A recipe brings its own prompt and parameters, and fails unless its
+    recording shows what its room is about."""
+    if (prompt is None) == (recipe is None):
+        fail("Say what to record: --prompt TEXT or --recipe NAME.")
+    settings = settings_from(model=model, device=device, dtype=dtype)
+    if recipe is not None:
+        _record_recipes(recipe, output, settings)
+        return
+    assert prompt is not None
+    if output is None:
+        fail("Name the file to write with -o NAME.jsonl.gz.")
+    _check_recording(output)
     from app.record import CannotRecord
     from app.record import record as make
     from inference.models import ModelNotFound
     from inference.sequence import SamplingParams
 
-    settings = settings_from(model=model, device=device, dtype=dtype)
     params = SamplingParams(
         max_tokens=max_tokens,
         temperature=temperature,
@@ -136,6 +158,36 @@ def record(
     progress.clear()
     typer.echo(answer)
     typer.echo(f"{output}: {output.stat().st_size / 1000:.0f} kB", err=True)
+
+
+def _record_recipes(name: str, output: Path | None, settings: Settings) -> None:
+    """``record --recipe``."""
+    from app.recipes import RECIPES, ShowsNothing
+    from app.record import CannotRecord
+    from app.recording import record_recipes
+    from inference.models import ModelNotFound
+
+    if name != "all" and name not in RECIPES:
+        fail(f"There is no recipe {name!r}; there are {', '.join(RECIPES)}, and all.")
+    if output is not None and name != "all":
+        _check_recording(output)
+    elif output is not None and not output.is_dir():
+        fail(f"There is no folder {output}. Make it first, or name another with -o.")
+    progress = Progress()
+    try:
+        for file in record_recipes(list(RECIPES) if name == "all" else [name], output, settings, progress.show):
+            progress.clear()
+            typer.echo(f"{file}: {file.stat().st_size / 1000:.0f} kB", err=True)
+    except (CannotRecord, ShowsNothing, ModelNotFound, ValueError, RuntimeError, OSError) as error:
+        progress.clear()
+        fail(f"Stopped: {error}")
+
+
+def _check_recording(output: Path) -> None:
+    if not output.parent.is_dir():
+        fail(f"There is no folder {output.parent}. Make it first, or name another file with -o.")
+    if not output.name.endswith(".jsonl.gz"):
+        fail(f"A recording is called NAME.jsonl.gz, not {output.name}.")
 
 
 @app.command()

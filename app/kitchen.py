@@ -23,6 +23,8 @@ from inference.messages import (
     Abort,
     Accepted,
     Command,
+    Cooking,
+    CookTake,
     Events,
     Failed,
     Generate,
@@ -32,6 +34,7 @@ from inference.messages import (
     Rejected,
     Reply,
     Shutdown,
+    TakeEnded,
 )
 
 logger = structlog.get_logger(__name__)
@@ -74,6 +77,12 @@ class Listener(Protocol):
 
     def engine_said(self, events: Events, clock_offset: float) -> None:
         """Bare events, and what to add to their clock to get ours."""
+
+    def take_cooking(self, reply: Cooking, clock_offset: float) -> None:
+        """A take that is cooked apart has its turn. ``clock_offset`` as for events."""
+
+    def take_ended(self, reply: TakeEnded) -> None:
+        """A take that was cooked apart is over, or never had its turn."""
 
     def engine_accepted(self, reply: Accepted) -> None:
         """A request is in the engine's queue."""
@@ -145,7 +154,7 @@ class Kitchen:
         if self._context is not None:
             self._context.destroy(linger=0)
 
-    def generate(self, request: Generate) -> None:
+    def send(self, request: Generate | CookTake) -> None:
         """Hand over a request. One sent to an engine that is just going down is closed with it."""
         self._send(request)
 
@@ -180,6 +189,10 @@ class Kitchen:
         assert listener is not None
         if isinstance(reply, Events):
             listener.engine_said(reply, self._clock_offset)
+        elif isinstance(reply, Cooking):
+            listener.take_cooking(reply, self._clock_offset)
+        elif isinstance(reply, TakeEnded):
+            listener.take_ended(reply)
         elif isinstance(reply, Accepted):
             listener.engine_accepted(reply)
         elif isinstance(reply, Rejected):

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from app.api import health, runs, schema, sockets
+from app.api import health, runs, schema, sockets, takes
 from app.api.site import Site
 from app.broadcast import FrameClock
 from app.data_dir import DataDirClaim
@@ -22,7 +22,7 @@ from app.kitchen import Kitchen
 from app.limits import RateLimit, ReaderLimit
 from app.metrics import Metrics
 from app.orders import Orders
-from app.pages import article, calculator, fragments
+from app.pages import article, calculator, fragments, styleguide
 from app.pages.static import STATIC, Static
 from app.pages.templates import render_problem
 from app.problems import Problem
@@ -33,7 +33,7 @@ from app.settings import Settings
 logger = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 3600.0
-PROGRAMS_AND_PAGES = (runs, sockets, schema, health, article, fragments, calculator)
+PROGRAMS_AND_PAGES = (runs, takes, sockets, schema, health, article, fragments, calculator, styleguide)
 
 
 def engine_arguments(settings: Settings) -> list[str]:

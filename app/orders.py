@@ -6,18 +6,19 @@ import asyncio
 from typing import Any, Literal
 
 import structlog
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from app.kitchen import Kitchen
 from app.metrics import Metrics
-from app.problems import Problem, retry_later
+from app.problems import FieldError, Problem, retry_later
 from app.run_store import RunStore
-from app.runs import Run
+from app.runs import Lineage, Run
 from app.settings import Settings
 from inference.events import CloseReason
-from inference.messages import Accepted, Events, Generate, Ready, Rejected
+from inference.messages import Accepted, Cooking, CookTake, Events, Generate, Ready, Rejected, TakeEnded
 from inference.probes import Probes
 from inference.sequence import SamplingParams
+from inference.takes import Parent, Take
 
 logger = structlog.get_logger(__name__)
 
@@ -33,7 +34,7 @@ class Orders:
         self._store = store
         self._settings = settings
         self._metrics = metrics
-        self._requests: dict[str, Generate] = {}
+        self._requests: dict[str, Generate | CookTake] = {}
         """What each live run asks of the engine, until the engine has it (kept for those posted while it warms)."""
         self._replies: dict[str, asyncio.Future[Accepted | Rejected]] = {}
         self._settling: set[asyncio.Task[None]] = set()
@@ -78,11 +79,7 @@ class Orders:
         """Make a run of it. With the engine ready, waits for its word on the length; a run that it refuses leaves no
         trace. Raises Problem."""
         self.check_room(creator, address)
-        try:
-            run = self._store.create(creator, address, public_params(params, probes), probes)
-        except OSError as error:
-            logger.error("run.unwritable", error=str(error))
-            raise self._unwritable() from error
+        run = self._create(creator, address, params, probes)
         request = Generate(request_id=run.run_id, prompt=prompt, params=params, probes=probes, cache_salt=cache_salt)
         ready = self._kitchen.ready
         if ready is None:
@@ -93,16 +90,47 @@ class Orders:
         logger.info("run.accepted", prompt_chars=len(prompt), max_tokens=params.max_tokens, warming=ready is None)
         return run
 
-    async def _submit(self, run: Run, request: Generate, ready: Ready) -> None:
+    async def cook_take(
+        self, take: Take, parent: Parent, parent_id: str, *, creator: str, cache_salt: str, address: str
+    ) -> Run:
+        """Make a run of it, whose parent is ``parent_id``; as ``take``, but that the engine must be ready. Those that
+        are cooked apart have a line of their own, a shorter one: each has the machine for itself."""
+        self.check_room(creator, address)
+        ready = self._kitchen.ready
+        if ready is None:
+            raise retry_later(503, "warming", "The engine is still warming up.", WAITING_RETRY_SECONDS)
+        apart = sum(run.log is not None and run.log.is_apart for run in self._store.live())
+        if take.apart and apart >= self._settings.max_waiting_takes:
+            detail = f"{self._settings.max_waiting_takes} takes are waiting for the stove. Please try again shortly."
+            raise retry_later(429, "line_full", detail, WAITING_RETRY_SECONDS)
+        lineage = Lineage(parent_id, take)
+        run = self._create(creator, address, take.params(parent), take.asked_probes, lineage)
+        command = CookTake(request_id=run.run_id, take=take, parent=parent, cache_salt=cache_salt)  # type: ignore[arg-type]
+        await self._submit(run, command, ready)
+        self._metrics.runs_started.inc()
+        logger.info("take.accepted", take=take.name)
+        return run
+
+    def _create(
+        self, creator: str, address: str, params: SamplingParams, probes: Probes, lineage: Lineage | None = None
+    ) -> Run:
+        try:
+            return self._store.create(creator, address, public_params(params, probes), probes, lineage)
+        except OSError as error:
+            logger.error("run.unwritable", error=str(error))
+            raise self._unwritable() from error
+
+    async def _submit(self, run: Run, request: Generate | CookTake, ready: Ready) -> None:
         reply: asyncio.Future[Accepted | Rejected] = asyncio.get_running_loop().create_future()
         self._replies[run.run_id] = reply
         assert run.log is not None
-        run.log.open(ready)
+        if not run.log.is_apart:  # (else it opens when its engine is known)
+            run.log.open(ready)
         if run.log.is_closed:
             self._replies.pop(run.run_id)
             self._store.discard(run)
             raise self._unwritable()
-        self._kitchen.generate(request)
+        self._kitchen.send(request)
         try:
             answer = await asyncio.wait_for(reply, self._settings.accept_timeout)
         except TimeoutError:
@@ -116,8 +144,10 @@ class Orders:
             self._replies.pop(run.run_id, None)
         if isinstance(answer, Rejected):
             self._store.discard(run)
-            detail = f"{answer.detail[:1].upper()}{answer.detail[1:].removesuffix('.')}."
-            raise Problem(_REJECTED_STATUS[answer.reason], answer.reason, detail)
+            first = answer.detail[:1] if answer.field else answer.detail[:1].upper()
+            detail = f"{first}{answer.detail[1:].removesuffix('.')}."
+            errors = (FieldError(answer.field, detail),) if answer.field else ()
+            raise Problem(_REJECTED_STATUS[answer.reason], answer.reason, detail, errors)
 
     def stop(self, run: Run) -> None:
         """Its creator's wish. The log closes when the engine has let go of it."""
@@ -149,7 +179,7 @@ class Orders:
                 if run.log.is_closed:  # the disk is full
                     self._settle(run)
                 else:
-                    self._kitchen.generate(request)
+                    self._kitchen.send(request)
 
     def engine_lost(self, reason: Literal["crashed", "error"], detail: str) -> None:
         """Every live run ends, with what happened."""
@@ -163,14 +193,34 @@ class Orders:
                 reply.set_exception(self._unavailable())
 
     def engine_said(self, events: Events, clock_offset: float) -> None:
-        """One message into every live log."""
+        """One message into every live log; what a take's own engine says, into the take's alone."""
         self._metrics.count(events)
         for run in self._store.live():
             if run.log is None or run.log.is_closed:
                 continue
+            if run.log.is_apart if not events.take else run.run_id != events.take:
+                continue
             run.log.project(events.events, clock_offset)
             if run.log.is_closed:
                 self._settle(run)
+
+    def take_cooking(self, reply: Cooking, clock_offset: float) -> None:
+        """A take has its turn: its log opens, about the engine that it has."""
+        run = self._live(reply.request_id)
+        if run is not None and run.log is not None and self._kitchen.ready is not None:
+            ready = replace(self._kitchen.ready, model=reply.model, engine=reply.engine)
+            run.log.open_take(ready, reply.knobs, reply.monotonic + clock_offset)
+            if run.log.is_closed:  # the disk is full
+                self._settle(run)
+
+    def take_ended(self, reply: TakeEnded) -> None:
+        """A take is over, with all that it had to do."""
+        run = self._live(reply.request_id)
+        if run is not None:
+            self._close(run, reply.reason, reply.detail)
+
+    def _live(self, run_id: str) -> Run | None:
+        return next((run for run in self._store.live() if run.run_id == run_id and run.is_live), None)
 
     def engine_accepted(self, reply: Accepted) -> None:
         """The request is in the engine's line."""
@@ -184,9 +234,9 @@ class Orders:
         if future is not None and not future.done():
             future.set_result(reply)
             return
-        for run in self._store.live():
-            if run.run_id == reply.request_id:
-                self._close(run, "rejected", reply.detail)
+        run = self._live(reply.request_id)
+        if run is not None:
+            self._close(run, "rejected", reply.detail)
 
     def _close(self, run: Run, reason: CloseReason, detail: str) -> None:
         if run.log is not None:

@@ -16,6 +16,7 @@ from inference.events import (
     RequestAdmitted,
     RequestFinished,
     RequestPreempted,
+    RequestQueued,
     Snapshot,
     StepFinished,
     StepItem,
@@ -71,3 +72,46 @@ class Projection:
 
     def _item(self, item: StepItem) -> StepItem:
         return item if item.request_id == self._own else self.guests.item(item)
+
+
+class HouseProjection:
+    """A take's view of the second engine, where all others are the house's own: nobody's secrets. So what ``Guests``
+    would hide for a stranger's sake stands here as it was, from the first event on: who waits at which place, which
+    blocks were found, who holds what. Their texts and tokens are left out because they are nobody's interest."""
+
+    def __init__(self, request_id: str) -> None:
+        self._own = request_id
+        self._names: dict[str, str] = {}
+
+    def project(self, event: AnyEvent) -> AnyEvent | None:
+        """The event as it may stand in this log, or None."""
+        request_id: str | None = getattr(event, "request_id", None)
+        if request_id == self._own:
+            return event
+        match event:
+            case StepStarted():
+                items = [replace(item, request_id=self._name(item.request_id)) for item in event.requests]
+                return replace(event, requests=items)
+            case StepFinished() | BlockEvicted():
+                return event
+            case RequestFinished():
+                return replace(event, request_id=self._name(event.request_id), text=None, stop=None)
+            case (
+                BlockAllocated()
+                | BlockShared()
+                | BlockCopied()
+                | BlockReleased()
+                | RequestQueued()
+                | RequestAdmitted()
+                | RequestPreempted()
+                | KVWritten()
+            ):
+                return replace(event, request_id=self._name(event.request_id))
+            case _:
+                return None
+
+    def _name(self, request_id: str) -> str:
+        """``guest-1``, ``guest-2`` in order of appearance, as in every log."""
+        if request_id == self._own:
+            return request_id
+        return self._names.setdefault(request_id, f"guest-{len(self._names) + 1}")

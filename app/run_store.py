@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from app.broadcast import Broadcast
-from app.runs import LogFile, Run, RunLog, read_summary
+from app.runs import Lineage, LogFile, Run, RunLog, read_summary
 from inference.events import LogClosed, LogOpened, decode, encode
 from inference.probes import Probes
 
@@ -52,13 +52,15 @@ class RunStore:
         """Runs whose logs still grow, oldest first."""
         return list(self._live.values())
 
-    def create(self, creator: str, address: str, params: dict[str, Any], probes: Probes) -> Run:
+    def create(
+        self, creator: str, address: str, params: dict[str, Any], probes: Probes, lineage: Lineage | None = None
+    ) -> Run:
         """A new run under an id that nobody can guess. Raises OSError when the disk will not have it."""
         run_id = secrets.token_urlsafe(16)
         try:
             about = About(creator=creator, created_at=time.time())
             write_private(self._about_path(run_id), msgspec.json.encode(about))
-            log = RunLog(run_id, LogFile(self._path(run_id)), params, probes)
+            log = RunLog(run_id, LogFile(self._path(run_id)), params, probes, lineage=lineage)
         except OSError:
             self._delete(run_id)
             raise

@@ -13,7 +13,7 @@ import structlog
 from msgspec.structs import replace
 
 from app.broadcast import Broadcast
-from app.projection import Projection
+from app.projection import HouseProjection, Projection
 from app.summary import Summary
 from inference.events import (
     PROVIDES,
@@ -28,6 +28,7 @@ from inference.events import (
 )
 from inference.messages import Ready
 from inference.probes import Probes
+from inference.takes import Take
 
 logger = structlog.get_logger(__name__)
 
@@ -62,10 +63,19 @@ class LogFile:
             self._descriptor = None
 
 
+@dataclass(frozen=True)
+class Lineage:
+    """Whose take a run is, and which."""
+
+    parent: str
+    take: Take
+
+
 class RunLog:
     """The log of one run while it lives.
 
-    ``seq`` counts from 1 without gaps; ``t`` is seconds since the run was asked for and never decreases; ``log.opened``
+    ``seq`` counts from 1 without gaps; ``t`` is seconds since the run was asked for (a take that is cooked apart: since
+    its turn came) and never decreases; ``log.opened``
     comes first (once the engine is known, or when it is known that it never will be) and ``log.closed`` last.
     """
 
@@ -77,6 +87,7 @@ class RunLog:
         probes: Probes,
         *,
         source: Source = "live",
+        lineage: Lineage | None = None,
     ) -> None:
         self.run_id = run_id
         self._source: Source = source
@@ -87,7 +98,12 @@ class RunLog:
         self._file = file
         self._params = params
         self._provides = [fact for fact in PROVIDES if not fact.startswith("probe.") or fact[6:] in probes.names]
-        self._projection = Projection(run_id)
+        self._lineage = lineage
+        self._knobs = lineage.take.knobs if lineage else {}
+        self.is_apart = lineage is not None and lineage.take.apart
+        """Cooked by a second engine: it hears of that one alone, opens when that one is known and ends when all that
+        it had to do is done."""
+        self._projection = HouseProjection(run_id) if self.is_apart else Projection(run_id)
         self._seq = 0
         self._t = 0.0
         self.is_whole = True
@@ -103,11 +119,19 @@ class RunLog:
         """``log.closed`` has been written."""
         return self.broadcast.closed
 
+    def open_take(self, ready: Ready, knobs: dict[str, Any], began: float) -> None:
+        """``open`` for a take that is cooked apart, whose turn came at ``began`` on our clock: the wait for it, and the
+        making of other weights, are no part of its log."""
+        self.opened_at += began - self._zero
+        self._zero = began
+        self._knobs = knobs
+        self.open(ready)
+
     def open(self, ready: Ready | None) -> None:
         """Write ``log.opened``: about the engine that answers, or with nulls where none ever came up."""
         if self.is_open:
             return
-        if ready and ready.engine:
+        if ready and ready.engine and isinstance(self._projection, Projection):
             self._projection.guests.block_size = ready.engine.block_size
         event = LogOpened(
             run_id=self.run_id,
@@ -119,6 +143,9 @@ class RunLog:
             software=ready.software if ready else None,
             params=self._params,
             provides=self._known(ready) if ready else [],
+            parent=self._lineage.parent if self._lineage else None,
+            take=self._lineage.take.name if self._lineage else None,
+            knobs=self._knobs,
         )
         self._write([self._stamp(event, 0.0)])
 
@@ -128,7 +155,8 @@ class RunLog:
 
     def project(self, events: Iterable[AnyEvent], clock_offset: float) -> None:
         """Take in what the engine said (bare, in its order). ``clock_offset`` is added to the engine's clock to get
-        ours. Closes the log after the batch in which the last sample of the run's own request finished."""
+        ours. Closes the log after the batch in which the last sample of the run's own request finished; that of a take
+        which is cooked apart is closed by who cooks it."""
         if self.is_closed:
             return
         lines: list[bytes] = []
@@ -138,7 +166,7 @@ class RunLog:
             if projected is None:
                 continue
             lines.append(self._stamp(projected, event.t + clock_offset - self._zero))
-            if isinstance(projected, RequestFinished) and projected.request_id == self.run_id:
+            if isinstance(projected, RequestFinished) and projected.request_id == self.run_id and not self.is_apart:
                 finished = projected if projected.num_samples_left == 0 else None
         if finished is not None:
             reason, detail = close_reason(finished)

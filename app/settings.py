@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     """Live runs from one address: cookies are free to drop, and a class shares one address."""
     max_waiting_runs: int = Field(default=32, ge=1)
     """Runs in the line before the engine, of everybody."""
+    max_waiting_takes: int = Field(default=8, ge=1)
+    """Takes that wait for a second engine or have it, of everybody: each has the machine for itself for seconds."""
     posts_per_minute: float = Field(default=60.0, gt=0)
     """Per address, on average."""
     posts_burst: int = Field(default=20, ge=1)

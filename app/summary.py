@@ -115,6 +115,8 @@ class Summary:
             "model": self.opened.model.name if self.opened and self.opened.model else None,
             "params": self.opened.params if self.opened else None,
             "parent": self.opened.parent if self.opened else None,
+            "take": self.opened.take if self.opened else None,
+            "knobs": self.opened.knobs if self.opened else {},
             "position": self.position,
             "text": self.text,
             "first_token_seconds": self.first_token_t,

@@ -415,6 +415,7 @@ class Engine:
             drafter=None if self._speculator is None else ",".join(self._speculator.names),
             num_speculative_tokens=0 if self._speculator is None else config.num_speculative_tokens,
             kv_cache_dtype=config.kv_cache_dtype,
+            drafter_bytes={} if self._speculator is None else self._speculator.num_bytes,
         )
 
     def _unfinished(self) -> list[Sequence]:

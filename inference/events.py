@@ -146,6 +146,9 @@ class EngineCard(msgspec.Struct, kw_only=True):
     num_speculative_tokens: int = 0
     kv_cache_dtype: str = "auto"
     """``auto``: the model's own; ``int8``, ``fp8``."""
+    drafter_bytes: dict[str, int] = {}
+    """Of each drafter that is loaded: what its weights and tables occupy beside the model's. What it remembers of a
+    sequence is not in it."""
 
 
 class Software(msgspec.Struct, kw_only=True):
@@ -223,7 +226,7 @@ class Totals(msgspec.Struct, kw_only=True):
 class LogClosed(Event, kw_only=True, tag="log.closed"):
     """Last event of every log. ``reason``: ``finished`` (the request ended by itself), ``stopped`` (its creator stopped
     it), ``rejected`` (found impossible after it was accepted), ``crashed`` (the engine died), ``interrupted`` (the app
-    died; written at the next start), ``error``."""
+    died; written at the next start; or a take made way for an ordinary run), ``error``."""
 
     reason: CloseReason
     detail: str = ""

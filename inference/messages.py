@@ -6,13 +6,14 @@ sides can share it. Events themselves are in ``events.py``.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from inference.events import AnyEvent, EngineCard, Hardware, ModelCard, Software
+from inference.events import AnyEvent, CloseReason, EngineCard, Hardware, ModelCard, Software
 from inference.probes import Probes
 from inference.sequence import SamplingParams
+from inference.takes import AnyTake, Parent
 
 
 class Hello(msgspec.Struct, kw_only=True, tag_field="kind", tag="hello"):
@@ -30,6 +31,16 @@ class Generate(msgspec.Struct, kw_only=True, tag_field="kind", tag="generate"):
     """Mixed into the hashes of all prefix-cache blocks beyond the public prefix (the system prompt)."""
 
 
+class CookTake(msgspec.Struct, kw_only=True, tag_field="kind", tag="cook_take"):
+    """App to worker: cook what ``parent`` was once more, another way. One that is cooked apart is accepted into a line
+    of its own; ``Cooking`` and ``TakeEnded`` say when its turn comes and when it is over."""
+
+    request_id: str
+    take: AnyTake
+    parent: Parent
+    cache_salt: str = ""
+
+
 class Abort(msgspec.Struct, kw_only=True, tag_field="kind", tag="abort"):
     """App to worker."""
 
@@ -40,7 +51,7 @@ class Shutdown(msgspec.Struct, kw_only=True, tag_field="kind", tag="shutdown"):
     """App to worker: finish the step and exit with status 0."""
 
 
-Command = Hello | Generate | Abort | Shutdown
+Command = Hello | Generate | CookTake | Abort | Shutdown
 
 
 class Loading(msgspec.Struct, kw_only=True, tag_field="kind", tag="loading"):
@@ -81,12 +92,36 @@ class Rejected(msgspec.Struct, kw_only=True, tag_field="kind", tag="rejected"):
     request_id: str
     reason: Literal["too_long", "invalid"]
     detail: str
+    field: str = ""
+    """What of the request is wrong, where it is one field; ``detail`` then begins with its name."""
+
+
+class Cooking(msgspec.Struct, kw_only=True, tag_field="kind", tag="cooking"):
+    """Worker to app: a take that is cooked apart has its turn, on this engine."""
+
+    request_id: str
+    model: ModelCard
+    engine: EngineCard
+    knobs: dict[str, Any]
+    """The take's, with the values that were chosen where none was asked for."""
+    monotonic: float
+    """The worker's ``time.monotonic()`` as the take began: its log opens then, whenever this arrives."""
+
+
+class TakeEnded(msgspec.Struct, kw_only=True, tag_field="kind", tag="take_ended"):
+    """Worker to app: a take that was cooked apart is over, its neighbours too; or it never had its turn."""
+
+    request_id: str
+    reason: CloseReason
+    detail: str = ""
 
 
 class Events(msgspec.Struct, kw_only=True, tag_field="kind", tag="events"):
     """Worker to app: what one step (or one command) said, in order, bare."""
 
     events: list[AnyEvent]
+    take: str = ""
+    """Request id of the take in whose second engine it happened; empty: in the first engine."""
 
 
-Reply = Loading | Ready | Failed | Accepted | Rejected | Events
+Reply = Loading | Ready | Failed | Accepted | Rejected | Cooking | TakeEnded | Events

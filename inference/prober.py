@@ -147,7 +147,7 @@ class Prober:
                     entropy=entropy,
                 )
             )
-            if chosen is None:
+            if chosen is None or position not in (probe.whole or ()):
                 continue
             row = chosen[:, :, index, : position + 1]
             has_sinks = any(rule.sinks is not None for rule in watch.rules.values())

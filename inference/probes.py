@@ -36,11 +36,13 @@ MAX_POSITION = 2**24
 
 class AttentionProbe(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Whom the tokens at ``positions`` look at: a summary of every head of every layer, and the weights themselves of
-    ``heads`` in ``layers`` (None: of all; empty: of none, the summary alone)."""
+    ``heads`` in ``layers`` (None: of all; empty: of none, the summary alone). ``whole``: those of the positions whose
+    weights are told (None: all); the others have their summary alone."""
 
     positions: tuple[int, ...]
     layers: tuple[int, ...] | None = None
     heads: tuple[int, ...] | None = None
+    whole: tuple[int, ...] | None = None
 
 
 class TilesProbe(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -100,6 +102,8 @@ class Probes(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
         if (attention := self.attention) is not None:
             _at_most("probes.attention.positions", attention.positions, MAX_ATTENTION_POSITIONS, "positions")
             _each_within("probes.attention.positions", attention.positions, -far, far)
+            _at_most("probes.attention.whole", attention.whole or (), MAX_ATTENTION_POSITIONS, "positions")
+            _each_within("probes.attention.whole", attention.whole or (), -far, far)
             for name in ("layers", "heads"):
                 _at_most(f"probes.attention.{name}", getattr(attention, name) or (), MAX_NAMED, name)
                 _each_within(f"probes.attention.{name}", getattr(attention, name) or (), 0, MAX_NAMED - 1)
@@ -136,6 +140,7 @@ class Probes(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
                 positions=positions("probes.attention.positions", attention.positions),
                 layers=_chosen("probes.attention.layers", attention.layers, *layers),
                 heads=_chosen("probes.attention.heads", attention.heads, *heads),
+                whole=positions("probes.attention.whole", _whole(attention)),
             )
         if tiles is not None:
             _chosen("probes.tiles.layer", (tiles.layer,), *layers)
@@ -178,12 +183,22 @@ def _chosen(name: str, values: tuple[int, ...] | None, count: int, what: str) ->
     return tuple(sorted(set(values)))
 
 
+def _whole(attention: AttentionProbe) -> tuple[int, ...]:
+    """The positions whose weights are asked for."""
+    if attention.whole is None:
+        return attention.positions
+    for value in attention.whole:
+        if value not in attention.positions:
+            raise ValueError(f"probes.attention.whole must be among probes.attention.positions, got {value!r}")
+    return attention.whole
+
+
 def _check_weights(attention: AttentionProbe) -> None:
     assert attention.layers is not None and attention.heads is not None, "resolved"  # noqa: PT018
     heads = len(attention.layers) * len(attention.heads)
-    count = heads * sum(position + 1 for position in attention.positions)
+    count = heads * sum(position + 1 for position in _whole(attention))
     if count > MAX_ATTENTION_WEIGHTS:
         raise ValueError(
             f"probes.attention may ask for at most {MAX_ATTENTION_WEIGHTS} weights, got {count} "
-            f"({len(attention.layers)} layers, {len(attention.heads)} heads, {len(attention.positions)} positions)"
+            f"({len(attention.layers)} layers, {len(attention.heads)} heads, {len(_whole(attention))} positions)"
         )

@@ -26,10 +26,10 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import zmq
@@ -39,6 +39,7 @@ from inference.messages import (
     Abort,
     Accepted,
     Command,
+    CookTake,
     Events,
     Failed,
     Generate,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from inference.engine import Engine
     from inference.engine_config import EngineConfig
     from inference.models import Model
+    from inference.take_runner import TakeRunner
 
 logger = logging.getLogger("inference.worker")
 
@@ -65,60 +67,6 @@ IDLE_MS = 500
 COMMANDS_PER_STEP = 16
 """Taken between two steps at most, so that a burst of requests cannot hold up those that run."""
 PR_SET_PDEATHSIG = 1
-
-
-# ---- one door for a user's prompt ----------------------------------------------------------------------------------
-
-
-class Refused(ValueError):
-    """A request that cannot be served, and why."""
-
-    def __init__(self, reason: Literal["too_long", "invalid"], detail: str) -> None:
-        super().__init__(detail)
-        self.reason: Literal["too_long", "invalid"] = reason
-
-
-def submit(engine: Engine, model: Model, command: Generate, on_event: Callable[[Event], None]) -> int:
-    """Put a user's prompt into ``engine``: apply the chat template, tokenize, say what is already there (``snapshot``,
-    to ``on_event``, which should be the engine's own), add the request. Returns the number of prompt tokens. Raises
-    ``Refused``; what ``on_event`` heard meanwhile is then void.
-
-    ``openkitchen record`` uses the same door as the worker.
-    """
-    if not command.prompt.strip():
-        raise Refused("invalid", "prompt must not be empty")
-    started = time.monotonic()
-    try:
-        command.params.validate()
-        templated = model.tokenizer.encode_chat(command.prompt)
-        pieces = model.tokenizer.pieces(templated.token_ids)
-    except ValueError as error:
-        raise Refused("invalid", str(error)) from error
-    seconds = time.monotonic() - started
-    room = min(engine.max_model_len, engine.config.num_blocks * engine.config.block_size)
-    if len(templated.token_ids) + command.params.max_tokens > room:
-        raise Refused(
-            "too_long",
-            f"the prompt is {len(templated.token_ids)} tokens long with its template; with max_tokens "
-            f"{command.params.max_tokens} that is over max_model_len {room}",
-        )
-    on_event(engine.snapshot(command.request_id))
-    try:
-        engine.add_request(
-            templated.token_ids,
-            command.params,
-            request_id=command.request_id,
-            cache_salt=command.cache_salt,
-            num_public_tokens=templated.num_public_tokens,
-            own=templated.own,
-            pieces=pieces,
-            parts=templated.parts,
-            tokenize_seconds=seconds,
-            probes=command.probes,
-        )
-    except ValueError as error:
-        raise Refused("invalid", str(error)) from error
-    return len(templated.token_ids)
 
 
 # ---- the wire ------------------------------------------------------------------------------------------------------
@@ -306,16 +254,21 @@ class Worker:
     # ---- serving
 
     def _serve(self, engine: Engine, model: Model, ready: Ready) -> int:
+        from inference.take_runner import TakeRunner
+
+        takes = TakeRunner(engine, model, self._link.say)
         while not self._stopping:
             if os.getppid() != self._parent:
                 logger.warning("the parent process is gone")
                 return 0
-            self._link.listen(0 if engine.has_unfinished_requests() else IDLE_MS)
+            self._link.listen(0 if engine.has_unfinished_requests() or takes.has_work else IDLE_MS)
             for _ in range(COMMANDS_PER_STEP):
                 command = self._link.next_command()
                 if command is None:
                     break
-                self._handle(command, engine, model, ready)
+                self._handle(command, engine, model, takes, ready)
+            if takes.step(first_is_busy=engine.has_unfinished_requests()):
+                continue  # two engines never step at once
             if not engine.has_unfinished_requests():
                 continue
             try:
@@ -327,31 +280,43 @@ class Worker:
             self._flush()
         return 0
 
-    def _handle(self, command: Command, engine: Engine, model: Model, ready: Ready) -> None:
+    def _handle(self, command: Command, engine: Engine, model: Model, takes: TakeRunner, ready: Ready) -> None:
         if isinstance(command, Hello):
             self._link.say(msgspec.structs.replace(ready, monotonic=time.monotonic()))
         elif isinstance(command, Abort):
-            engine.abort(command.request_id)
+            if not takes.abort(command.request_id):
+                engine.abort(command.request_id)
         elif isinstance(command, Shutdown):
             self._stopping = True
         else:
-            self._generate(command, engine, model)
+            self._add(command, engine, model, takes)
         self._flush()
 
-    def _generate(self, command: Generate, engine: Engine, model: Model) -> None:
+    def _add(self, command: Generate | CookTake, engine: Engine, model: Model, takes: TakeRunner) -> None:
+        from inference.submission import Refused, submit, submit_take
+
         mark = len(self._said)
+        apart = isinstance(command, CookTake) and command.take.apart
         try:
-            num_tokens = submit(engine, model, command, self._hear)
+            if not isinstance(command, CookTake):
+                num_tokens = submit(engine, model, command, self._hear)
+            elif apart:
+                num_tokens = takes.add(command)
+            else:
+                num_tokens = submit_take(engine, model, command, self._hear)
         except Refused as refused:
             del self._said[mark:]
-            self._link.say(Rejected(request_id=command.request_id, reason=refused.reason, detail=str(refused)))
+            self._link.say(
+                Rejected(request_id=command.request_id, reason=refused.reason, detail=str(refused), field=refused.field)
+            )
         except Exception as error:
             del self._said[mark:]
             logger.exception("a request that could not be added", exc_info=error)
             detail = f"{type(error).__name__}: {error}"
             self._link.say(Rejected(request_id=command.request_id, reason="invalid", detail=detail))
         else:
-            self._running[command.request_id] = None
+            if not apart:
+                self._running[command.request_id] = None
             self._link.say(Accepted(request_id=command.request_id, num_prompt_tokens=num_tokens))
 
     def _hear(self, event: Event) -> None:

@@ -79,6 +79,17 @@ async def _take(site: Site, request: Request, fields: dict[str, Any], is_form: b
     )
 
 
+def links(request: Request, run_id: str) -> dict[str, str]:
+    """Where a run is to be found."""
+    root = request.scope.get("root_path", "")
+    return {
+        "run_id": run_id,
+        "url": f"{root}/?run={run_id}",
+        "events_url": f"{root}/api/runs/{run_id}/events",
+        "socket_url": f"{root}/api/runs/{run_id}/socket",
+    }
+
+
 def _created(request: Request, run: Run) -> Response:
     root = request.scope.get("root_path", "")
     run_id = run.run_id
@@ -89,13 +100,7 @@ def _created(request: Request, run: Run) -> Response:
         response.headers["HX-Trigger"] = json.dumps({"kitchen:run": place})
         return response
     if media_type_of(request) == "application/json":
-        place = {
-            "run_id": run_id,
-            "url": f"{root}/?run={run_id}",
-            "events_url": f"{root}/api/runs/{run_id}/events",
-            "socket_url": f"{root}/api/runs/{run_id}/socket",
-        }
-        return JSONResponse(place, status_code=201, headers={"Location": f"{root}/api/runs/{run_id}"})
+        return JSONResponse(links(request, run_id), status_code=201, headers={"Location": f"{root}/api/runs/{run_id}"})
     return RedirectResponse(f"{root}/?run={run_id}", status_code=303)
 
 

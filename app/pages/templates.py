@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from app.api.site import site_of
 from app.catalogue import translations
+from app.cited import cited_facts
 from app.pages.units import human_bytes, human_count
 from app.problems import Problem
 from app.settings import ROOT
@@ -32,6 +33,7 @@ def environment() -> Environment:
     )
     made.policies["ext.i18n.trimmed"] = True
     made.install_gettext_translations(translations(), newstyle=True)  # type: ignore[attr-defined]
+    made.globals["cited_facts"] = cited_facts()
     made.filters["bytes"] = human_bytes
     made.filters["thousands"] = human_count
     return made

@@ -35,6 +35,7 @@ class ModelDrafter:
                 f"{vocab_size}: a drafter's ids must be the model's own"
             )
         self._max_model_len = model.card.max_model_len
+        self.num_bytes = model.card.parameter_bytes
         self._blocks = BlockManager(num_blocks, block_size, enable_prefix_caching=False)
         self._runner = ModelRunner(model, self._blocks)
         self._shadows: dict[SequenceId, Sequence] = {}

@@ -56,6 +56,11 @@ class Drafter(Protocol):
         """The decoder layers of the target whose outputs it wants to see, counted from 0; () for none."""
         ...
 
+    @property
+    def num_bytes(self) -> int:
+        """What its weights and tables occupy, beside the target's. What it keeps of sequences is not in it."""
+        ...
+
     def observe(self, features: Features) -> None:
         """Learn of the target's pass over tokens that stand (never of rejected guesses), or that it will stand in the
         same way again: what was preempted is computed once more."""

@@ -122,6 +122,12 @@ class EagleHead(nn.Module):
         """[draft_vocab_size, hidden_size]: the target's output matrix, the draft vocabulary's rows."""
         return self._output
 
+    @property
+    def num_bytes(self) -> int:
+        """What it holds of its own: weights, tables, and its copy of the draft vocabulary's output rows."""
+        held = [*self.parameters(), *self.buffers(), self._output, self._place, self._frequencies]
+        return sum(tensor.nbytes for tensor in held)
+
     def set_draft_ids(self, draft_ids: torch.Tensor) -> None:
         """Which tokens the head may propose."""
         self.draft_ids = draft_ids.to(self._target_output.device)

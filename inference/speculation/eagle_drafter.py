@@ -33,6 +33,10 @@ class EagleDrafter:
     def feature_layers(self) -> tuple[int, ...]:
         return self._head.config.feature_layers
 
+    @property
+    def num_bytes(self) -> int:
+        return self._head.num_bytes
+
     def observe(self, features: Features) -> None:
         """Features stay as they are until the next draft."""
         self._state(features.sequence_id).observe(features.start, features.hidden)

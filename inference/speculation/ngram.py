@@ -28,6 +28,7 @@ class NgramDrafter:
 
     name = "ngram"
     feature_layers: tuple[int, ...] = ()
+    num_bytes = 0
 
     def __init__(self, max_n: int = 3, min_n: int = 1) -> None:
         if not 1 <= min_n <= max_n:

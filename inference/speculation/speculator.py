@@ -40,6 +40,11 @@ class Speculator:
         """Of the drafters; the first is the default."""
         return list(self._drafters)
 
+    @property
+    def num_bytes(self) -> dict[str, int]:
+        """What each of them occupies."""
+        return {name: drafter.num_bytes for name, drafter in self._drafters.items()}
+
     def drafter_of(self, sequence: Sequence) -> Drafter | None:
         """The one its request picked, or the first; None if it wants none."""
         name = sequence.params.drafter

@@ -9,6 +9,7 @@ import { stateHash } from "./state/hash.js";
 import { Answer } from "./ui/answer.js";
 import { Casting } from "./ui/casting.js";
 import { bindControls } from "./ui/controls.js";
+import { bindCopy, DeepLink, linkTo } from "./ui/deep_link.js";
 import { say, seldom } from "./ui/dom.js";
 import { LiveRegion } from "./ui/live_region.js";
 import { setMessages, t } from "./ui/messages.js";
@@ -18,6 +19,7 @@ import { Numbers } from "./ui/numbers.js";
 import { bindPointer } from "./ui/pointer.js";
 import { askForTheEnd, bindPrompt, rememberRun, stopRun } from "./ui/prompt.js";
 import { Ribbon } from "./ui/ribbon.js";
+import { RoomsNav } from "./ui/rooms_nav.js";
 import { momentOf, ScrollBinding } from "./ui/scroll.js";
 import { TableView } from "./ui/table.js";
 import { bindTheme } from "./ui/theme.js";
@@ -98,9 +100,25 @@ const seek = (seq) => {
 /** @param {number} position */
 const token = (position) => player().state.tokens[position];
 
-const transport = new Transport(required("#transport"), { player, status: () => cast.main.status, gesture });
+const transport = new Transport(required("#transport"), { player, status: () => cast.main.status, gesture, tooltip });
 const ribbon = new Ribbon(required("#ribbon"), { token, hover, tooltip, seek: ({ seq }) => seek(seq) });
 const answer = new Answer(required("#answer"), optional("#question"), { token, hover, tooltip });
+const copy = required("[data-action=link]");
+const nav = new RoomsNav(topbar, scroll.sections, copy);
+const link = new DeepLink({
+  go,
+  log: () => {
+    const waits = cast.main === session && !["own", "missing"].includes(cast.view().main.status);
+    return waits ? null : cast.main.log;
+  },
+  seek: (time) => {
+    cast.align();
+    player().pause();
+    player().seekTime(time);
+    gesture();
+  },
+});
+new ResizeObserver(() => link.settle()).observe(article);
 const numbers = new Numbers(document);
 const live = new LiveRegion(required("#live-region"));
 const notice = new Notice(optional("#notice"), () => session.start());
@@ -113,6 +131,7 @@ const describe = seldom(500, () => {
   if (caption && stage.scene) say(caption, stage.scene.describe(player().state, stage.view, cast.states()));
 });
 
+bindCopy(copy, () => linkTo({ slug: stage.view.chapter, time: player().t, step: stage.view.step }));
 bindPointer(stage, { player, tooltip, seek });
 const controls = bindControls(article, (values) => stage.setView({ controls: values }));
 bindMotion(topbar, (still) => {
@@ -142,6 +161,28 @@ function gesture() {
   stage.invalidate("playhead");
 }
 
+/**
+ * Scroll to a step of a room.
+ * @param {string} slug
+ * @param {number} step
+ * @param {boolean} [again] the layout has moved since: stay with it, unless the reader walked on, and at this moment
+ */
+function go(slug, step, again = false) {
+  if (again) scroll.measure();
+  const top = scroll.topOf(slug, step);
+  if (top === null || (again && Math.abs(top - scrollY) > innerHeight / 2)) return false;
+  scrollTo({ top, behavior: "instant" });
+  scroll.measure();
+  if (again && heldAt !== Number.NEGATIVE_INFINITY) heldAt = scroll.y;
+  if (!again) {
+    heldAt = Number.NEGATIVE_INFINITY;
+    scroll.gesture = true;
+  }
+  layoutChanged = true;
+  stage.invalidate("view");
+  return true;
+}
+
 /** The scroll sets chapter and step, and by a real gesture the playhead. */
 function beforeFrame() {
   if (!layoutChanged) return;
@@ -155,11 +196,13 @@ function beforeFrame() {
   stage.setPlace(place);
   scroll.mark(place);
   casting.enter(place.cast);
-  if (!scroll.gesture) return;
+  nav.update(place);
+  if (scroll.gesture && Math.abs(scroll.y - heldAt) >= SCROLL_TAKES_OVER) {
+    heldAt = Number.NEGATIVE_INFINITY;
+    follow(place);
+  }
   scroll.gesture = false;
-  if (Math.abs(scroll.y - heldAt) < SCROLL_TAKES_OVER) return;
-  heldAt = Number.NEGATIVE_INFINITY;
-  follow(place);
+  link.arrived();
 }
 
 /**
@@ -193,6 +236,7 @@ function recast() {
 /** @param {import("./log/takes.js").Take} take its log grew, or it stands otherwise */
 function takeChanged(take) {
   if (take.session && take.session === cast.main && heldAt === Number.NEGATIVE_INFINITY) follow(scroll.place());
+  link.arrived();
   stage.invalidate("log");
 }
 
@@ -211,6 +255,7 @@ function changed(what) {
   transport.words();
   controls.fit(log.opened?.model ?? null);
   if (log.closed) casting.ownChanged();
+  if (what === "log") link.arrived();
   if (what === "log") stage.invalidate("log");
 }
 
@@ -354,3 +399,4 @@ Object.defineProperty(globalThis, "__kitchen", {
 const idle = globalThis.requestIdleCallback ?? ((/** @type {() => void} */ run) => setTimeout(run, 500));
 idle(() => stage.prepare(stage.view.chapter));
 void openPage(config.run_id ?? null);
+link.follow();

@@ -2,7 +2,10 @@
 real sockets and computes nothing. What it does follows from words in the prompt.
 
 ``CRASH``: dies in the middle. ``HANG``: stops talking. ``TOOLONG``: rejected. ``SLOW``: 20 ms a token. ``LONG``: 400
-tokens. Everything else: one token per word of the prompt, at once, as fast as they can be said."""
+tokens. Everything else: one token per word of the prompt, at once, as fast as they can be said.
+
+Takes that are cooked apart have one neighbour, who stays a step longer than the reader. What they do follows from their
+``max_tokens``: 512 is rejected, 511 waits for a turn that never comes, 510 gives up in the middle."""
 
 from __future__ import annotations
 
@@ -43,6 +46,8 @@ from inference.messages import (
     Abort,
     Accepted,
     Command,
+    Cooking,
+    CookTake,
     Events,
     Failed,
     Generate,
@@ -52,6 +57,7 @@ from inference.messages import (
     Rejected,
     Reply,
     Shutdown,
+    TakeEnded,
 )
 
 MODEL = ModelCard(
@@ -101,6 +107,7 @@ class FakeWorker:
         self.socket.bind(endpoint)
         self.peer: bytes | None = None
         self.cooks: list[Cook] = []
+        self.waiting_takes: set[str] = set()
         self.step = 0
         self.fail = fail
         self.ready_at = time.monotonic() + load_seconds
@@ -109,11 +116,11 @@ class FakeWorker:
         assert self.peer is not None
         self.socket.send_multipart([self.peer, msgspec.msgpack.encode(reply)])
 
-    def say_events(self, events: list[AnyEvent]) -> None:
+    def say_events(self, events: list[AnyEvent], take: str = "") -> None:
         now = time.monotonic()
         for event in events:
             event.t = now
-        self.say(Events(events=events))
+        self.say(Events(events=events, take=take))
 
     def run(self) -> None:
         backlog: list[Command] = []
@@ -145,6 +152,11 @@ class FakeWorker:
             ))  # fmt: skip
         elif isinstance(command, Generate):
             self.begin(command)
+        elif isinstance(command, CookTake):
+            self.take(command)
+        elif isinstance(command, Abort) and command.request_id in self.waiting_takes:
+            self.waiting_takes.remove(command.request_id)
+            self.say(TakeEnded(request_id=command.request_id, reason="stopped", detail="Stopped."))
         elif isinstance(command, Abort):
             for cook in self.cooks:
                 if cook.id == command.request_id:
@@ -177,6 +189,45 @@ class FakeWorker:
             BlockAllocated(request_id=cook.id, block_ids=[cook.slot], start=0),
         ])  # fmt: skip
         self.cooks.append(cook)
+
+    def take(self, command: CookTake) -> None:
+        params = command.take.params(command.parent)
+        if not command.take.apart:
+            self.begin(Generate(request_id=command.request_id, prompt=command.parent.prompt, params=params))
+            return
+        own, name = command.request_id, "neighbour-1"
+        if params.max_tokens == 512:
+            self.say(Rejected(request_id=own, reason="too_long", detail="the take is too long."))
+            return
+        self.say(Accepted(request_id=own, num_prompt_tokens=len(command.parent.token_ids)))
+        if params.max_tokens == 511:
+            self.waiting_takes.add(own)
+            return
+        engine = msgspec.structs.replace(ENGINE, policy=command.take.name)
+        knobs = {"max_tokens": params.max_tokens}
+        self.say(Cooking(request_id=own, model=MODEL, engine=engine, knobs=knobs, monotonic=time.monotonic()))
+        ids = command.parent.token_ids
+        cook = Cook(Generate(request_id=own, prompt=command.parent.prompt, params=params), 0)
+        item = StepItem(request_id=name, sample=0, slot=1, phase="decode", start=5, stop=6)
+        self.say_events([
+            Snapshot(request_id=own, requests=[], num_blocks=9, num_free_blocks=9, cached_block_ids=[]),
+            RequestQueued(request_id=name, position=0, num_waiting=2),
+            RequestTokenized(request_id=name, token_ids=[8], pieces=["secret"], own=[], seconds=0.0),
+            RequestTokenized(request_id=own, token_ids=ids, pieces=[""] * len(ids), own=[], seconds=0.0),
+            RequestAdmitted(request_id=name, slot=1, num_tokens=6, cached_tokens=3, queue_seconds=0.1),
+            RequestAdmitted(request_id=own, slot=0, num_tokens=len(ids), cached_tokens=0, queue_seconds=0.0),
+            StepStarted(step=1, phase="decode", num_tokens=1, num_waiting=0, requests=[item]),
+            *self.token(cook),
+        ], own)  # fmt: skip
+        if params.max_tokens == 510:
+            self.say(TakeEnded(request_id=own, reason="interrupted", detail="Others came first."))
+            return
+        usage = Usage(prompt_tokens=len(ids), cached_tokens=0, completion_tokens=1)
+        self.say_events([RequestFinished(request_id=own, slot=0, reason="stop", text="done", usage=usage)], own)
+        later = StepStarted(step=2, phase="decode", num_tokens=1, num_waiting=0, requests=[item])
+        end = RequestFinished(request_id=name, slot=1, reason="length", text="secret", usage=usage)
+        self.say_events([later, end], own)
+        self.say(TakeEnded(request_id=own, reason="finished"))
 
     def cook(self) -> None:
         self.step += 1

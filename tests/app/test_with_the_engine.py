@@ -107,6 +107,55 @@ def test_stopping_ends_the_work(kitchen: ServedSite) -> None:
     assert any(event["type"] == "block.released" for event in events)
 
 
+@pytest.fixture(scope="module")
+def parent(kitchen: ServedSite) -> str:
+    run_id = kitchen.run("Name three colours of the sea, and say when to see them.", max_tokens=10, temperature=0)
+    assert kitchen.events(run_id)[-1]["reason"] == "finished"
+    return run_id
+
+
+def take_of(kitchen: ServedSite, parent: str, **body: Any) -> list[dict[str, Any]]:
+    response = kitchen.client.post(f"api/runs/{parent}/takes", json=body)
+    assert response.status_code == 201, response.text
+    events = kitchen.events(response.json()["run_id"])
+    assert_whole(events, response.json()["run_id"])
+    assert (events[-1]["reason"], events[-1]["detail"]) == ("finished", "")
+    assert (events[0]["parent"], events[0]["take"]) == (parent, body["take"])
+    return events
+
+
+def test_a_run_is_cooked_again_and_another_way(kitchen: ServedSite, parent: str) -> None:
+    again = take_of(kitchen, parent, take="again")
+    assert finished(again)["usage"]["cached_tokens"] >= 32
+    samples = take_of(kitchen, parent, take="samples", n=2, max_tokens=6)
+    assert {event["sample"] for event in samples if event["type"] == "token.sampled"} == {0, 1}
+    assert any(event["type"] == "block.copied" for event in samples)
+    static = take_of(kitchen, parent, take="static", neighbours=2, max_num_seqs=2, max_tokens=6)
+    assert static[0]["engine"]["policy"] == "static"
+    assert sum(event["type"] == "request.finished" for event in static) == 3
+    guessed = take_of(kitchen, parent, take="speculative", temperature=0.0, max_tokens=10)
+    assert "speculation" in guessed[0]["provides"]
+    assert any(event["type"] == "speculation.judged" for event in guessed)
+    int8 = take_of(kitchen, parent, take="int8", max_tokens=3)
+    assert int8[0]["model"]["quantization"] == "int8"
+    assert int8[0]["model"]["parameter_bytes"] < static[0]["model"]["parameter_bytes"]
+
+
+def test_what_was_said_is_looked_at_more_closely(kitchen: ServedSite, parent: str) -> None:
+    tokenized = next(event for event in kitchen.events(parent) if event["type"] == "request.tokenized")
+    last = len(tokenized["token_ids"]) + 8
+    probes = {"logits": [last], "attention": {"positions": [last], "layers": [0], "heads": [0]}}
+    probed = take_of(kitchen, parent, take="probe", probes=probes)
+    assert probed[0]["provides"][-2:] == ["probe.logits", "probe.attention"]
+    (logits,) = [event for event in probed if event["type"] == "probe.logits"]
+    assert (logits["position"], logits["logits"]["shape"]) == (last, [49152])
+    response = kitchen.client.post(f"api/runs/{parent}/takes", json={"take": "probe", "probes": {"logits": [99]}})
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith("probes.logits must be a whole number from")
+    response = kitchen.client.post(f"api/runs/{parent}/takes", json={"take": "slab", "num_blocks": 2})
+    assert response.json()["errors"][0]["field"] == "num_blocks"
+
+
 def test_killed_in_the_middle_and_back_again(kitchen: ServedSite) -> None:
     run_id = kitchen.run(LONG, max_tokens=1000)
     with kitchen.socket(run_id) as socket:

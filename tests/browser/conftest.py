@@ -33,7 +33,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, served: Served) -> Iterator[OpenPage]:
-    """Open the article: ``open_page(path="", **context_options)``; ``before(page)`` runs before it loads. Fails the
+    """Open the article: ``open_page(path="", **context_options)``; ``before(page)`` runs before it loads;
+    ``kitchen=False``: it is another page than the article. Fails the
     test on any console error, uncaught exception or refused resource but those that hold a word of ``expect``."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
@@ -45,6 +46,7 @@ def open_page(browser: Browser, served: Served) -> Iterator[OpenPage]:
         expect: tuple[str, ...] = (),
         url: str = served.url,
         before: Callable[[Page], object] = lambda page: None,
+        kitchen: bool = True,
         **options: Any,
     ) -> Page:
         context = browser.new_context(**({"viewport": DESKTOP} | options))
@@ -55,7 +57,7 @@ def open_page(browser: Browser, served: Served) -> Iterator[OpenPage]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         before(page)
         page.goto(url + path)
-        if options.get("java_script_enabled", True):
+        if kitchen and options.get("java_script_enabled", True):
             until(page, "window.__kitchen?.state().opened", seconds=20)
         return page
 

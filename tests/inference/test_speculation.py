@@ -458,6 +458,31 @@ def test_nobody_listening_changes_nothing(chef: Model, heads: dict[str, Path]) -
     assert [o.token_ids for o in silent.generate(asked, params)] == [o.token_ids for o in told.generate(asked, params)]
 
 
+def test_a_log_says_what_each_drafter_occupies(chef: Model, heads: dict[str, Path]) -> None:
+    engine = Engine(chef, EngineConfig(block_size=4, num_blocks=64, drafter=f"eagle:{heads['eagle']},ngram"))
+    assert engine._speculator is not None
+    targets = {tensor.data_ptr() for tensor in [*chef.module.parameters(), *chef.module.buffers()]}
+    held: dict[int, torch.Tensor] = {}
+    seen: set[int] = set()
+    left: list[object] = [engine._speculator._drafters["eagle"]._head]  # type: ignore[attr-defined]
+    while left:  # whatever can be reached from the head and is not the target's
+        thing = left.pop()
+        if id(thing) in seen or isinstance(thing, type):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, torch.Tensor):
+            held[thing.data_ptr()] = thing
+        elif isinstance(thing, (dict, list, tuple)):
+            left += thing.values() if isinstance(thing, dict) else thing
+        else:
+            left += vars(thing).values() if hasattr(thing, "__dict__") else []
+    own = sum(tensor.nbytes for place, tensor in held.items() if place not in targets)
+    assert engine.card.drafter_bytes == {"eagle": own, "ngram": 0}
+    assert own > 0
+    assert twin(chef)._speculator.num_bytes == {"model": chef.card.parameter_bytes}  # type: ignore[union-attr]
+    assert Engine(chef, SMALL).card.drafter_bytes == {}
+
+
 # ---- length --------------------------------------------------------------------------------------------------------
 
 

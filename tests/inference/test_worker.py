@@ -32,6 +32,8 @@ from inference.messages import (
     Abort,
     Accepted,
     Command,
+    Cooking,
+    CookTake,
     Events,
     Failed,
     Generate,
@@ -41,10 +43,15 @@ from inference.messages import (
     Rejected,
     Reply,
     Shutdown,
+    TakeEnded,
 )
 from inference.probes import AttentionProbe, Probes
 from inference.sequence import SamplingParams
-from inference.worker import EXIT_ENGINE_RAISED, EXIT_FAILED, Refused, Worker, submit
+from inference.submission import Refused, submit
+from inference.takes import Again, Parent, Speculative, Static
+from inference.worker import EXIT_ENGINE_RAISED, EXIT_FAILED, Worker
+
+WHY = "Why is the sky blue, and what would it take to change that?"
 
 
 class Client:
@@ -254,6 +261,77 @@ def test_abort_ends_one_and_leaves_the_other(client: Client) -> None:
     assert ends == {"gone": "aborted", "stays": "length"}
 
 
+def parent_in(client: Client, name: str) -> Parent:
+    """A run that takes can be made of."""
+    params = SamplingParams(max_tokens=6, temperature=0.0, ignore_eos=True)
+    client.send(Generate(request_id=name, prompt=WHY, params=params, cache_salt="anna"))
+    _, events = client.until_finished(name)
+    tokenized = next(event for event in events if isinstance(event, RequestTokenized))
+    output_ids = [event.id for event in events if isinstance(event, TokenSampled)]
+    return Parent(prompt=WHY, token_ids=tokenized.token_ids, own=tokenized.own, output_ids=output_ids, params=params)
+
+
+def test_a_take_from_accepted_to_ended(client: Client) -> None:
+    command = CookTake(request_id="static", take=Static(neighbours=2, max_num_seqs=2), parent=parent_in(client, "p1"))
+    client.send(command)
+    replies = client.until(lambda reply: isinstance(reply, TakeEnded))
+    assert [type(reply) for reply in replies[:3]] == [Accepted, Cooking, Events]
+    assert replies[1].engine.policy == "static"
+    assert all(reply.take == "static" for reply in replies if isinstance(reply, Events))
+    assert replies[-1] == TakeEnded(request_id="static", reason="finished")
+    again = msgspec.structs.replace(command, request_id="again", take=Again(), cache_salt="anna")
+    client.send(again)
+    replies, events = client.until_finished("again")
+    assert isinstance(replies[0], Accepted)
+    assert not any(reply.take for reply in replies if isinstance(reply, Events))
+    assert next(e.cached_tokens for e in events if isinstance(e, RequestAdmitted)) == 32
+
+
+def test_a_take_that_cannot_be_is_rejected(client: Client) -> None:
+    client.send(CookTake(request_id="bad", take=Speculative(), parent=parent_in(client, "p2")))
+    rejected = client.receive()
+    assert isinstance(rejected, Rejected)
+    assert "has been trained for" in rejected.detail
+    frame = {"kind": "cook_take", "request_id": "worse", "take": {"take": "static", "neighbours": 99}, "parent": {}}
+    client.socket.send(msgspec.msgpack.encode(frame))
+    assert client.receive().request_id == "worse"
+
+
+def test_two_engines_never_step_at_once(client: Client) -> None:
+    """Ordinary requests keep coming while takes cook: no two steps overlap, and all of them end."""
+    parent = parent_in(client, "p3")
+    takes, runs = [f"t{i}" for i in range(4)], [f"o{i}" for i in range(4)]
+    for take, run in zip(takes, runs, strict=True):
+        client.send(CookTake(request_id=take, take=Static(max_tokens=120), parent=parent))
+        params = SamplingParams(max_tokens=40, ignore_eos=True)
+        time.sleep(0.05)
+        client.send(Generate(request_id=run, prompt="Go on.", params=params))
+    missing, steps = {*takes, *runs}, []
+    while missing:
+        reply = client.receive()
+        if isinstance(reply, TakeEnded):
+            assert reply.reason in ("finished", "interrupted")
+            missing.discard(reply.request_id)
+        elif isinstance(reply, Events):
+            steps += [(e.t, bool(reply.take), e) for e in reply.events if isinstance(e, StepStarted | StepFinished)]
+            if not reply.take:
+                missing -= {e.request_id for e in reply.events if isinstance(e, RequestFinished)}
+    steps.sort(key=lambda step: step[0])
+    assert {apart for _, apart, _ in steps} == {True, False}
+    for (_, apart, started), (_, also, finished) in zip(steps[::2], steps[1::2], strict=True):
+        assert isinstance(started, StepStarted)
+        assert isinstance(finished, StepFinished)
+        assert apart == also
+        assert started.step == finished.step
+
+
+def test_a_take_is_stopped_like_a_run(client: Client) -> None:
+    client.send(CookTake(request_id="gone", take=Static(max_tokens=400), parent=parent_in(client, "p4")))
+    client.until(lambda reply: isinstance(reply, Cooking))
+    client.send(Abort(request_id="gone"))
+    assert client.until(lambda reply: isinstance(reply, TakeEnded))[-1].reason == "stopped"
+
+
 def test_shutdown_ends_it_with_status_0(client: Client) -> None:
     """Last of those that share the worker."""
     client.send(Shutdown())
@@ -331,7 +409,7 @@ def test_an_engine_that_raises_ends_what_it_had(
     monkeypatch.setattr(worker._link, "say", said.append)
     engine = Engine(tiny, small, on_event=worker._hear)
     for name in ("a", "b"):
-        worker._generate(Generate(request_id=name, prompt="Hi", params=SamplingParams(max_tokens=9)), engine, tiny)
+        worker._add(Generate(request_id=name, prompt="Hi", params=SamplingParams(max_tokens=9)), engine, tiny, None)
 
     def broken() -> None:
         raise RuntimeError("out of gas")

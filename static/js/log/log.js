@@ -15,7 +15,7 @@ import { isOwn } from "./whose.js";
  */
 
 /**
- * One engine step that computed something for this run, as the timeline draws it. `stop` is null until it is done.
+ * One engine step as the timeline draws it; `tokens` are this run's own in it. `stop` is null until it is done.
  * @typedef {{ step: number, phase: string, tokens: number, startedAt: number, finishedAt: number | null, startSeq: number, stopSeq: number | null }} StepMark
  */
 
@@ -30,7 +30,8 @@ import { isOwn } from "./whose.js";
  * @property {number} finished
  * @property {number} closed
  * @property {number[]} tokens `seq` at which the n-th generated token stands and its step is over
- * @property {StepMark[]} steps
+ * @property {StepMark[]} steps those that computed something for this run
+ * @property {StepMark[]} guestSteps those that had no part for it
  * @property {Map<string, number[]>} byType `seq` of every event, by its type
  */
 
@@ -45,6 +46,7 @@ const emptyIndex = () => ({
   closed: 0,
   tokens: [],
   steps: [],
+  guestSteps: [],
   byType: new Map(),
 });
 
@@ -64,6 +66,9 @@ export class EventLog {
     /** @type {((log: EventLog) => void) | null} called once per `appendAll` that took something */
     this.onappend = null;
   }
+
+  /** The step that began last. @type {StepMark | null} */
+  #running = null;
 
   /** `seq` of the last event, 0 when there is none. */
   get seq() {
@@ -176,7 +181,7 @@ export class EventLog {
         this.#noteStep(event);
         break;
       case "step.finished": {
-        const mark = index.steps.at(-1);
+        const mark = this.#running;
         if (!mark || mark.step !== event.step || mark.stopSeq !== null) break;
         mark.finishedAt = event.t;
         mark.stopSeq = event.seq;
@@ -191,16 +196,16 @@ export class EventLog {
   #noteStep(event) {
     /** @type {StepItem | undefined} */
     const own = event.requests.find((item) => isOwn(this, item));
-    if (!own) return;
-    this.index.prefillStart ||= event.seq;
-    this.index.steps.push({
+    this.#running = {
       step: event.step,
-      phase: own.phase,
-      tokens: own.stop - own.start,
+      phase: own?.phase ?? event.phase,
+      tokens: own ? own.stop - own.start : 0,
       startedAt: event.t,
       finishedAt: null,
       startSeq: event.seq,
       stopSeq: null,
-    });
+    };
+    if (own) this.index.prefillStart ||= event.seq;
+    (own ? this.index.steps : this.index.guestSteps).push(this.#running);
   }
 }

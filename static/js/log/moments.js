@@ -7,7 +7,10 @@
 //   second-token, token:N, token:P%              the n-th generated token stands (N counts from 1); P% of all of them
 //   finished, closed                             the request ended; the log ended
 //   event:TYPE:N                                 the n-th event of a type (from 1; -1 is the last that there will be)
+//   drafted, judged                              the first guesses of which some were kept and one was not, and their verdict
 //   end                                          every run on stage has ended (a race: the slower one too)
+
+import { isOwn } from "./whose.js";
 
 /** @typedef {import("./log.js").EventLog} EventLog */
 
@@ -63,6 +66,7 @@ function find(log, name) {
     case "end":
       return index.closed;
   }
+  if (name === "drafted" || name === "judged") return mixedRound(log, name);
   const nth = /^event:([\w.]+):(-?\d+)$/.exec(name);
   if (nth) return nthEvent(log, nth[1], Number(nth[2]));
   const match = /^token:(\d+)(%?)$/.exec(name);
@@ -85,6 +89,26 @@ function nthEvent({ index, complete }, type, n) {
   if (n < 0) return complete ? (all.at(n) ?? 0) : 0;
   return all[n - 1] ?? 0;
 }
+
+/**
+ * The drafts that show both verdicts, else the first ones.
+ * @param {EventLog} log
+ * @param {"drafted" | "judged"} name
+ */
+function mixedRound(log, name) {
+  const verdicts = (log.index.byType.get("speculation.judged") ?? []).filter((seq) => isOwn(log, eventAt(log, seq)));
+  const mixed = verdicts.find((seq) => {
+    const { num_accepted: kept, num_drafts: drafts } = eventAt(log, seq);
+    return kept > 0 && kept < drafts;
+  });
+  const judged = mixed ?? (log.complete ? (verdicts[0] ?? 0) : 0);
+  if (!judged || name === "judged") return judged;
+  const drafted = log.index.byType.get("speculation.drafted") ?? [];
+  return drafted.findLast((seq) => seq < judged && isOwn(log, eventAt(log, seq))) ?? 0;
+}
+
+/** @param {EventLog} log @param {number} seq @returns {any} an event whose type is known from the index */
+const eventAt = (log, seq) => log.events[seq - 1];
 
 /**
  * The place one token before or after `seq`: where arrow keys go. Ends at the log's own ends.

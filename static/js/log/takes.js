@@ -83,7 +83,8 @@ export class Takes {
     known?.session?.stop();
     const take = new Take(key, asked);
     this.#takes.set(key, take);
-    if (own.source.kind !== "run" || body === null) this.#record(take, "");
+    if (own.source.kind !== "run" || body === null)
+      this.#record(take, again ? t("A recorded run is not cooked again: ask something of your own.") : "");
     else if (!own.log.closed) take.words = t("This take is cooked once your run has ended.");
     else void this.#ask(take, own.source.runId, body);
     return take;

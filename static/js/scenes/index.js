@@ -7,5 +7,7 @@ export const SCENES = {
   prologue,
   phases: () => import("./phases.js"),
   "kv-hall": () => import("./kv_hall.js"),
+  batching: () => import("./batching.js"),
   paging: () => import("./paging.js"),
+  speculation: () => import("./speculation.js"),
 };

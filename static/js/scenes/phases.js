@@ -7,7 +7,7 @@ import { quantile } from "../state/norms.js";
 import { t } from "../ui/messages.js";
 import { chartOf, drawGroup, drawRoofs, pointOf } from "./roofline.js";
 import { clamp, lerp, room, smooth } from "./room.js";
-import { drawCost, drawGaps, drawGuess, drawStream } from "./step_labels.js";
+import { drawCost, drawGaps, drawGuess, drawStream, shapeOf } from "./step_labels.js";
 import { measure, rectangles, thicknessOf, tokensOf } from "./step_shapes.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
@@ -70,10 +70,11 @@ export default {
             ? pile(chart.x(point.intensity), chart.y(point.rate), place - (step.ownStart ?? 0))
             : [x, y, r];
         const w = smooth(0, 1, picture.mix.roof);
-        out.set([x + (at[0] - x) * w, y + (at[1] - y) * w, (r + (at[2] - r) * w) * (1 - picture.mix.guess)], 3 * place);
+        out.set([x + (at[0] - x) * w, y + (at[1] - y) * w, r + (at[2] - r) * w], 3 * place);
       }
     });
     waiting(out, picture, state);
+    if (picture.mix.guess > 0) seatInGuess(out, picture, state, view);
     return out;
   },
 
@@ -215,8 +216,7 @@ function waiting(out, { all, plot, mix }, state) {
   for (let place = computed; place < state.tokens.length; place++) {
     const k = place - computed;
     const many = state.tokens.length - computed;
-    if (last)
-      out.set([last[0] + 8 * (1 - mix.roof), last[1], (mix.roof > 0 ? 0 : last[2]) * (1 - mix.guess)], 3 * place);
+    if (last) out.set([last[0] + 8 * (1 - mix.roof), last[1], mix.roof > 0 ? 0 : last[2]], 3 * place);
     else
       out.set(
         [
@@ -226,6 +226,28 @@ function waiting(out, { all, plot, mix }, state) {
         ],
         3 * place,
       );
+  }
+}
+
+/**
+ * In the request that is imagined, this run's tokens stand on the ground line where they would be read and written: the
+ * measure for how much larger it is.
+ * @param {Float32Array} out
+ * @param {Picture} picture
+ * @param {State} state
+ * @param {View} view
+ */
+function seatInGuess(out, { plot, mix }, state, { controls }) {
+  const { prompt, output } = shapeOf(controls);
+  const unit = plot.width / (prompt + output);
+  const r = clamp(0.42 * unit, 1.2, 3);
+  for (let place = 0; place < state.tokens.length; place++) {
+    const written = place - state.request.numPromptTokens;
+    const at = written < 0 ? Math.min(place, prompt - 1) : prompt + Math.min(written, output - 1);
+    const seat = [plot.left + (at + 0.5) * unit, plot.top + plot.height, r];
+    seat.forEach((value, k) => {
+      out[3 * place + k] = lerp(out[3 * place + k], value, mix.guess);
+    });
   }
 }
 

@@ -13,7 +13,7 @@ import { estimate, PERCENTILES, windowOf } from "./step_shapes.js";
 /** @typedef {import("./step_shapes.js").Picture} Picture */
 
 /** @param {number} span @param {number} most */
-function niceStep(span, most) {
+export function niceStep(span, most) {
   const rough = span / most;
   const power = 10 ** Math.floor(Math.log10(rough));
   return power * ([1, 2, 5, 10].find((m) => m * power >= rough) ?? 10);
@@ -195,10 +195,15 @@ export function drawGaps(context, { all, plot, rects }, state, { palette: { css 
   context.globalAlpha = 1;
 }
 
+/** The request that is imagined, in tokens. @param {Record<string, any>} controls */
+export const shapeOf = ({ prompt_length, output_length }) => ({
+  prompt: Math.max(1, Number(prompt_length ?? 500)),
+  output: Math.max(1, Number(output_length ?? 200)),
+});
+
 /** @param {CanvasRenderingContext2D} context @param {Picture} picture @param {View} view @param {number} alpha */
 export function drawGuess(context, { all, plot }, { palette, controls }, alpha) {
-  const prompt = Math.max(1, Number(controls.prompt_length ?? 500));
-  const output = Math.max(1, Number(controls.output_length ?? 200));
+  const { prompt, output } = shapeOf(controls);
   const guess = estimate(all, prompt, output);
   if (!guess) return;
   const { css, rgb } = palette;

@@ -2,6 +2,7 @@
 // its place in one to its place in the other; a token that just came grows; the newest one glows while it is computed.
 
 import { toCss } from "./palette.js";
+import { travel } from "./travel.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("./types.d.ts").View} View */
@@ -13,20 +14,6 @@ const STRIDE = 3;
 
 /** @param {number} x 0 to 1 */
 export const easeOut = (x) => 1 - (1 - Math.min(1, Math.max(0, x))) ** 3;
-
-/**
- * Places between two rooms; tokens that the first did not have stand at their place in the second.
- * @param {Float32Array | null} from
- * @param {Float32Array} to
- * @param {number} amount 0 to 1
- * @param {Float32Array} out as long as `to`
- */
-export function between(from, to, amount, out) {
-  const shared = from && amount < 1 ? Math.min(from.length, to.length) : 0;
-  for (let i = 0; i < shared; i++) out[i] = /** @type {Float32Array} */ (from)[i] * (1 - amount) + to[i] * amount;
-  out.set(to.subarray(shared), shared);
-  return out;
-}
 
 /**
  * Size of a token at time `t`, 0 to 1.
@@ -74,7 +61,7 @@ export class Marks {
   #drawn = new Float32Array(0);
   #key = "";
 
-  /** The room changes: dots set out from where they are now. */
+  /** The room changes, or the run in it: dots set out from where they are now. */
   depart() {
     this.#from = this.places.slice();
   }
@@ -107,15 +94,15 @@ export class Marks {
    * @param {Float32Array} target places in the room on stage
    * @param {State} state
    * @param {View} view
-   * @param {{ t: number, speed: number, moving: boolean, travelled: number }} time `moving`: tokens are arriving now;
-   *   `travelled`: how far the dots are from the last room, 0 to 1
+   * @param {{ t: number, speed: number, moving: boolean, elapsed: number }} time `moving`: tokens are arriving now;
+   *   `elapsed`: share of the change of rooms that has passed, 1 when none is under way
    */
-  draw(target, state, view, { t, speed, moving, travelled }) {
+  draw(target, state, view, { t, speed, moving, elapsed }) {
     const count = Math.min(state.tokens.length, Math.floor(target.length / STRIDE));
     if (this.#buffer.length < count * STRIDE) this.#buffer = new Float32Array(Math.max(192, 2 * count * STRIDE));
     const places = this.#buffer.subarray(0, count * STRIDE);
-    between(this.#from, target.subarray(0, count * STRIDE), travelled, places);
-    if (travelled >= 1) this.#from = null;
+    if (elapsed >= 1) this.#from = null;
+    travel(this.#from, target.subarray(0, count * STRIDE), elapsed, places, view);
     this.places = places;
 
     const newest = state.request.status === "admitted" ? count - 1 : -1;

@@ -69,9 +69,12 @@ export function pack(rgb, alpha = 255) {
   return ((alpha << 24) | (rgb[2] << 16) | (rgb[1] << 8) | rgb[0]) >>> 0;
 }
 
-/** @returns {Palette} */
-export function readPalette() {
-  const style = getComputedStyle(document.documentElement);
+/**
+ * @param {Element} [element] in whose colours
+ * @returns {Palette}
+ */
+export function readPalette(element = document.documentElement) {
+  const style = getComputedStyle(element);
   const css = /** @type {Record<ColorName, string>} */ ({});
   const rgb = /** @type {Record<ColorName, Rgb>} */ ({});
   for (const name of NAMES) {

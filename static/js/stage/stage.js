@@ -26,13 +26,20 @@ const RELAXED_MS = 45;
 const PAUSE_MS = 250;
 
 /**
- * How a room change stands after `elapsed` ms: the dots lead, the furniture follows.
+ * The share of a change of rooms that has passed after `elapsed` ms.
+ * @param {number} elapsed
+ * @param {boolean} reduced
+ */
+const shareOf = (elapsed, reduced) => (reduced ? 1 : Math.min(1, Math.max(0, elapsed / CROSSFADE_MS)));
+
+/**
+ * How a room change stands after `elapsed` ms: the dots lead (`travel.js` says how), the furniture follows.
  * @param {number} elapsed
  * @param {boolean} reduced
  */
 export function crossfade(elapsed, reduced) {
-  const x = reduced ? 1 : Math.min(1, Math.max(0, elapsed / CROSSFADE_MS));
-  return { dots: easeOut(x / 0.85), leaving: 1 - easeOut(x / 0.55), entering: easeOut((x - 0.3) / 0.7), done: x >= 1 };
+  const x = shareOf(elapsed, reduced);
+  return { leaving: 1 - easeOut(x / 0.55), entering: easeOut((x - 0.3) / 0.7), done: x >= 1 };
 }
 
 /**
@@ -102,6 +109,8 @@ export class Stage {
   /** @type {Room | null} */
   #leaving = null;
   #changedAt = Number.NEGATIVE_INFINITY;
+  /** When the dots set out last: with a change of rooms, or with another run in the same one. */
+  #departedAt = Number.NEGATIVE_INFINITY;
   #scheduled = false;
   /** Milliseconds between frames, smoothed; the last frame; the last one that drew. */
   #pace = 16;
@@ -114,6 +123,8 @@ export class Stage {
   #listeners = [];
   /** @type {{ seq: number, state: unknown }} */
   #drawn = { seq: -1, state: null };
+  /** Of the run on stage. @type {Player | null} */
+  #player = null;
 
   /** @param {(frame: Frame) => void} listener called once a frame in which something changed, after the drawing */
   listen(listener) {
@@ -185,6 +196,7 @@ export class Stage {
     this.marks.reset();
     this.view = { ...this.view, hover: -1 };
     this.#drawn = { seq: -1, state: null };
+    this.#player = null;
     this.invalidate("run");
   }
 
@@ -210,6 +222,7 @@ export class Stage {
     this.#room = next;
     this.marks.depart();
     this.#changedAt = this.#leaving ? performance.now() : Number.NEGATIVE_INFINITY;
+    this.#departedAt = this.#changedAt;
     this.invalidate("scene");
   }
 
@@ -273,11 +286,14 @@ export class Stage {
     }
     const ticked = player.tick(now);
     cast.align();
+    if (player !== this.#player) this.#recast(player, now);
     const fade = crossfade(now - this.#changedAt, this.view.reduced);
+    const travelled = shareOf(now - this.#departedAt, this.view.reduced);
+    const still = fade.done && travelled === 1;
     const moved = player.seq !== this.#drawn.seq || player.state !== this.#drawn.state;
     if (moved) this.#dirty.playhead = true;
     const changed = { ...this.#dirty };
-    const any = this.#owed || ticked || !fade.done || Object.values(changed).some(Boolean);
+    const any = this.#owed || ticked || !still || Object.values(changed).some(Boolean);
     if (any && this.view.width > 0) {
       this.#lastDrawn = now;
       this.view = { ...this.view, hurried, cast: cast.view() };
@@ -285,14 +301,27 @@ export class Stage {
       this.#drawn = { seq: player.seq, state: player.state };
       // A machine in a hurry gets the words first, and the picture of them in a frame of its own.
       const news = changed.playhead && !changed.run && !changed.view && !changed.scene;
-      this.#owed = hurried && news && fade.done && !this.#owed;
+      this.#owed = hurried && news && still && !this.#owed;
       const states = /** @type {[State, ...(State | null)[]]} */ (cast.states());
-      if (!this.#owed) this.#draw(player, states, fade, ticked);
+      if (!this.#owed) this.#draw(player, states, fade, travelled, ticked);
       const frame = { now, state: player.state, states, view: this.view, t: player.t, changed };
       for (const listener of this.#listeners) listener(frame);
     }
     this.host.timed(performance.now() - started);
-    if (this.#owed || ticked || !fade.done || player.drive === "clock") this.#schedule();
+    if (this.#owed || ticked || !still || player.drive === "clock") this.#schedule();
+  }
+
+  /**
+   * Another run is in the main role: its dots set out from where the last one's were.
+   * @param {Player} player
+   * @param {number} now
+   */
+  #recast(player, now) {
+    if (this.#player) {
+      this.marks.depart();
+      this.#departedAt = now;
+    }
+    this.#player = player;
   }
 
   /** Nothing new is to be shown, only movement to go on. @param {Player} player */
@@ -305,9 +334,10 @@ export class Stage {
    * @param {Player} player
    * @param {[State, ...(State | null)[]]} states
    * @param {ReturnType<typeof crossfade>} fade
+   * @param {number} travelled share of the dots' time that has passed
    * @param {boolean} moving
    */
-  #draw(player, states, fade, moving) {
+  #draw(player, states, fade, travelled, moving) {
     const room = this.#room;
     if (this.#leaving) {
       this.#show(this.#leaving, fade.done ? 0 : fade.leaving);
@@ -322,7 +352,7 @@ export class Stage {
       t: player.t,
       speed: player.speed,
       moving: moving && !view.reduced,
-      travelled: fade.dots,
+      elapsed: travelled,
     });
   }
 }

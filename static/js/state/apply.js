@@ -6,6 +6,7 @@ import { onKvWritten, onProbeKv } from "./cache.js";
 import { onProbeAttention, onProbeAttentionSummary, onProbeLogits, onProbeTiles } from "./probes.js";
 import { onAdmitted, onFinished, onPreempted, onQueued, onTokenized } from "./requests.js";
 import { onClosed, onOpened, onSnapshot } from "./run.js";
+import { onDrafted, onJudged } from "./speculation.js";
 import { onStepFinished, onStepStarted } from "./steps.js";
 import { onSampled } from "./tokens.js";
 
@@ -31,6 +32,8 @@ const HANDLERS = {
   "block.evicted": onEvicted,
   "kv.written": onKvWritten,
   "token.sampled": onSampled,
+  "speculation.drafted": onDrafted,
+  "speculation.judged": onJudged,
   "probe.kv": onProbeKv,
   "probe.logits": onProbeLogits,
   "probe.attention": onProbeAttention,

@@ -52,6 +52,7 @@ export function createState() {
       losing: null,
     },
     probes: { logits: new Map(), attention: new Map(), summaries: new Map(), tiles: null },
+    speculation: [],
     others: new Map(),
     interTokenSeconds: [],
   };

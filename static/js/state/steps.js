@@ -21,7 +21,6 @@ export function onStepStarted(state, event) {
     forwardSeconds: null,
     sampleSeconds: null,
     numTokens: event.num_tokens,
-    numWaiting: event.num_waiting,
     flops: null,
     weightBytes: null,
     kvReadBytes: null,
@@ -30,6 +29,8 @@ export function onStepStarted(state, event) {
     kvUnusedBytes: null,
     items: event.requests,
     numRequests: event.requests.length,
+    numWaiting: event.num_waiting ?? null,
+    idleSlots: event.num_idle_slots ?? null,
   });
 }
 

@@ -50,8 +50,6 @@ export interface Step {
   forwardSeconds: number | null;
   sampleSeconds: number | null;
   numTokens: number;
-  /** Requests in the line as the step began. */
-  numWaiting: number;
   flops: number | null;
   weightBytes: number | null;
   kvReadBytes: number | null;
@@ -61,6 +59,10 @@ export interface Step {
   kvUnusedBytes: number | null;
   items: StepItem[];
   numRequests: number;
+  /** Requests in line as it began; null where the source does not say. */
+  numWaiting: number | null;
+  /** Slots it computes nothing for; null where the source does not say. */
+  idleSlots: number | null;
 }
 
 export interface Request {
@@ -99,6 +101,32 @@ export interface Norms {
   log: LogOpened | null;
   keys: Float32Array;
   values: Float32Array;
+}
+
+/** What a drafter guessed for one pass, and what became of it. */
+export interface Round {
+  step: number;
+  drafter: string;
+  /** Of the first guess, as in `State.tokens`. */
+  position: number;
+  ids: number[];
+  texts: string[];
+  q: number[];
+  /** What drafting took. */
+  seconds: number;
+  /** Null until the model has looked. */
+  verdict: {
+    /** Of the guesses that were judged. */
+    p: number[];
+    draws: number[] | null;
+    kept: number;
+    judged: number;
+    /** The model's own token, which follows what was kept. */
+    id: number;
+    text: string;
+    origin: "recovered" | "bonus";
+    seconds: number;
+  } | null;
 }
 
 export interface Other {
@@ -150,6 +178,7 @@ export interface State {
     summaries: Map<number, ProbeAttentionSummary>;
     tiles: ProbeTiles | null;
   };
+  speculation: Round[];
   others: Map<string, Other>;
   interTokenSeconds: number[];
 }

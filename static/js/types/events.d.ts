@@ -72,6 +72,7 @@ export interface EngineCard {
   drafter: string | null;
   num_speculative_tokens: number;
   kv_cache_dtype: string;
+  drafter_bytes: Record<string, any>;
 }
 
 /** What ran: versions, and the commit of this project where it is known. */
@@ -108,7 +109,7 @@ export interface SnapshotRequest {
 /**
  * Last event of every log. `reason`: `finished` (the request ended by itself), `stopped` (its creator stopped
  * it), `rejected` (found impossible after it was accepted), `crashed` (the engine died), `interrupted` (the app
- * died; written at the next start), `error`.
+ * died; written at the next start; or a take made way for an ordinary run), `error`.
  */
 export interface LogClosed {
   type: "log.closed";

@@ -52,7 +52,8 @@ export class Casting {
     stage.append(this.note);
     article.addEventListener("click", (event) => {
       const button = event.target instanceof Element ? event.target.closest("[data-take]") : null;
-      if (button instanceof HTMLElement) this.#want(button.dataset.take ?? "", { again: true });
+      if (!(button instanceof HTMLElement)) return;
+      for (const key of (button.dataset.take ?? "").split(" ")) this.#want(key, { again: true });
     });
   }
 

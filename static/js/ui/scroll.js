@@ -168,6 +168,18 @@ export class ScrollBinding {
     this.sections = sections;
   }
 
+  /**
+   * Where the window must stand for a step to be read, document pixels; null where there is no such chapter.
+   * @param {string} slug
+   * @param {number} step the nearest one there is
+   */
+  topOf(slug, step) {
+    const chapter = this.chapters.find((box) => box.slug === slug);
+    if (!chapter) return null;
+    const { top, bottom } = chapter.steps[Math.min(step, chapter.steps.length - 1)] ?? chapter;
+    return Math.max(0, (top + bottom) / 2 - this.#anchor);
+  }
+
   /** Where the reader is now. */
   place() {
     return locate(this.chapters, this.y + this.#anchor);

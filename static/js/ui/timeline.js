@@ -1,56 +1,23 @@
-// The run as one strip: a bar for each step, as wide as it took and as high as it is slow; blue where the prompt was
-// read, gold where a token was written; grey where the request waited. Beyond the playhead it is dim.
+// The strip under the transport: the run as bars, the playhead, and what is under the pointer. It can be zoomed (wheel,
+// two fingers, buttons, keys) and dragged; beyond the playhead it is dim. A function of the log and the playhead, but
+// for which stretch of them is in sight.
+
+import { label } from "../stage/text.js";
+import { seconds } from "../state/format.js";
+import { bars } from "./timeline_bars.js";
+import { following, shifted, ticks, zoomed } from "./timeline_span.js";
 
 /** @typedef {import("../log/log.js").EventLog} EventLog */
-/** @typedef {import("../log/log.js").StepMark} StepMark */
 /** @typedef {import("../stage/types.d.ts").Palette} Palette */
 /** @typedef {import("../stage/types.d.ts").ColorName} ColorName */
-/** @typedef {{ x: number, width: number, height: number, color: ColorName }} Bar */
+/** @typedef {import("./timeline_span.js").Span} Span */
+/** @typedef {import("./timeline_bars.js").Bar} Bar */
+/** @typedef {{ log: EventLog, t: number, total: number, palette: Palette }} Picture `total`: seconds until the last that plays has ended */
 
-const LEAST_HEIGHT = 0.3;
-
-/**
- * Bars of a log over `width` pixels. Steps that fall on one pixel become one bar of the slowest.
- * @param {EventLog} log
- * @param {number} width
- * @param {number} total log seconds that the whole width stands for
- * @returns {Bar[]} heights 0 to 1
- */
-export function bars(log, width, total) {
-  const { steps } = log.index;
-  const decode = steps.filter((step) => step.phase !== "prefill" && step.finishedAt !== null);
-  const slowest = Math.max(
-    1e-9,
-    ...decode
-      .map(secondsOf)
-      .sort((a, b) => a - b)
-      .slice(0, Math.ceil(decode.length * 0.98)),
-  );
-  const scale = total > 0 ? width / total : 0;
-  /** @type {Bar[]} */
-  const result = [];
-  for (const step of steps) {
-    const prefill = step.phase === "prefill";
-    const x = step.startedAt * scale;
-    const barWidth = Math.max(1, secondsOf(step, log.t) * scale);
-    const height = prefill ? 1 : LEAST_HEIGHT + (0.8 - LEAST_HEIGHT) * Math.min(1, secondsOf(step, log.t) / slowest);
-    const color = prefill ? "prefill" : "decode";
-    const last = result.at(-1);
-    if (last && last.color === color && x < last.x + 1) {
-      last.height = Math.max(last.height, height);
-      last.width = Math.max(last.width, x + barWidth - last.x);
-    } else result.push({ x, width: barWidth, height, color });
-  }
-  return result;
-}
-
-/**
- * @param {StepMark} step
- * @param {number} [now] log seconds, for a step that is not done
- */
-function secondsOf(step, now = step.startedAt) {
-  return Math.max(0, (step.finishedAt ?? now) - step.startedAt);
-}
+/** Below this height, in pixels, the bars take the axis's room. */
+const WITH_AXIS = 44;
+const AXIS = 15;
+const TICK_ROOM = 84;
 
 export class Timeline {
   /** @param {HTMLCanvasElement} canvas */
@@ -61,6 +28,10 @@ export class Timeline {
     this.#context = context;
     this.width = 0;
     this.height = 0;
+    /** The stretch in sight; null: all of it. @type {Span | null} */
+    this.span = null;
+    /** Where the pointer is, in pixels; null: elsewhere. @type {number | null} */
+    this.pointer = null;
   }
 
   #context;
@@ -68,6 +39,9 @@ export class Timeline {
   /** @type {Bar[]} */
   #bars = [];
   #key = "";
+  #run = "";
+  /** @type {Picture | null} */
+  #picture = null;
 
   /**
    * @param {number} width CSS pixels
@@ -80,35 +54,92 @@ export class Timeline {
     this.canvas.width = Math.max(1, Math.round(width * this.#dpr));
     this.canvas.height = Math.max(1, Math.round(height * this.#dpr));
     this.#key = "";
+    this.redraw();
+  }
+
+  get total() {
+    return this.#picture?.total ?? 0;
+  }
+
+  /** @returns {Span} what the whole width stands for */
+  get #shown() {
+    return this.span ?? { from: 0, to: this.total };
   }
 
   /**
-   * @param {EventLog} log
-   * @param {number} t playhead, log seconds
-   * @param {Palette} palette
+   * The moment at a place of the strip.
+   * @param {number} x CSS pixels from its left edge
    */
-  draw(log, t, palette) {
+  timeAt(x) {
+    const { from, to } = this.#shown;
+    return from + Math.min(1, Math.max(0, x / Math.max(1, this.width))) * (to - from);
+  }
+
+  /**
+   * @param {number} factor over 1: closer
+   * @param {number} [at] log seconds that keep their place; the playhead
+   */
+  zoom(factor, at = this.#picture?.t ?? 0) {
+    this.span = zoomed(this.span, this.total, factor, at);
+    this.redraw();
+  }
+
+  /** @param {number} pixels to the right */
+  pan(pixels) {
+    const { from, to } = this.#shown;
+    this.span = shifted(this.span, this.total, (pixels / Math.max(1, this.width)) * (to - from));
+    this.redraw();
+  }
+
+  /** @param {Picture} picture */
+  draw(picture) {
+    const run = picture.log.opened?.run_id ?? "";
+    if (run !== this.#run) this.span = null;
+    else if (picture.t !== this.#picture?.t) this.span = following(this.span, picture.total, picture.t);
+    this.#run = run;
+    this.#picture = picture;
+    this.redraw();
+  }
+
+  redraw() {
     const { width, height } = this;
-    if (!width) return;
-    const total = log.t;
-    const key = `${log.opened?.run_id}:${log.seq}:${width}`;
+    if (!width || !this.#picture) return;
+    const { log, t, total, palette } = this.#picture;
+    const { from, to } = this.#shown;
+    const key = [this.#run, log.seq, width, from, to].join();
     if (key !== this.#key) {
       this.#key = key;
-      this.#bars = bars(log, width, total);
+      this.#bars = bars(log, width, { from, to });
     }
     const context = this.#context;
     context.setTransform(this.#dpr, 0, 0, this.#dpr, 0, 0);
     context.clearRect(0, 0, width, height);
-    const head = total > 0 ? Math.min(1, t / total) * width : 0;
-    const begin = this.#bars[0]?.x ?? width;
-    context.fillStyle = palette.css.idle;
-    context.fillRect(0, height / 2 - 1, Math.max(0, begin - 1), 2);
-    for (const color of /** @type {ColorName[]} */ (["prefill", "decode"])) {
+    const head = to > from ? ((t - from) / (to - from)) * width : 0;
+    this.#waiting(log, palette);
+    for (const color of /** @type {ColorName[]} */ (["muted", "prefill", "decode", "draft"])) {
       for (const past of [true, false]) this.#fill(color, past, head, palette);
     }
     context.globalAlpha = 1;
-    context.fillStyle = palette.css.ink;
-    context.fillRect(Math.min(width - 2, Math.max(0, head - 1)), 0, 2, height);
+    if (height >= WITH_AXIS) this.#axis(palette);
+    if (this.span) this.#overview(total, palette);
+    if (this.pointer !== null) this.#line(this.pointer, 1, palette.css.muted);
+    if (head >= 0 && head <= width) this.#line(head, 2, palette.css.ink);
+  }
+
+  /** Pixels that the bars stand on. */
+  get #floor() {
+    return this.height >= WITH_AXIS ? this.height - AXIS : this.height - 4;
+  }
+
+  /**
+   * A line through what was no step: the way in and the end of a race.
+   * @param {EventLog} log
+   * @param {Palette} palette
+   */
+  #waiting(log, palette) {
+    if (log.seq === 0) return;
+    this.#context.fillStyle = palette.css.idle;
+    this.#context.fillRect(0, this.#floor - 2, this.width, 2);
   }
 
   /**
@@ -119,16 +150,56 @@ export class Timeline {
    */
   #fill(color, past, head, palette) {
     const context = this.#context;
-    const inset = 4;
-    const room = this.height - 2 * inset;
-    context.globalAlpha = past ? 1 : 0.28;
+    const floor = this.#floor;
+    const room = floor - 5;
+    context.globalAlpha = (past ? 1 : 0.3) * (color === "muted" ? 0.55 : 1);
     context.fillStyle = palette.css[color];
     context.beginPath();
     for (const bar of this.#bars) {
       if (bar.color !== color || bar.x <= head !== past) continue;
       const gap = Math.min(1, bar.width / 4);
-      context.rect(bar.x, inset + room * (1 - bar.height), bar.width - gap, room * bar.height);
+      context.rect(bar.x, floor - room * bar.height, bar.width - gap, room * bar.height);
     }
     context.fill();
+  }
+
+  /** @param {Palette} palette */
+  #axis(palette) {
+    const { from, to } = this.#shown;
+    const context = this.#context;
+    const { at } = ticks({ from, to }, this.width / TICK_ROOM);
+    for (const moment of at) {
+      const x = Math.round(((moment - from) / (to - from)) * this.width);
+      context.fillStyle = palette.css.line;
+      context.fillRect(x, this.#floor, 1, 4);
+      if (x > this.width - 44) continue;
+      const words = moment === 0 ? "0" : seconds(Number(moment.toPrecision(6)));
+      label(context, words, x + 4, this.height - 2, { size: 11, color: palette.css.muted });
+    }
+  }
+
+  /**
+   * Which part of the run is in sight, along the top edge.
+   * @param {number} total
+   * @param {Palette} palette
+   */
+  #overview(total, palette) {
+    const { from, to } = this.#shown;
+    const context = this.#context;
+    context.fillStyle = palette.css.line;
+    context.fillRect(0, 0, this.width, 2);
+    context.fillStyle = palette.css.muted;
+    context.fillRect((from / total) * this.width, 0, Math.max(6, ((to - from) / total) * this.width), 2);
+  }
+
+  /**
+   * @param {number} x
+   * @param {number} thick
+   * @param {string} color
+   */
+  #line(x, thick, color) {
+    this.#context.fillStyle = color;
+    const left = Math.min(this.width - thick, Math.max(0, x - thick / 2));
+    this.#context.fillRect(left, 0, thick, this.#floor + 3);
   }
 }

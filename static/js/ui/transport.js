@@ -2,6 +2,7 @@
 // looking at. A real toolbar: every control can be tabbed to, and the strip is a slider.
 //
 //   Space play/pause    left, right: one token    page up, page down: ten    Home: start    End: the live edge
+//   + and - zoom the strip about the playhead, 0 shows the whole run
 
 import { neighbour } from "../log/moments.js";
 import { SPEEDS } from "../log/player.js";
@@ -9,11 +10,16 @@ import { seconds } from "../state/format.js";
 import { element, say, seldom } from "./dom.js";
 import { t } from "./messages.js";
 import { Timeline } from "./timeline.js";
+import { bindHands } from "./timeline_hands.js";
 
 /** @typedef {import("../log/player.js").Player} Player */
 /** @typedef {import("../stage/types.d.ts").Frame} Frame */
 /** @typedef {import("../log/drivers/driver.d.ts").Status} Status */
-/** @typedef {{ player: () => Player, status: () => Status, gesture: () => void }} Host `gesture` is told of every hand on the bar */
+/** @typedef {{ player: () => Player, status: () => Status, gesture: () => void, tooltip: import("./tooltip.js").Tooltip }} Host `gesture` is told of every hand on the bar */
+
+const CLOSER = 2;
+/** A press this near the end of a run that goes on is meant for its edge. */
+const EDGE_SHARE = 0.998;
 
 /** What `statusWord` says, each a literal in `t` for the catalogue. */
 const WORDS = {
@@ -79,14 +85,18 @@ export class Transport {
       SPEEDS.map((speed) => element("option", { value: String(speed), text: `${speed}×` })),
     );
     this.speed.value = "1";
-    this.edge = element("button", { type: "button", class: "transport-live" });
-    root.replaceChildren(this.play, this.slider, this.time, this.speed, this.edge, this.status);
+    this.edgeWords = element("span", {});
+    this.edge = element("button", { type: "button", class: "transport-live" }, [this.edgeWords]);
+    this.out = zoomButton("−", t("Show more of the run"));
+    this.closer = zoomButton("+", t("Show less of the run, larger"));
+    const zoom = element("div", { class: "transport-zoom", role: "group", "aria-label": t("Zoom") }, [
+      this.out,
+      this.closer,
+    ]);
+    root.replaceChildren(this.play, this.slider, zoom, this.time, this.speed, this.edge, this.status);
     this.timeline = new Timeline(this.canvas);
     this.#listen();
   }
-
-  /** @type {Frame | null} */
-  #frame = null;
 
   /** @param {(player: Player) => void} act */
   #act(act) {
@@ -101,23 +111,26 @@ export class Transport {
     this.root.addEventListener("keydown", (event) => this.#key(event));
     new ResizeObserver(([entry]) => {
       this.timeline.resize(entry.contentRect.width, entry.contentRect.height);
-      if (this.#frame) this.#drawStrip(this.#frame);
     }).observe(this.slider);
-    /** @param {PointerEvent} event */
-    const scrub = (event) => {
-      const box = this.slider.getBoundingClientRect();
-      const share = Math.min(1, Math.max(0, (event.clientX - box.left) / Math.max(1, box.width)));
-      this.#act((player) => (share >= 0.998 && player.growing ? player.live() : player.seekTime(share * player.end)));
-    };
-    this.slider.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
-      this.slider.setPointerCapture(event.pointerId);
-      this.slider.focus();
-      scrub(event);
+    bindHands(this.slider, this.timeline, {
+      log: () => this.host.player().log,
+      tooltip: this.host.tooltip,
+      zoomed: () => this.words(),
+      seek: (moment) => {
+        const total = this.timeline.total;
+        this.#act((player) =>
+          player.growing && moment >= EDGE_SHARE * total ? player.live() : player.seekTime(moment),
+        );
+      },
     });
-    this.slider.addEventListener("pointermove", (event) => {
-      if (this.slider.hasPointerCapture(event.pointerId)) scrub(event);
-    });
+    this.closer.addEventListener("click", () => this.#zoom(CLOSER));
+    this.out.addEventListener("click", () => this.#zoom(1 / CLOSER));
+  }
+
+  /** @param {number} factor 0: the whole run */
+  #zoom(factor) {
+    this.timeline.zoom(factor || 1e-9);
+    this.words();
   }
 
   /** @param {KeyboardEvent} event */
@@ -126,6 +139,12 @@ export class Transport {
     const target = /** @type {HTMLElement} */ (event.target);
     if (target === this.speed || (target instanceof HTMLButtonElement && (event.key === " " || event.key === "Enter")))
       return;
+    const factor = { "+": CLOSER, "=": CLOSER, "-": 1 / CLOSER, 0: 0 }[event.key];
+    if (factor !== undefined) {
+      event.preventDefault();
+      this.#zoom(factor);
+      return;
+    }
     const act = this.#actionOf(event.key);
     if (!act) return;
     event.preventDefault();
@@ -170,14 +189,9 @@ export class Transport {
 
   /** @param {Frame} frame */
   update(frame) {
-    this.#frame = frame;
-    this.#drawStrip(frame);
+    const { log, end } = this.host.player();
+    this.timeline.draw({ log, t: frame.t, total: end, palette: frame.view.palette });
     this.words();
-  }
-
-  /** @param {Frame} frame */
-  #drawStrip(frame) {
-    this.timeline.draw(this.host.player().log, frame.t, frame.view.palette);
   }
 
   /** The words and ARIA values, not in every frame: a screen reader could not follow. */
@@ -194,7 +208,8 @@ export class Transport {
     say(this.status, WORDS[word]());
     this.root.dataset.status = word;
     say(this.time, `${player.t < 9.9995 ? player.t.toFixed(2) : player.t.toFixed(1)}\u202fs`);
-    say(this.edge, player.mode === "live" && !log.complete ? t("go live") : t("to the end"));
+    say(this.edgeWords, player.mode === "live" && !log.complete ? t("go live") : t("to the end"));
+    this.out.disabled = this.timeline.span === null;
     this.edge.setAttribute("aria-pressed", String(player.drive === "edge"));
     const total = log.index.tokens.length;
     const now = Math.max(0, state.tokens.length - state.request.numPromptTokens);
@@ -205,5 +220,16 @@ export class Transport {
       t("token {now} of {total}, {time}", { now, total, time: seconds(player.t) }),
     );
     if (this.speed.value !== String(player.speed)) this.speed.value = String(player.speed);
+  });
+}
+
+/** @param {string} sign @param {string} words */
+function zoomButton(sign, words) {
+  return element("button", {
+    type: "button",
+    class: "transport-zoom-button",
+    title: words,
+    "aria-label": words,
+    text: sign,
   });
 }
