@@ -31,19 +31,17 @@ const COUNTED = "counted in the log of the take";
 const OVER = "empty bytes over held bytes, each step weighed by its seconds: what the engine said after every step";
 
 /**
- * A number of a take, as it ended, or so far while it is cooked.
+ * Read a take as it ended, or so far while it is cooked.
  * @param {string} key
  * @param {(state: State) => number | null | undefined} read
- * @param {(value: number) => string} text
- * @param {string} says
+ * @returns {import("../state/fact.js").Reading}
  */
-function ofTake(key, read, text, says) {
-  const of = (/** @type {State} */ _, /** @type {import("../state/fact.js").Runs} */ { ended, at }) => {
+const ofTake =
+  (key, read) =>
+  (_, { ended, at }) => {
     const state = ended(key) ?? at[key];
     return state && tellsBlocks(state) ? read(state) : null;
   };
-  return measured(of, text, says, key);
-}
 
 /**
  * Where things stand. `split` 0: tables and one pool; 1: two pools and the chart below them.
@@ -207,18 +205,33 @@ export default {
     "paging.numBlocks": measured((s) => s.opened?.engine?.num_blocks, count, CONFIGURED),
     "paging.pageBytes": modelled(pageBytes, bytes, "places of a page × bytes that one token's keys and values take"),
     "paging.lastEmpty": measured(lastEmpty, count, "places of the last page in which nothing stands"),
-    "paging.slabWaste": ofTake("slab", wasteOver, percent, OVER),
-    "paging.pagedWaste": ofTake("paged", wasteOver, percent, OVER),
+    "paging.slabWaste": measured(ofTake("slab", wasteOver), percent, OVER, "slab"),
+    "paging.pagedWaste": measured(ofTake("paged", wasteOver), percent, OVER, "paged"),
     "paging.holders": measured(
       (_, { at: { paged } }) => (paged && tally(paged).shared ? mostShared(tally(paged)).holders : null),
       count,
       "block tables that name the page",
       "paged",
     ),
-    "paging.copies": ofTake("samples", (s) => s.pool.copies.length, count, COUNTED),
-    "paging.evictions": ofTake("starved", (s) => s.pool.evictions.length, count, COUNTED),
-    "paging.preemptions": ofTake("starved", preemptions, count, COUNTED),
-    "paging.starvedPool": ofTake("starved", (s) => s.opened?.engine?.num_blocks, count, CONFIGURED),
+    "paging.copies": measured(
+      ofTake("samples", (s) => s.pool.copies.length),
+      count,
+      COUNTED,
+      "samples",
+    ),
+    "paging.evictions": measured(
+      ofTake("starved", (s) => s.pool.evictions.length),
+      count,
+      COUNTED,
+      "starved",
+    ),
+    "paging.preemptions": measured(ofTake("starved", preemptions), count, COUNTED, "starved"),
+    "paging.starvedPool": measured(
+      ofTake("starved", (s) => s.opened?.engine?.num_blocks),
+      count,
+      CONFIGURED,
+      "starved",
+    ),
   },
 };
 
@@ -261,7 +274,7 @@ function drawHead({ context, grid, state, counted, css, alpha, narrow }, title, 
   label(context, holding(state, counted), left, y + (narrow ? 28 : 33), {
     size: narrow ? 11 : 13,
     color: css.muted,
-    width: words,
+    width: narrow ? width : width - 140,
   });
   const share = counted.places ? percent(emptyShare(counted)) : "—";
   label(context, share, left + width, y + (narrow ? 13 : 26), {

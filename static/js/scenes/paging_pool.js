@@ -267,7 +267,7 @@ function tag({ context, grid, css }, text, [x, y], color) {
   context.font = '600 11px "Inter Variable", "Inter", system-ui, sans-serif';
   const width = context.measureText(text).width + 10;
   const left = Math.min(Math.max(box.left, x + grid.size / 2 - width / 2), box.left + box.width - width);
-  const top = y + grid.size - 2;
+  const top = y + grid.size - (grid.size > 52 ? 22 : 12);
   context.fillStyle = css.ground;
   context.beginPath();
   context.roundRect(left, top, width, 17, 4);
