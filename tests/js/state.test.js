@@ -278,6 +278,7 @@ test("the other samples of a run are told like guests and leave the one on stage
     status: "admitted",
     numTokens: 8,
     numComputedTokens: 8,
+    numPreemptions: 0,
     blockTable: [50, 63],
   });
   assert.equal(half.pool.owners.get(63), "run-1#1");

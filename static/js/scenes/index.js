@@ -8,5 +8,6 @@ export const SCENES = {
   phases: () => import("./phases.js"),
   "kv-hall": () => import("./kv_hall.js"),
   batching: () => import("./batching.js"),
+  paging: () => import("./paging.js"),
   speculation: () => import("./speculation.js"),
 };

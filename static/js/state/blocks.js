@@ -27,9 +27,16 @@ function enter(state, named, blockIds, start) {
   });
 }
 
+/** What this run left in a block is written over. @param {State} state @param {number} id */
+function overwrite({ cache }, id) {
+  const index = cache.lastTable.indexOf(id);
+  if (index >= 0) cache.lastTable[index] = -1;
+}
+
 /** @param {State} state @param {import("../types/events.d.ts").BlockAllocated} event */
 export function onAllocated(state, event) {
   enter(state, event, event.block_ids, event.start);
+  for (const id of event.block_ids) overwrite(state, id);
   for (const id of event.block_ids) state.pool.refCounts.set(id, 1);
 }
 
@@ -48,12 +55,16 @@ export function onCopied(state, event) {
   refCounts.set(event.source_block_id, Math.max(0, (refCounts.get(event.source_block_id) ?? 1) - 1));
   enter(state, event, [event.block_id], event.index);
   refCounts.set(event.block_id, 1);
+  const { source_block_id: source, block_id: id, index, t } = event;
+  overwrite(state, id);
+  state.pool.copies.push({ source, id, index, owner: nameOf(event), t });
 }
 
 /** @param {State} state @param {import("../types/events.d.ts").BlockReleased} event */
 export function onReleased(state, event) {
   const { refCounts, cached, owners } = state.pool;
   const gone = new Set(event.block_ids);
+  state.pool.losing = null;
   event.block_ids.forEach((id, i) => {
     const count = event.ref_counts[i];
     refCounts.set(id, count);
@@ -62,13 +73,18 @@ export function onReleased(state, event) {
     if (event.cached[i]) cached.add(id);
     else refCounts.delete(id);
   });
-  const kept = tableOf(state, event).filter((id) => !gone.has(id));
-  if (isOwn(state, event)) state.cache.blockTable = kept;
-  else otherOf(state, event).blockTable = kept;
+  const table = tableOf(state, event);
+  const kept = table.filter((id) => !gone.has(id));
+  if (isOwn(state, event)) {
+    state.cache.lastTable = [...table];
+    state.cache.blockTable = kept;
+  } else otherOf(state, event).blockTable = kept;
 }
 
 /** @param {State} state @param {import("../types/events.d.ts").BlockEvicted} event */
 export function onEvicted(state, event) {
   state.pool.cached.delete(event.block_id);
   state.pool.refCounts.delete(event.block_id);
+  overwrite(state, event.block_id);
+  state.pool.evictions.push({ id: event.block_id, t: event.t });
 }

@@ -15,7 +15,7 @@ export function otherOf(state, named) {
   const id = nameOf(named);
   let other = state.others.get(id);
   if (!other) {
-    other = { slot: null, status: "queued", numTokens: 0, numComputedTokens: 0, blockTable: [] };
+    other = { slot: null, status: "queued", numTokens: 0, numComputedTokens: 0, numPreemptions: 0, blockTable: [] };
     state.others.set(id, other);
   }
   return other;
@@ -86,11 +86,13 @@ export function onAdmitted(state, event) {
 
 /** @param {State} state @param {import("../types/events.d.ts").RequestPreempted} event */
 export function onPreempted(state, event) {
+  state.pool.losing = nameOf(event);
   if (!isOwn(state, event)) {
     const other = otherOf(state, event);
     other.status = "preempted";
     other.slot = null;
     other.numComputedTokens = 0;
+    other.numPreemptions += 1;
     return;
   }
   state.request.status = "preempted";

@@ -29,6 +29,7 @@ export function onSnapshot(state, event) {
       status: request.slot === null ? "queued" : "admitted",
       numTokens: request.num_tokens,
       numComputedTokens: request.num_computed_tokens,
+      numPreemptions: 0,
       blockTable: [...request.block_ids],
     });
     for (const id of request.block_ids) {

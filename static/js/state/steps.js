@@ -25,6 +25,8 @@ export function onStepStarted(state, event) {
     weightBytes: null,
     kvReadBytes: null,
     kvWrittenBytes: null,
+    kvHeldBytes: null,
+    kvUnusedBytes: null,
     items: event.requests,
     numRequests: event.requests.length,
     numWaiting: event.num_waiting ?? null,
@@ -46,6 +48,8 @@ export function onStepFinished(state, event) {
   step.weightBytes = event.weight_bytes;
   step.kvReadBytes = event.kv_read_bytes;
   step.kvWrittenBytes = event.kv_written_bytes;
+  step.kvHeldBytes = event.kv_held_bytes ?? null;
+  step.kvUnusedBytes = event.kv_unused_bytes ?? null;
   for (const item of step.items) {
     if (isOwn(state, item)) continue;
     const other = otherOf(state, item);

@@ -54,6 +54,9 @@ export interface Step {
   weightBytes: number | null;
   kvReadBytes: number | null;
   kvWrittenBytes: number | null;
+  /** Of the blocks that sequences hold after the step, and of those, where nothing stands; null: the log does not say. */
+  kvHeldBytes: number | null;
+  kvUnusedBytes: number | null;
   items: StepItem[];
   numRequests: number;
   /** Requests in line as it began; null where the source does not say. */
@@ -131,6 +134,7 @@ export interface Other {
   status: "queued" | "admitted" | "preempted" | "finished";
   numTokens: number;
   numComputedTokens: number;
+  numPreemptions: number;
   blockTable: number[];
 }
 
@@ -150,11 +154,23 @@ export interface State {
     numTokens: number;
     bytes: number;
     blockTable: number[];
+    /** The table as it was when the blocks were last let go: where the tokens lay; -1 where others have written since. */
+    lastTable: number[];
     /** Blocks taken from the prefix cache. */
     sharedCount: number;
     norms: Norms;
   };
-  pool: { numBlocks: number; refCounts: Map<number, number>; cached: Set<number>; owners: Map<number, string> };
+  pool: {
+    numBlocks: number;
+    refCounts: Map<number, number>;
+    cached: Set<number>;
+    owners: Map<number, string>;
+    /** Copies at a first write, and blocks whose contents were given up, in their order. */
+    copies: { source: number; id: number; index: number; owner: string; t: number }[];
+    evictions: { id: number; t: number }[];
+    /** Who was preempted and holds its blocks for one moment more. */
+    losing: string | null;
+  };
   /** What this run's probes showed, by position. */
   probes: {
     logits: Map<number, ProbeLogits>;
