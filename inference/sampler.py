@@ -183,12 +183,10 @@ def _nucleus(row: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tenso
     among them, must follow from the scores alone."""
     log_sum = row.logsumexp(dim=-1)
     for size in (*_NUCLEI, len(row)):
-        if size >= len(row):
-            scores = row.sort(descending=True).values
-        else:
-            scores = top(row.unsqueeze(0), size)[0][0]
+        whole = size >= len(row)
+        scores = row.sort(descending=True).values if whole else top(row.unsqueeze(0), size)[0][0]
         mass = (scores - log_sum).exp().double().cumsum(dim=-1)
-        if size >= len(row) or mass[-1] >= top_p:
+        if whole or mass[-1] >= top_p:
             break
     keep = min(int((mass < top_p).sum()) + 1, len(scores))
     places = (row >= scores[keep - 1]).nonzero().squeeze(1)
