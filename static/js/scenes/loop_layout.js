@@ -1,0 +1,131 @@
+// Where things stand in the loop: the context, a row for each likely token, the line that the coin falls on, the curve
+// of the whole vocabulary, and at the foot the seats of the tokens that are there.
+
+import { clamp, room } from "./room.js";
+
+/** @typedef {import("../stage/types.d.ts").View} View */
+/** @typedef {import("../state/types.d.ts").State} State */
+/** @typedef {{ left: number, top: number, width: number, height: number }} Box */
+/** @typedef {{ narrow: boolean, area: Box, context: { y: number, size: number }, bars: Box, words: number, rowHeight: number, numRows: number, axis: number, curve: Box, seats: Box, track: number }} Layout `bars`: where bars begin and how far a certainty reaches; `words`: right edge of the names; `numRows`: named rows, one more is for all others; `axis`: height of the line from 0 to 1; `track`: x of the way back */
+
+/** @param {View} view @returns {Layout} */
+export function layoutOf(view) {
+  const { left, width, height, narrow, words } = room(view);
+  const pad = narrow ? 14 : clamp(0.05 * width, 36, 120);
+  const unit = narrow ? height / 388 : height / 788;
+  const numRows = narrow ? 6 : 8;
+  const rowHeight = narrow ? 18 * unit : clamp(31 * unit, 20, 50);
+  const top = narrow ? 46 * unit : Math.max(64, 74 * unit);
+  const named = narrow ? 78 : clamp(0.14 * width, 96, 180);
+  const gutter = narrow ? 40 : 92;
+  const size = narrow ? 11 : clamp(14 * unit, 12, 20);
+  const rows = top + (narrow ? 12 : 24 * unit);
+  const axis = rows + (numRows + 1) * rowHeight + (narrow ? 6 : 10);
+  const barsLeft = left + pad + named + 10;
+  const bars = { left: barsLeft, top: rows, width: left + width - pad - gutter - barsLeft, height: axis - rows };
+  const seatsHeight = narrow ? 62 * unit : clamp(108 * unit, 60, 190);
+  const seatsTop = Math.min(words, height) - seatsHeight - (narrow ? 8 : 14);
+  const curveTop = axis + (narrow ? 26 : 44 * unit);
+  const curve = {
+    left: left + pad,
+    top: curveTop,
+    width: width - 2 * pad - (narrow ? 10 : 34),
+    height: Math.max(24, seatsTop - curveTop - (narrow ? 24 : 46 * unit)),
+  };
+  return {
+    narrow,
+    area: { left, top: 0, width, height },
+    context: { y: top, size },
+    bars,
+    words: barsLeft - 10,
+    rowHeight,
+    numRows,
+    axis,
+    curve,
+    seats: { left: left + pad, top: seatsTop, width: width - 2 * pad - (narrow ? 10 : 34), height: seatsHeight },
+    track: left + width - pad + (narrow ? 4 : 8),
+  };
+}
+
+/**
+ * How many tokens the seats must hold: all that the run may come to, so that no seat moves while it goes on.
+ * @param {State} state
+ */
+export function capacityOf({ tokens, request, closed, opened }) {
+  const most = closed || request.status === "finished" ? 0 : request.numPromptTokens + (opened?.params.max_tokens ?? 0);
+  return Math.max(tokens.length, most, 24);
+}
+
+/**
+ * Seats in reading order: as large as their number allows, in whole rows.
+ * @param {Box} box
+ * @param {number} count
+ * @returns {{ columns: number, gap: number, at: (index: number) => [number, number], r: number }}
+ */
+export function seatsIn(box, count) {
+  let rows = 1;
+  while (rows < 64 && box.width / Math.ceil(count / rows) < box.height / rows) rows += 1;
+  const columns = Math.ceil(count / rows);
+  const gap = Math.min(box.width / columns, box.height / rows, 22);
+  const top = box.top + (box.height - rows * gap) / 2;
+  return {
+    columns,
+    gap,
+    at: (index) => [box.left + gap * ((index % columns) + 0.5), top + gap * (Math.floor(index / columns) + 0.5)],
+    r: clamp(0.36 * gap, 0.7, 6),
+  };
+}
+
+/**
+ * The x of a rank on the curve, whose ranks stand on a logarithmic scale.
+ * @param {Box} box
+ * @param {number} rank from 1; may lie between two
+ * @param {number} count of all
+ */
+export const rankAt = (box, rank, count) =>
+  box.left + (box.width * Math.log(Math.max(1, rank))) / Math.log(Math.max(2, count));
+
+/** The rank at an x of it. @param {Box} box @param {number} x @param {number} count */
+export const atRank = (box, x, count) => Math.exp((Math.log(Math.max(2, count)) * (x - box.left)) / box.width);
+
+/** Probabilities of the curve's upper and lower edge. */
+export const DECADES = 8;
+
+/** Height of a probability on it, which is logarithmic too. @param {Box} box @param {number} probability */
+export const depthOf = (box, probability) =>
+  box.top + box.height * clamp(-Math.log10(Math.max(1e-30, probability)) / DECADES);
+
+/**
+ * The field of the whole vocabulary, each token a window: as large as whole device pixels allow.
+ * @param {Box} box
+ * @param {number} count
+ * @param {number} dpr
+ */
+export function fieldIn(box, count, dpr) {
+  let cell = Math.max(1, Math.floor(Math.sqrt((box.width * box.height * dpr * dpr) / Math.max(1, count))));
+  const columnsOf = () => Math.max(1, Math.floor((box.width * dpr) / cell));
+  while (cell > 1 && Math.ceil(count / columnsOf()) * cell > box.height * dpr) cell -= 1;
+  const columns = columnsOf();
+  const rows = Math.ceil(count / columns);
+  const size = cell / dpr;
+  const left = Math.round((box.left + (box.width - columns * size) / 2) * dpr) / dpr;
+  const top = Math.round(box.top * dpr) / dpr;
+  return {
+    columns,
+    rows,
+    size,
+    left,
+    top,
+    at: (/** @type {number} */ id) =>
+      /** @type {[number, number]} */ ([
+        left + ((id % columns) + 0.5) * size,
+        top + (Math.floor(id / columns) + 0.5) * size,
+      ]),
+    /** The token under a point, -1 for none. */
+    under: (/** @type {number} */ x, /** @type {number} */ y) => {
+      const [column, row] = [Math.floor((x - left) / size), Math.floor((y - top) / size)];
+      const id = row * columns + column;
+      return column >= 0 && column < columns && row >= 0 && id < count ? id : -1;
+    },
+  };
+}
