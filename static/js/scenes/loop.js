@@ -10,6 +10,7 @@ import { drawField, fieldOf } from "./loop_field.js";
 import { bindDraws, choiceOf, Futures, forkOf } from "./loop_fork.js";
 import { capacityOf, layoutOf, seatsIn } from "./loop_layout.js";
 import { drawsOf, logitsAt, newestOf, rowsOf, scoresOf, settingsOf } from "./loop_scores.js";
+import { drawTrack, drawTurns, turnAt } from "./loop_turns.js";
 import { clamp, lerp, smooth } from "./room.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
@@ -125,11 +126,13 @@ export default {
       drawRows(context, layout, scores, all, mix, view, bars * (1 - 0.45 * mix.seat), tally);
       drawCurve(context, layout, scores, mix, view, bars * (1 - smooth(0, 0.6, mix.stair)));
       drawLine(context, layout, scores, draws, view, bars * stairs * (1 - smooth(0, 0.4, mix.seat)));
-      drawStatus(context, picture, view, bars);
+      drawStatus(context, picture, view, bars * (1 - smooth(0, 0.4, mix.seat)));
+      drawTurns(context, layout, state, view, bars * smooth(0.3, 1, mix.seat));
     }
     if (mix.field > 0.02) drawField(context, layout, scores, all.rows, view, here * smooth(0.3, 0.9, mix.field));
     drawSeats(context, layout, state, view);
     drawTrack(context, layout, state, view, here * smooth(0.3, 1, mix.seat));
+    if (mix.fork > 0.5) drawParting(context, layout, state, view, smooth(0.5, 1, mix.fork));
     futures.update(state, view, layout, smooth(0.5, 1, mix.fork));
   },
 
@@ -151,8 +154,8 @@ export default {
         seq: null,
       };
     }
-    const i = Math.floor((y - layout.bars.top) / layout.rowHeight);
-    const row = all.rows[i];
+    if (mix.seat > 0.5 && y > layout.curve.top - 8) return turnUnder(x, layout, state);
+    const row = all.rows[Math.floor((y - layout.bars.top) / layout.rowHeight)];
     if (!row || x < layout.curve.left || x > layout.track) return null;
     const values = { token: quote(row.name), plain: percent(row.plain), shaped: percent(row.shaped) };
     return {
@@ -274,6 +277,19 @@ export default {
 /** @param {string} text */
 const quote = (text) => `“${text}”`;
 
+/** @param {number} x @param {Layout} layout @param {State} state */
+function turnUnder(x, layout, state) {
+  const start = state.request.numPromptTokens;
+  const token = state.tokens[start + Math.floor((x - layout.curve.left) / turnAt(layout, state, 0).width)];
+  if (!token || token.position < start) return null;
+  const values = {
+    turn: count(token.position + 1 - start),
+    word: quote(chipText(token)),
+    share: percent(token.probability ?? 0),
+  };
+  return { text: t("Turn {turn}: {word}, {share}", values), seq: token.seq };
+}
+
 /** How many tokens this run's own cuts left at the playhead. @param {State} state @param {State | undefined} look */
 function keptIn(state, look) {
   const token = newestOf(state);
@@ -338,7 +354,7 @@ function drawContext(context, { layout, scores, mix }, state, { palette: { css }
   const { context: line, curve, narrow } = layout;
   context.globalAlpha = alpha;
   const style = /** @type {const} */ ({ size: line.size, face: "mono", baseline: "middle" });
-  const said = contextBefore(state, scores.place, narrow ? 5 : 9);
+  const said = contextBefore(state, scores.place, narrow ? 6 : 12);
   const room = curve.width * (narrow ? 0.6 : 0.7);
   label(context, "", 0, 0, style); // sets the font
   let shown = `… ${said}`;
@@ -382,42 +398,23 @@ function drawSeats(context, { seats }, state, { palette: { css } }) {
   context.fillStyle = css.idle;
   const newest = newestOf(state)?.position ?? state.tokens.length;
   const size = Math.min(2, all.r);
-  if (state.request.status === "finished") return;
   for (let i = newest; i < capacity; i++) {
     const [x, y] = all.at(i);
     context.fillRect(x - size / 2, y - size / 2, size, size);
   }
 }
 
-/** The way back: from the newest seat up to the scores, and how often it was gone. @param {CanvasRenderingContext2D} context @param {Layout} layout @param {State} state @param {View} view @param {number} alpha */
-function drawTrack(context, layout, state, { palette: { css } }, alpha) {
-  const token = newestOf(state);
-  if (alpha <= 0 || !token) return;
-  const { seats, track, context: line, curve, narrow } = layout;
-  const [x, y] = seatsIn(seats, capacityOf(state)).at(token.position);
-  const r = narrow ? 8 : 14;
-  const right = Math.max(track, x + 2 * r);
+/** The seat at which the other future parts. @param {CanvasRenderingContext2D} context @param {Layout} layout @param {State} state @param {View} view @param {number} alpha */
+function drawParting(context, { seats }, state, view, alpha) {
+  const fork = forkOf(state, view);
+  if (!fork) return;
+  const { at, r } = seatsIn(seats, capacityOf(state));
+  const [x, y] = at(fork.place);
   context.globalAlpha = alpha;
-  context.strokeStyle = css.decode;
-  context.lineWidth = narrow ? 1.5 : 2;
+  context.strokeStyle = view.palette.css.ink;
+  context.lineWidth = 2;
   context.beginPath();
-  context.moveTo(x + (narrow ? 5 : 9), y);
-  context.arcTo(right, y, right, line.y, r);
-  context.arcTo(right, line.y, curve.left, line.y, r);
-  const end = curve.left + curve.width * (narrow ? 0.86 : 0.84);
-  context.lineTo(end, line.y);
-  context.moveTo(end + 7, line.y - 5);
-  context.lineTo(end, line.y);
-  context.lineTo(end + 7, line.y + 5);
+  context.arc(x, y, r + 3.5, 0, 2 * Math.PI);
   context.stroke();
-  const turns = count(state.tokens.length - state.request.numPromptTokens);
-  label(context, t("turn {turns}", { turns }), right - (narrow ? 8 : 14), (line.y + y) / 2, {
-    size: narrow ? 13 : 18,
-    weight: 650,
-    face: "mono",
-    align: "right",
-    baseline: "middle",
-    color: css.decode,
-  });
   context.globalAlpha = 1;
 }

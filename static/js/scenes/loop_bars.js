@@ -52,22 +52,17 @@ export function drawRows(context, layout, scores, { rows, others }, mix, view, a
       color: drawn ? css.decode : css.ink,
       width: layout.words - layout.curve.left + 4,
     });
-    // What the model itself thought, as an outline that the bar has left.
-    context.globalAlpha = alpha * 0.9 * gone * (1 - mix.stair);
-    context.strokeStyle = css.muted;
-    context.lineWidth = 1;
-    context.setLineDash([3, 3]);
-    context.strokeRect(bars.left + 0.5, y - thick / 2 + 0.5, Math.max(1, bars.width * row.plain), thick - 1);
-    context.setLineDash([]);
     context.globalAlpha = alpha;
     context.fillStyle = drawn ? css.decode : css.ink;
     if (to > from) context.fillRect(from, y - thick / 2, Math.max(1, to - from), thick);
+    drawBefore(context, bars.left + bars.width * row.plain, to, y, thick, css, alpha * gone * (1 - mix.stair));
+    context.globalAlpha = alpha;
     const text = cut ? t("cut") : percent(lerp(row.plain, row.shaped, Math.round(gone)));
-    const outline = cut && mix.stair < 0.5 ? bars.left + bars.width * row.plain : to;
-    told(context, layout, cut && mix.stair > 0.5 ? bars.left : outline, from, y, text, {
-      size,
-      color: drawn ? css.decode : css.muted,
-    });
+    // Behind the outline, as long as there is one.
+    const end = bars.left + bars.width * row.plain;
+    const behind = cut ? (mix.stair < 0.5 ? end : bars.left) : lerp(Math.max(to, gone * end), to, mix.stair);
+    const style = { size, color: drawn ? css.decode : css.muted };
+    told(context, layout, cut ? bars.left : from, behind, y, text, style, css.ground);
     if (tally[i]) tallied(context, layout, y, tally[i], size, css.ink);
   });
   drawOthers(context, layout, others, mix, gone, view, alpha, size, thick);
@@ -75,14 +70,46 @@ export function drawRows(context, layout, scores, { rows, others }, mix, view, a
   context.globalAlpha = 1;
 }
 
-/** The word beside the end of a bar; before it where no room is left behind. @param {CanvasRenderingContext2D} context @param {Layout} layout @param {number} to @param {number} from @param {number} y @param {string} text @param {{ size: number, color: string }} style */
-function told(context, { bars, narrow }, to, from, y, text, style) {
-  const beyond = to + 8 + 0.65 * style.size * text.length > bars.left + bars.width + (narrow ? 4 : 40);
-  label(context, text, beyond ? from - 8 : to + 8, y + 0.5, {
-    ...style,
+/**
+ * How far the bar reached before reshaping: a dashed outline where it was longer, a notch where it was shorter.
+ * @param {CanvasRenderingContext2D} context @param {number} end @param {number} to @param {number} y @param {number} thick
+ * @param {import("../stage/types.d.ts").Palette["css"]} css @param {number} alpha
+ */
+function drawBefore(context, end, to, y, thick, css, alpha) {
+  context.globalAlpha = alpha;
+  context.fillStyle = css.ground;
+  if (end < to - 3) context.fillRect(end - 1, y - thick / 2, 2, thick);
+  if (end <= to + 1) return;
+  context.strokeStyle = css.muted;
+  context.lineWidth = 1;
+  context.setLineDash([3, 3]);
+  context.strokeRect(to + 0.5, y - thick / 2 + 0.5, end - to - 1, thick - 1);
+  context.setLineDash([]);
+}
+
+/**
+ * The word behind the end of a bar; before its beginning where no room is left; else in it.
+ * @param {CanvasRenderingContext2D} context @param {Layout} layout @param {number} from @param {number} to @param {number} y
+ * @param {string} text @param {{ size: number, color: string }} style @param {string} ground
+ */
+function told(context, { bars, narrow }, from, to, y, text, style, ground) {
+  const width = 8 + 0.62 * style.size * text.length;
+  const behind = to + width <= bars.left + bars.width + (narrow ? 4 : 40);
+  const before = from - width >= bars.left;
+  const at = behind ? to + 8 : before ? from - 8 : to - 8;
+  if (behind || before) {
+    context.save();
+    context.globalAlpha *= 0.8;
+    context.fillStyle = ground;
+    context.fillRect(behind ? at - 3 : at - width + 6, y - style.size / 2 - 3, width - 4, style.size + 6);
+    context.restore();
+  }
+  label(context, text, at, y + 0.5, {
     size: style.size - 1,
+    color: behind || before ? style.color : ground,
+    weight: behind || before ? 400 : 650,
     face: "mono",
-    align: beyond ? "right" : "left",
+    align: behind ? "left" : "right",
     baseline: "middle",
   });
 }
@@ -121,7 +148,8 @@ function drawOthers(context, layout, others, mix, gone, view, alpha, size, thick
   context.globalAlpha = alpha * 0.75;
   for (let x = from; x < to - 0.5; x += 3) context.fillRect(x, y - thick / 2, Math.min(2, to - x), thick);
   context.globalAlpha = alpha;
-  told(context, layout, to, from, y, percent(mass), { size, color: css.muted });
+  const words = mass === 0 ? t("cut") : percent(mass);
+  told(context, layout, from, to, y, words, { size, color: css.muted }, css.ground);
 }
 
 /**
@@ -209,7 +237,7 @@ function beside(context, { bars, axis, narrow }, x, text, color) {
  * The whole vocabulary, likeliest first, both scales logarithmic; what the cuts leave is filled.
  * @param {CanvasRenderingContext2D} context @param {Layout} layout @param {Scores} scores @param {Mix} mix @param {View} view @param {number} alpha
  */
-export function drawCurve(context, layout, { plain, shaped, settings }, { shape }, view, alpha) {
+export function drawCurve(context, layout, { plain, shaped, settings, token }, { shape }, view, alpha) {
   if (!plain || !shaped || alpha <= 0) return;
   const { css } = view.palette;
   const { curve, narrow } = layout;
@@ -226,6 +254,13 @@ export function drawCurve(context, layout, { plain, shaped, settings }, { shape 
     if (part > 0 && y < bottom) context.fillRect(curve.left + x, y, 1, bottom - y);
   }
   context.globalAlpha = alpha;
+  const rank = token ? filled.ids.indexOf(token.id) : -1;
+  if (rank >= 0 && filled.mass[rank] > 0) {
+    const x = rankAt(curve, rank + 1, all);
+    const y = depthOf(curve, filled.mass[rank]);
+    context.fillStyle = css.decode;
+    context.fillRect(x, y, Math.max(2, rankAt(curve, rank + 2, all) - x), bottom - y);
+  }
   context.strokeStyle = css.muted;
   context.lineWidth = 1;
   context.beginPath();

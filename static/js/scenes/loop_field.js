@@ -14,8 +14,8 @@ import { fieldIn } from "./loop_layout.js";
 const SHADES = 64;
 
 /** @param {Layout} layout @returns {import("./loop_layout.js").Box} */
-export function fieldBox({ curve, bars }) {
-  return { left: curve.left, top: bars.top, width: curve.width, height: curve.top + curve.height - bars.top };
+function fieldBox({ curve, bars, seats, narrow }) {
+  return { left: curve.left, top: bars.top, width: curve.width, height: seats.top - bars.top - (narrow ? 8 : 20) };
 }
 
 /** @param {Layout} layout @param {Scores} scores @param {View} view */
@@ -27,10 +27,10 @@ const kept = { key: "", scores: null, canvas: null };
 
 /**
  * @param {import("../state/sampling.js").Distribution} plain
- * @param {{ columns: number, rows: number }} field
+ * @param {{ columns: number, rows: number, windowOf: Uint32Array }} field
  * @param {View} view
  */
-function painted(plain, { columns, rows }, { theme, palette }) {
+function painted(plain, { columns, rows, windowOf }, { theme, palette }) {
   const key = [columns, rows, theme].join();
   if (kept.canvas && kept.key === key && kept.scores === plain.scores) return kept.canvas;
   const canvas = document.createElement("canvas");
@@ -38,14 +38,14 @@ function painted(plain, { columns, rows }, { theme, palette }) {
   canvas.height = rows;
   const image = new ImageData(columns, rows);
   const { ids, scores } = plain;
-  const [high, low] = [scores[0], scores[scores.length - 1]];
-  const lights = Array.from({ length: SHADES }, (_, i) =>
-    mix(palette.rgb.ground, palette.rgb.ink, 0.07 + 0.93 * (i / (SHADES - 1)) ** 3.2),
-  );
+  const [high, middle] = [scores[0], scores[scores.length >> 1]];
+  const { ground, ink } = palette.rgb;
+  const lights = Array.from({ length: SHADES }, (_, i) => mix(ground, ink, 0.035 + 0.965 * (i / (SHADES - 1)) ** 2.2));
   ids.forEach((id, rank) => {
-    const share = high > low ? (scores[rank] - low) / (high - low) : 0;
+    // Half of all are dark; the likeliest is full light.
+    const share = high > middle ? Math.max(0, (scores[rank] - middle) / (high - middle)) : 0;
     const [r, g, b] = lights[Math.round(share * (SHADES - 1))] ?? lights[0];
-    image.data.set([r, g, b, 255], 4 * id);
+    image.data.set([r, g, b, 255], 4 * windowOf[id]);
   });
   canvas.getContext("2d")?.putImageData(image, 0, 0);
   Object.assign(kept, { key, scores, canvas });

@@ -73,24 +73,28 @@ export function forkOf(state, view) {
   const same = knobs.position === choice.place && knobs.token_id === choice.other.id;
   const ours = future !== null && state.tokens.slice(0, choice.place).every(({ id }, i) => future.tokens[i]?.id === id);
   if (same && ours) return { ...choice, future, words: "" };
-  const waits = lane && ["asking", "queued", "cooking"].includes(lane.status);
-  const words = waits
-    ? t("Its future is being cooked.")
-    : state.opened?.source === "recorded"
-      ? t("This recording holds another future: {token}.", { token: quoted(future, knobs) })
-      : t("Nobody has taken this road yet.");
-  return { ...choice, future: null, words };
+  return { ...choice, future: null, words: whyNone(state, lane) };
 }
 
-/** @param {State | null} future @param {Record<string, any>} knobs */
-const quoted = (future, knobs) => `“${visible(future?.tokens[knobs.position]?.text ?? "…")}”`;
+/** @param {State} state @param {import("../stage/types.d.ts").Lane | undefined} lane */
+function whyNone(state, lane) {
+  if (lane && ["asking", "queued", "cooking"].includes(lane.status)) return t("Its future is being cooked.");
+  const held = lane?.state?.opened?.knobs?.position;
+  const word = lane?.state?.tokens[held]?.text;
+  if (word && state.opened?.source === "recorded")
+    return t("Only the road by “{word}” was recorded. Type a prompt of your own and take any.", {
+      word: visible(word),
+    });
+  return t("Nobody has gone this way yet.");
+}
 
 /** @param {State | null} state @param {number} from */
 const textFrom = (state, from) =>
   (state?.tokens ?? [])
     .slice(from)
     .map(({ text }) => text)
-    .join("");
+    .join("")
+    .trimStart();
 
 /** Characters of the common past that are shown. */
 const PAST = 90;

@@ -14,7 +14,7 @@ export function layoutOf(view) {
   const pad = narrow ? 14 : clamp(0.05 * width, 36, 120);
   const unit = narrow ? height / 388 : height / 788;
   const numRows = narrow ? 6 : 8;
-  const rowHeight = narrow ? 18 * unit : clamp(31 * unit, 20, 50);
+  const rowHeight = narrow ? 18 * unit : clamp(36 * unit, 20, 58);
   const top = narrow ? 46 * unit : Math.max(64, 74 * unit);
   const named = narrow ? 78 : clamp(0.14 * width, 96, 180);
   const gutter = narrow ? 40 : 92;
@@ -47,31 +47,36 @@ export function layoutOf(view) {
   };
 }
 
+/** Seats for more tokens than these are made when they come. */
+const MOST_AHEAD = 640;
+
 /**
  * How many tokens the seats must hold: all that the run may come to, so that no seat moves while it goes on.
  * @param {State} state
  */
-export function capacityOf({ tokens, request, closed, opened }) {
-  const most = closed || request.status === "finished" ? 0 : request.numPromptTokens + (opened?.params.max_tokens ?? 0);
-  return Math.max(tokens.length, most, 24);
+export function capacityOf({ tokens, request, opened }) {
+  let seats = Math.min(MOST_AHEAD, Math.max(24, request.numPromptTokens + (opened?.params.max_tokens ?? 0)));
+  while (seats < tokens.length) seats *= 2;
+  return seats;
 }
 
 /**
- * Seats in reading order: as large as their number allows, in whole rows.
+ * Seats in reading order, as large as their number allows.
  * @param {Box} box
  * @param {number} count
- * @returns {{ columns: number, gap: number, at: (index: number) => [number, number], r: number }}
+ * @returns {{ at: (index: number) => [number, number], r: number }}
  */
 export function seatsIn(box, count) {
-  let rows = 1;
-  while (rows < 64 && box.width / Math.ceil(count / rows) < box.height / rows) rows += 1;
-  const columns = Math.ceil(count / rows);
-  const gap = Math.min(box.width / columns, box.height / rows, 22);
-  const top = box.top + (box.height - rows * gap) / 2;
+  let gap = 0;
+  for (let rows = 1; rows <= count; rows++) {
+    const next = Math.min(box.height / rows, box.width / Math.ceil(count / rows));
+    if (next < gap) break;
+    gap = next;
+  }
+  gap = Math.min(gap, 24);
+  const columns = Math.max(1, Math.floor(box.width / gap + 1e-6));
   return {
-    columns,
-    gap,
-    at: (index) => [box.left + gap * ((index % columns) + 0.5), top + gap * (Math.floor(index / columns) + 0.5)],
+    at: (index) => [box.left + gap * ((index % columns) + 0.5), box.top + gap * (Math.floor(index / columns) + 0.5)],
     r: clamp(0.36 * gap, 0.7, 6),
   };
 }
@@ -95,6 +100,30 @@ export const DECADES = 8;
 export const depthOf = (box, probability) =>
   box.top + box.height * clamp(-Math.log10(Math.max(1e-30, probability)) / DECADES);
 
+/** From one token's window to the next one's, as a share of all: those of common words would crowd in a corner. */
+const STRIDE = 0.6180339887;
+
+/** @param {number} a @param {number} b @returns {number} */
+const common = (a, b) => (b ? common(b, a % b) : a);
+
+/** @type {{ count: number, windowOf: Uint32Array, idOf: Uint32Array }} made last */
+let scattered = { count: 0, windowOf: new Uint32Array(0), idOf: new Uint32Array(0) };
+
+/** A fixed order without neighbours: every token has a window, every window a token. @param {number} count */
+function scatter(count) {
+  if (scattered.count === count) return scattered;
+  let stride = Math.max(1, Math.round(STRIDE * count));
+  while (common(stride, count) !== 1) stride += 1;
+  const windowOf = new Uint32Array(count);
+  const idOf = new Uint32Array(count);
+  for (let id = 0, at = 0; id < count; id++, at = (at + stride) % count) {
+    windowOf[id] = at;
+    idOf[at] = id;
+  }
+  scattered = { count, windowOf, idOf };
+  return scattered;
+}
+
 /**
  * The field of the whole vocabulary, each token a window: as large as whole device pixels allow.
  * @param {Box} box
@@ -102,30 +131,32 @@ export const depthOf = (box, probability) =>
  * @param {number} dpr
  */
 export function fieldIn(box, count, dpr) {
-  let cell = Math.max(1, Math.floor(Math.sqrt((box.width * box.height * dpr * dpr) / Math.max(1, count))));
-  const columnsOf = () => Math.max(1, Math.floor((box.width * dpr) / cell));
-  while (cell > 1 && Math.ceil(count / columnsOf()) * cell > box.height * dpr) cell -= 1;
-  const columns = columnsOf();
+  const [wide, high] = [box.width * dpr, box.height * dpr];
+  let cell = Math.max(1, Math.floor(Math.sqrt((wide * high) / Math.max(1, count))));
+  while (cell > 1 && Math.ceil(count / Math.floor(wide / cell)) * cell > high) cell -= 1;
+  const columns = Math.max(1, Math.floor(wide / cell));
   const rows = Math.ceil(count / columns);
   const size = cell / dpr;
   const left = Math.round((box.left + (box.width - columns * size) / 2) * dpr) / dpr;
-  const top = Math.round(box.top * dpr) / dpr;
+  const top = Math.round((box.top + Math.max(0, box.height - rows * size) / 2) * dpr) / dpr;
+  const { windowOf, idOf } = scatter(count);
   return {
     columns,
     rows,
     size,
     left,
     top,
-    at: (/** @type {number} */ id) =>
-      /** @type {[number, number]} */ ([
-        left + ((id % columns) + 0.5) * size,
-        top + (Math.floor(id / columns) + 0.5) * size,
-      ]),
-    /** The token under a point, -1 for none. */
-    under: (/** @type {number} */ x, /** @type {number} */ y) => {
+    windowOf,
+    /** @param {number} id @returns {[number, number]} middle of its window */
+    at: (id) => [
+      left + ((windowOf[id] % columns) + 0.5) * size,
+      top + (Math.floor(windowOf[id] / columns) + 0.5) * size,
+    ],
+    /** The token under a point, -1 for none. @param {number} x @param {number} y */
+    under: (x, y) => {
       const [column, row] = [Math.floor((x - left) / size), Math.floor((y - top) / size)];
-      const id = row * columns + column;
-      return column >= 0 && column < columns && row >= 0 && id < count ? id : -1;
+      const inside = column >= 0 && column < columns && row >= 0 && row * columns + column < count;
+      return inside ? idOf[row * columns + column] : -1;
     },
   };
 }

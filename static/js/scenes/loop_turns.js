@@ -1,0 +1,80 @@
+// The turns so far: a bar for each token that was drawn, as tall as the model's own probability of it; and the way back,
+// from the newest seat to the scores.
+
+import { label } from "../stage/text.js";
+import { count } from "../state/format.js";
+import { t } from "../ui/messages.js";
+import { capacityOf, seatsIn } from "./loop_layout.js";
+
+/** @typedef {import("../state/types.d.ts").State} State */
+/** @typedef {import("../stage/types.d.ts").View} View */
+/** @typedef {import("./loop_layout.js").Layout} Layout */
+
+/** Left edge and width of a turn. @param {Layout} layout @param {State} state @param {number} turn */
+export function turnAt({ curve }, state, turn) {
+  const width = Math.min(14, curve.width / Math.max(1, capacityOf(state) - state.request.numPromptTokens));
+  return { x: curve.left + turn * width, width };
+}
+
+/** @param {CanvasRenderingContext2D} context @param {Layout} layout @param {State} state @param {View} view @param {number} alpha */
+export function drawTurns(context, layout, state, { palette: { css }, hover }, alpha) {
+  if (alpha <= 0) return;
+  const { curve, narrow } = layout;
+  const bottom = curve.top + curve.height;
+  const start = state.request.numPromptTokens;
+  context.globalAlpha = alpha;
+  context.fillStyle = css.line;
+  context.fillRect(curve.left, bottom, curve.width, 1);
+  if (!narrow) {
+    const words = t("how probable the model itself found each token that was drawn");
+    label(context, words, curve.left, curve.top - 14, { size: 12, color: css.muted });
+    label(context, "100 %", curve.left + curve.width, curve.top - 4, { size: 11, align: "right", color: css.muted });
+    context.fillRect(curve.left, curve.top, curve.width, 1);
+  }
+  context.fillStyle = css.decode;
+  for (const { position, probability } of state.tokens.slice(start)) {
+    const { x, width } = turnAt(layout, state, position - start);
+    const height = curve.height * (probability ?? 0);
+    const newest = position === state.tokens.length - 1 || position === hover;
+    context.globalAlpha = alpha * (newest ? 1 : 0.5);
+    context.fillRect(
+      x,
+      bottom - Math.max(1, height),
+      Math.max(0.6, width - (width > 2.4 ? 1 : 0.3)),
+      Math.max(1, height),
+    );
+  }
+  context.globalAlpha = 1;
+}
+
+/** @param {CanvasRenderingContext2D} context @param {Layout} layout @param {State} state @param {View} view @param {number} alpha */
+export function drawTrack(context, layout, state, { palette: { css } }, alpha) {
+  const token = state.tokens.at(-1);
+  if (alpha <= 0 || token?.kind !== "generated") return;
+  const { seats, track, context: line, curve, narrow } = layout;
+  const [x, y] = seatsIn(seats, capacityOf(state)).at(token.position);
+  const r = narrow ? 8 : 14;
+  const end = curve.left + curve.width * (narrow ? 0.86 : 0.84);
+  context.globalAlpha = alpha;
+  context.strokeStyle = css.decode;
+  context.lineWidth = narrow ? 1.5 : 2;
+  context.beginPath();
+  context.moveTo(x + (narrow ? 5 : 9), y);
+  context.arcTo(track, y, track, line.y, r);
+  context.arcTo(track, line.y, end, line.y, r);
+  context.lineTo(end, line.y);
+  context.moveTo(end + 7, line.y - 5);
+  context.lineTo(end, line.y);
+  context.lineTo(end + 7, line.y + 5);
+  context.stroke();
+  const turns = t("turn {turns}", { turns: count(token.position + 1 - state.request.numPromptTokens) });
+  label(context, turns, end - 10, line.y, {
+    size: narrow ? 12 : 16,
+    weight: 650,
+    face: "mono",
+    align: "right",
+    baseline: "middle",
+    color: css.decode,
+  });
+  context.globalAlpha = 1;
+}
