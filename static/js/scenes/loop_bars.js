@@ -61,7 +61,7 @@ export function drawRows(context, layout, scores, { rows, others }, mix, view, a
     // Behind the outline, as long as there is one.
     const end = bars.left + bars.width * row.plain;
     const behind = cut ? (mix.stair < 0.5 ? end : bars.left) : lerp(Math.max(to, gone * end), to, mix.stair);
-    const style = { size, color: drawn ? css.decode : css.muted };
+    const style = { size, color: drawn ? css.decode : css.muted, backed: mix.stair > 0.5 };
     told(context, layout, cut ? bars.left : from, behind, y, text, style, css.ground);
     if (tally[i]) tallied(context, layout, y, tally[i], size, css.ink);
   });
@@ -90,14 +90,14 @@ function drawBefore(context, end, to, y, thick, css, alpha) {
 /**
  * The word behind the end of a bar; before its beginning where no room is left; else in it.
  * @param {CanvasRenderingContext2D} context @param {Layout} layout @param {number} from @param {number} to @param {number} y
- * @param {string} text @param {{ size: number, color: string }} style @param {string} ground
+ * @param {string} text @param {{ size: number, color: string, backed?: boolean }} style `backed`: the line of the coin must not cross it @param {string} ground
  */
 function told(context, { bars, narrow }, from, to, y, text, style, ground) {
   const width = 8 + 0.62 * style.size * text.length;
   const behind = to + width <= bars.left + bars.width + (narrow ? 4 : 40);
   const before = from - width >= bars.left;
   const at = behind ? to + 8 : before ? from - 8 : to - 8;
-  if (behind || before) {
+  if (style.backed && (behind || before)) {
     context.save();
     context.globalAlpha *= 0.8;
     context.fillStyle = ground;
@@ -274,7 +274,7 @@ export function drawCurve(context, layout, { plain, shaped, settings, token }, {
   context.fillRect(curve.left, bottom, curve.width, 1);
   for (const rank of [1, 10, 100, 1000, 10000, all]) {
     const x = rankAt(curve, rank, all);
-    if (rank !== all && rank > all / 2.5) continue;
+    if (rank !== all && rankAt(curve, all, all) - x < (narrow ? 72 : 60)) continue;
     label(context, count(rank), x, bottom + 15, {
       size: 11,
       face: "mono",

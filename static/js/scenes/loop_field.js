@@ -3,7 +3,7 @@
 
 import { mix } from "../stage/palette.js";
 import { label } from "../stage/text.js";
-import { percent } from "../state/format.js";
+import { significant } from "../state/format.js";
 import { fieldIn } from "./loop_layout.js";
 
 /** @typedef {import("./loop_scores.js").Scores} Scores */
@@ -40,7 +40,7 @@ function painted(plain, { columns, rows, windowOf }, { theme, palette }) {
   const { ids, scores } = plain;
   const [high, middle] = [scores[0], scores[scores.length >> 1]];
   const { ground, ink } = palette.rgb;
-  const lights = Array.from({ length: SHADES }, (_, i) => mix(ground, ink, 0.035 + 0.965 * (i / (SHADES - 1)) ** 2.2));
+  const lights = Array.from({ length: SHADES }, (_, i) => mix(ground, ink, 0.035 + 0.965 * (i / (SHADES - 1)) ** 1.7));
   ids.forEach((id, rank) => {
     // Half of all are dark; the likeliest is full light.
     const share = high > middle ? Math.max(0, (scores[rank] - middle) / (high - middle)) : 0;
@@ -73,26 +73,26 @@ export function drawField(context, layout, scores, rows, view, alpha) {
     field.columns * field.size,
     field.rows * field.size,
   );
-  /** @type {{ x: number, y: number, width: number }[]} */
-  const placed = [];
   const size = layout.narrow ? 11 : 13;
+  /** What no name may lie on: the windows in question, and the other names. */
+  const taken = rows.map(({ id }) => ({ x: field.at(id)[0] - 7, y: field.at(id)[1], width: 14 }));
   for (const row of rows) {
     const [x, y] = field.at(row.id);
     const drawn = row.id === scores.token?.id;
-    const text = `${row.name} ${percent(row.plain)}`;
+    const text = `${row.name} ${significant(row.logit)}`;
     const width = 0.62 * size * text.length + 14;
     const toLeft = x + width + 12 > field.left + field.columns * field.size;
     const box = { x: toLeft ? x - 10 - width : x + 10, y, width };
-    // A name that would lie on another moves down.
-    while (
-      placed.some(
-        (other) => Math.abs(other.y - box.y) < size + 7 && box.x < other.x + other.width && other.x < box.x + box.width,
-      )
-    )
-      box.y += size + 8;
-    placed.push(box);
+    /** @param {{ x: number, y: number, width: number }} other */
+    const meets = (other) =>
+      Math.abs(other.y - box.y) < size + 7 && box.x < other.x + other.width && other.x < box.x + width;
+    for (let tries = 0; tries < rows.length && taken.some(meets); tries++) box.y += size + 8;
+    taken.push(box);
     context.strokeStyle = context.fillStyle = drawn ? css.decode : css.ink;
     context.lineWidth = drawn ? 2 : 1;
+    context.beginPath();
+    context.arc(x, y, 2, 0, 2 * Math.PI);
+    context.fill();
     context.beginPath();
     context.arc(x, y, drawn ? 7 : 5, 0, 2 * Math.PI);
     if (box.y !== y) {

@@ -96,8 +96,9 @@ const textFrom = (state, from) =>
     .join("")
     .trimStart();
 
-/** Characters of the common past that are shown. */
+/** Characters of the common past that are shown, on a wide stage and on a narrow one. */
 const PAST = 90;
+const SHORT_PAST = 40;
 
 export class Futures {
   /** @param {HTMLElement} layer */
@@ -142,7 +143,7 @@ export class Futures {
    * @param {import("./loop_layout.js").Layout} layout
    * @param {number} alpha
    */
-  update(state, view, { curve, context, seats }, alpha) {
+  update(state, view, { curve, context, seats, narrow }, alpha) {
     this.root.hidden = alpha < 0.02;
     if (this.root.hidden) return;
     const { style } = this.root;
@@ -157,7 +158,8 @@ export class Futures {
       .slice(start, fork?.place ?? start)
       .map(({ text }) => text)
       .join("");
-    say(this.past, past.length > PAST ? `… ${past.slice(-PAST)}` : past);
+    const most = narrow ? SHORT_PAST : PAST;
+    say(this.past, past.length > most ? `… ${past.slice(-most)}` : past);
     this.#offer(fork);
     if (!fork) return;
     const { token, other, place, future, words } = fork;

@@ -4,7 +4,9 @@
 import { label } from "../stage/text.js";
 import { count } from "../state/format.js";
 import { t } from "../ui/messages.js";
+import { forkOf } from "./loop_fork.js";
 import { capacityOf, seatsIn } from "./loop_layout.js";
+import { newestOf } from "./loop_scores.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../stage/types.d.ts").View} View */
@@ -76,5 +78,33 @@ export function drawTrack(context, layout, state, { palette: { css } }, alpha) {
     baseline: "middle",
     color: css.decode,
   });
+  context.globalAlpha = 1;
+}
+
+/** Seats that nobody has taken yet. @param {CanvasRenderingContext2D} context @param {Layout} layout @param {State} state @param {View} view */
+export function drawSeats(context, { seats }, state, { palette: { css } }) {
+  const capacity = capacityOf(state);
+  const all = seatsIn(seats, capacity);
+  context.fillStyle = css.idle;
+  const newest = newestOf(state)?.position ?? state.tokens.length;
+  const size = Math.min(2, all.r);
+  for (let i = newest; i < capacity; i++) {
+    const [x, y] = all.at(i);
+    context.fillRect(x - size / 2, y - size / 2, size, size);
+  }
+}
+
+/** The seat at which the other future parts. @param {CanvasRenderingContext2D} context @param {Layout} layout @param {State} state @param {View} view @param {number} alpha */
+export function drawParting(context, { seats }, state, view, alpha) {
+  const fork = forkOf(state, view);
+  if (!fork) return;
+  const { at, r } = seatsIn(seats, capacityOf(state));
+  const [x, y] = at(fork.place);
+  context.globalAlpha = alpha;
+  context.strokeStyle = view.palette.css.ink;
+  context.lineWidth = 2;
+  context.beginPath();
+  context.arc(x, y, r + 3.5, 0, 2 * Math.PI);
+  context.stroke();
   context.globalAlpha = 1;
 }
