@@ -8,7 +8,7 @@ import { bindDraws, choiceOf, Futures } from "./loop_fork.js";
 import { capacityOf, seatsIn } from "./loop_layout.js";
 import { beforeSeat, drawsFrom, pictureOf, tallyOf } from "./loop_picture.js";
 import { newestOf } from "./loop_scores.js";
-import { drawParting, drawSeats, drawTrack, drawTurns } from "./loop_turns.js";
+import { drawParting, drawSeats, drawTrack, drawTurns, drawWay } from "./loop_turns.js";
 import { describe, facts, hit, table } from "./loop_words.js";
 import { lerp, smooth } from "./room.js";
 
@@ -72,6 +72,9 @@ export default {
       drawRows(context, layout, scores, all, mix, view, bars * (1 - 0.45 * mix.seat), tally);
       drawCurve(context, layout, scores, mix, view, bars * (1 - smooth(0, 0.6, mix.stair)));
       drawLine(context, layout, scores, draws, view, bars * stairs * (1 - smooth(0, 0.4, mix.seat)));
+      const from = beforeSeat(picture, view)?.[0];
+      if (from !== undefined)
+        drawWay(context, layout, state, from, view, bars * stairs * (1 - smooth(0, 0.5, mix.seat)));
       drawStatus(context, picture, view, bars * (1 - smooth(0, 0.4, mix.seat)));
       drawTurns(context, layout, state, view, bars * smooth(0.3, 1, mix.seat));
     }

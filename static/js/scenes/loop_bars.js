@@ -4,7 +4,7 @@
 import { label } from "../stage/text.js";
 import { count, percent, significant } from "../state/format.js";
 import { t } from "../ui/messages.js";
-import { atRank, DECADES, depthOf, rankAt } from "./loop_layout.js";
+import { atRank, DECADES, depthOf, ROWS, rankAt } from "./loop_layout.js";
 import { clamp, lerp } from "./room.js";
 
 /** @typedef {import("./loop_scores.js").Scores} Scores */
@@ -131,7 +131,7 @@ function drawOthers(context, layout, others, mix, gone, view, alpha, size, thick
   if (others.count <= 0) return;
   const { css } = view.palette;
   const { bars } = layout;
-  const y = rowAt(layout, layout.numRows);
+  const y = rowAt(layout, ROWS);
   const mass = lerp(others.plain, others.shaped, gone);
   const from = bars.left + bars.width * (1 - mass) * mix.stair;
   const to = from + bars.width * mass;

@@ -6,21 +6,23 @@ import { clamp, room } from "./room.js";
 /** @typedef {import("../stage/types.d.ts").View} View */
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {{ left: number, top: number, width: number, height: number }} Box */
-/** @typedef {{ narrow: boolean, area: Box, context: { y: number, size: number }, bars: Box, words: number, rowHeight: number, numRows: number, axis: number, curve: Box, seats: Box, track: number }} Layout `bars`: where bars begin and how far a certainty reaches; `words`: right edge of the names; `numRows`: named rows, one more is for all others; `axis`: height of the line from 0 to 1; `track`: x of the way back */
+/** @typedef {{ narrow: boolean, area: Box, context: { y: number, size: number }, bars: Box, words: number, rowHeight: number, axis: number, curve: Box, seats: Box, track: number }} Layout `bars`: where bars begin and how far a certainty reaches; `words`: right edge of the names; `axis`: height of the line from 0 to 1; `track`: x of the way back */
+
+/** Tokens that have a row of their own: as many as every token of a log comes with. */
+export const ROWS = 8;
 
 /** @param {View} view @returns {Layout} */
 export function layoutOf(view) {
   const { left, width, height, narrow, words } = room(view);
   const pad = narrow ? 14 : clamp(0.05 * width, 36, 120);
   const unit = narrow ? height / 388 : height / 788;
-  const numRows = narrow ? 6 : 8;
-  const rowHeight = narrow ? 18 * unit : clamp(36 * unit, 20, 58);
+  const rowHeight = narrow ? 15.5 * unit : clamp(36 * unit, 20, 58);
   const top = narrow ? 46 * unit : Math.max(64, 74 * unit);
   const named = narrow ? 78 : clamp(0.14 * width, 96, 180);
   const gutter = narrow ? 40 : 92;
   const size = narrow ? 11 : clamp(14 * unit, 12, 20);
   const rows = top + (narrow ? 12 : 24 * unit);
-  const axis = rows + (numRows + 1) * rowHeight + (narrow ? 6 : 10);
+  const axis = rows + (ROWS + 1) * rowHeight + (narrow ? 6 : 10);
   const barsLeft = left + pad + named + 10;
   const bars = { left: barsLeft, top: rows, width: left + width - pad - gutter - barsLeft, height: axis - rows };
   const seatsHeight = narrow ? 62 * unit : clamp(108 * unit, 60, 190);
@@ -39,7 +41,6 @@ export function layoutOf(view) {
     bars,
     words: barsLeft - 10,
     rowHeight,
-    numRows,
     axis,
     curve,
     seats: { left: left + pad, top: seatsTop, width: width - 2 * pad - (narrow ? 10 : 34), height: seatsHeight },

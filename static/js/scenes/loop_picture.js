@@ -3,7 +3,7 @@
 import { drawAt } from "../state/sampling.js";
 import { barOf, rowAt } from "./loop_bars.js";
 import { fieldOf } from "./loop_field.js";
-import { layoutOf } from "./loop_layout.js";
+import { layoutOf, ROWS } from "./loop_layout.js";
 import { drawsOf, rowsOf, scoresOf } from "./loop_scores.js";
 import { clamp, lerp } from "./room.js";
 
@@ -21,13 +21,14 @@ export function mixOf({ data }) {
 export function pictureOf(state, view) {
   const layout = layoutOf(view);
   const mix = mixOf(view);
-  const scores = scoresOf(state, view);
+  const looks = view.cast.lanes.filter(({ key }) => key === "logits").map((lane) => lane.state);
+  const scores = scoresOf(state, looks, view.controls);
   const shape = scores.shaped ? mix.shape : 0;
   return {
     layout,
     mix: { ...mix, shape, field: scores.plain ? mix.field : 0 },
     scores,
-    all: rowsOf(scores, layout.numRows, shape > 0.5),
+    all: rowsOf(scores, ROWS, shape > 0.5),
   };
 }
 

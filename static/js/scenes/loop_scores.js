@@ -8,7 +8,6 @@ import { uniforms } from "../state/twister.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../state/types.d.ts").Token} Token */
-/** @typedef {import("../stage/types.d.ts").View} View */
 /** @typedef {import("../state/sampling.js").Settings} Settings */
 /** @typedef {import("../state/sampling.js").Distribution} Distribution */
 /** @typedef {{ id: number, name: string, logit: number, plain: number, shaped: number, from: number, rank: number }} Row a token that has a row: its probability as the model has it and after reshaping, where its part of the line begins, and its rank there */
@@ -99,15 +98,15 @@ function distributionOf(kind, logits, settings, state, place) {
 
 /**
  * @param {State} state
- * @param {View} view
+ * @param {(State | null | undefined)[]} looks other runs that may hold the logits
+ * @param {Record<string, any>} controls
  * @returns {Scores}
  */
-export function scoresOf(state, view) {
-  const looks = view.cast.lanes.filter(({ key }) => key === "logits").map((lane) => lane.state);
+export function scoresOf(state, looks, controls) {
   const token = newestOf(state);
   const place = token?.position ?? state.tokens.length;
   const words = dictionary(state);
-  const settings = settingsFrom(state, view.controls);
+  const settings = settingsFrom(state, controls);
   const own = alike(settings, settingsOf(state));
   const logits = place > 0 ? logitsAt(state, looks, place) : null;
   const plain = logits && distributionOf("plain", logits, PLAIN, state, place);

@@ -108,3 +108,30 @@ export function drawParting(context, { seats }, state, view, alpha) {
   context.stroke();
   context.globalAlpha = 1;
 }
+
+/**
+ * Where the drawn token is going: from under the line to its seat.
+ * @param {CanvasRenderingContext2D} context @param {Layout} layout @param {State} state @param {number} from x on the line
+ * @param {View} view @param {number} alpha
+ */
+export function drawWay(context, { seats, axis, narrow }, state, from, { palette: { css } }, alpha) {
+  const token = newestOf(state);
+  if (alpha <= 0 || !token) return;
+  const { at, r } = seatsIn(seats, capacityOf(state));
+  const [x, y] = at(token.position);
+  const top = axis + (narrow ? 26 : 34);
+  const end = y - r - 5;
+  context.globalAlpha = alpha;
+  context.strokeStyle = css.decode;
+  context.lineWidth = 1.5;
+  context.beginPath();
+  context.arc(x, y, r + 2, 0, 2 * Math.PI);
+  context.stroke();
+  context.setLineDash([2, 5]);
+  context.beginPath();
+  context.moveTo(from, top);
+  context.bezierCurveTo(from, (top + end) / 2, x, (top + end) / 2, x, end);
+  context.stroke();
+  context.setLineDash([]);
+  context.globalAlpha = 1;
+}

@@ -4,12 +4,13 @@
 import { chipText } from "../stage/text.js";
 import { measured, modelled } from "../state/fact.js";
 import { count, percent, significant } from "../state/format.js";
-import { drawAt, reshape } from "../state/sampling.js";
+import { drawAt } from "../state/sampling.js";
 import { t } from "../ui/messages.js";
 import { fieldOf } from "./loop_field.js";
 import { forkOf } from "./loop_fork.js";
+import { ROWS } from "./loop_layout.js";
 import { drawsFrom, pictureOf } from "./loop_picture.js";
-import { logitsAt, newestOf, settingsOf } from "./loop_scores.js";
+import { newestOf, rowsOf, scoresOf } from "./loop_scores.js";
 import { turnAt } from "./loop_turns.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
@@ -119,30 +120,37 @@ export function table(state, view) {
   };
 }
 
+const ASKED = "as this run was asked for";
+const MODELS_OWN = "the model's own probability, before anything is reshaped";
+
 /** @type {Record<string, import("../state/fact.js").Rule>} */
 export const facts = {
   "loop.vocabulary": modelled((s) => s.opened?.model?.vocab_size, count, "the model's own configuration"),
-  "loop.best": measured(
-    (s) => newestOf(s)?.candidates[0]?.probability,
-    percent,
-    "the model's own probability of the likeliest token here",
-  ),
-  "loop.chosen": measured(
-    (s) => newestOf(s)?.probability,
-    percent,
-    "the model's own probability of the token that was drawn here",
-  ),
-  "loop.rest": measured((s) => newestOf(s)?.rest, percent, "probability of all but the eight likeliest"),
+  "loop.best": measured((s, runs) => rowsHere(s, runs)?.rows[0].plain, percent, MODELS_OWN),
+  "loop.chosen": measured((s, runs) => drawnHere(s, runs)?.plain, percent, MODELS_OWN),
+  "loop.rest": measured((s, runs) => rowsHere(s, runs)?.others.plain, percent, MODELS_OWN),
   "loop.kept": modelled(
-    (s, runs) => keptIn(s, runs.at.logits),
+    (s, runs) => scoresHere(s, runs).shaped?.mass.length,
     count,
-    "worked out in this page from the engine's logits, with the engine's own rule",
+    "the engine's rule over its logits",
   ),
-  "loop.temperature": measured((s) => s.opened?.params.temperature, String, "as this run was asked for"),
-  "loop.top_p": measured((s) => s.opened?.params.top_p, String, "as this run was asked for"),
-  "loop.penalty": measured((s) => s.opened?.params.repetition_penalty, String, "as this run was asked for"),
+  "loop.temperature": measured((s) => s.opened?.params.temperature, String, ASKED),
+  "loop.top_p": measured((s) => s.opened?.params.top_p, String, ASKED),
+  "loop.penalty": measured((s) => s.opened?.params.repetition_penalty, String, ASKED),
   "loop.turns": measured((s) => s.tokens.length - s.request.numPromptTokens || null, count, "counted in this run"),
 };
+
+/** As the run itself was asked for, whatever the sliders say. @param {State} state @param {import("../state/fact.js").Runs} runs */
+const scoresHere = (state, runs) => scoresOf(state, [runs.at.logits], {});
+
+/** @param {State} state @param {import("../state/fact.js").Runs} runs */
+function rowsHere(state, runs) {
+  const all = rowsOf(scoresHere(state, runs), ROWS, false);
+  return all.rows.length ? all : null;
+}
+
+/** @param {State} state @param {import("../state/fact.js").Runs} runs */
+const drawnHere = (state, runs) => rowsHere(state, runs)?.rows.find(({ id }) => id === newestOf(state)?.id);
 
 /** @param {string} text */
 const quote = (text) => `“${text}”`;
@@ -158,18 +166,6 @@ function turnUnder(x, layout, state) {
     share: percent(token.probability ?? 0),
   };
   return { text: t("Turn {turn}: {word}, {share}", values), seq: token.seq };
-}
-
-/** How many tokens this run's own cuts left at the playhead. @param {State} state @param {State | undefined} look */
-function keptIn(state, look) {
-  const token = newestOf(state);
-  const logits = token && logitsAt(state, [look], token.position);
-  if (!logits) return null;
-  return reshape(
-    logits,
-    settingsOf(state),
-    state.tokens.slice(0, token.position).map(({ id }) => id),
-  ).mass.length;
 }
 
 /** @param {State} state @param {View} view */
