@@ -65,19 +65,19 @@ export default {
     const here = 1 - smooth(0, 0.5, mix.fork);
     const bars = here * (1 - smooth(0.2, 0.7, mix.field));
     drawContext(context, picture, state, view, here);
-    if (bars > 0 && scores.token) {
+    if (bars > 0 && all.rows.length) {
       const draws = drawsFrom(view);
       const stairs = smooth(0.4, 1, mix.stair);
       const tally = stairs > 0.5 && mix.seat < 0.5 ? tallyOf(picture, draws) : [];
+      drawLine(context, layout, scores, draws, view, bars * stairs * (1 - smooth(0, 0.4, mix.seat)));
       drawRows(context, layout, scores, all, mix, view, bars * (1 - 0.45 * mix.seat), tally);
       drawCurve(context, layout, scores, mix, view, bars * (1 - smooth(0, 0.6, mix.stair)));
-      drawLine(context, layout, scores, draws, view, bars * stairs * (1 - smooth(0, 0.4, mix.seat)));
       const from = beforeSeat(picture, view)?.[0];
       if (from !== undefined)
         drawWay(context, layout, state, from, view, bars * stairs * (1 - smooth(0, 0.5, mix.seat)));
-      drawStatus(context, picture, view, bars * (1 - smooth(0, 0.4, mix.seat)));
-      drawTurns(context, layout, state, view, bars * smooth(0.3, 1, mix.seat));
     }
+    drawStatus(context, picture, view, bars * (1 - smooth(0, 0.4, mix.seat)));
+    drawTurns(context, layout, state, view, bars * smooth(0.3, 1, mix.seat));
     if (mix.field > 0.02) drawField(context, layout, scores, all.rows, view, here * smooth(0.3, 0.9, mix.field));
     drawSeats(context, layout, state, view);
     drawTrack(context, layout, state, view, here * smooth(0.3, 1, mix.seat));
@@ -130,22 +130,22 @@ function drawContext(context, { layout, scores, mix }, state, { palette: { css }
 }
 
 /** What this log cannot say, where it cannot. @param {CanvasRenderingContext2D} context @param {import("./loop_picture.js").Picture} picture @param {View} view @param {number} alpha */
-function drawStatus(context, { layout, scores }, { palette: { css } }, alpha) {
-  if (scores.plain) return;
+function drawStatus(context, { layout, scores, all }, { palette: { css } }, alpha) {
+  if (scores.plain || alpha <= 0) return;
+  const { curve, bars, narrow } = layout;
+  const known = all.rows.length > 0;
+  const line = narrow ? 15 : 20;
   context.globalAlpha = alpha;
-  const { curve, narrow } = layout;
-  const lines = narrow
-    ? [t("Only the likeliest few of this token were kept:"), t("the sliders need all scores.")]
-    : [
-        t("Of this token the log has only the likeliest few, as the model had them."),
-        t("Reshaping needs the scores of the whole vocabulary."),
-      ];
-  lines.forEach((text, i) => {
-    label(context, text, curve.left, curve.top + 14 + i * (narrow ? 15 : 20), {
-      size: narrow ? 11 : 13,
-      color: css.muted,
-      width: curve.width,
-    });
+  missingWords(scores, known).forEach((text, i) => {
+    const y = (known ? curve.top : bars.top) + 14 + i * line;
+    label(context, text, curve.left, y, { size: narrow ? 11 : 13, color: css.muted, width: curve.width });
   });
   context.globalAlpha = 1;
+}
+
+/** @param {import("./loop_scores.js").Scores} scores @param {boolean} known some candidates are */
+function missingWords({ token }, known) {
+  if (!token) return [t("Nothing has been drawn yet.")];
+  if (!known) return [t("This source does not tell what else could have been drawn.")];
+  return [t("Of this token only the likeliest few were kept."), t("The sliders need the scores of all.")];
 }

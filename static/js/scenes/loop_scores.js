@@ -81,19 +81,22 @@ function dictionary(state) {
   return known.words;
 }
 
-/** @type {Map<string, { logits: Float32Array, seen: number, made: Distribution }>} the last of each kind */
+/** @type {Map<string, { logits: Float32Array, place: number, made: Distribution }>} by settings, the last used at the end */
 const made = new Map();
+const MOST_MADE = 4;
 
-/** @param {string} kind @param {Float32Array} logits @param {Settings} settings @param {State} state @param {number} place */
-function distributionOf(kind, logits, settings, state, place) {
+/** @param {Float32Array} logits @param {Settings} settings @param {State} state @param {number} place */
+function distributionOf(logits, settings, state, place) {
   const key = JSON.stringify(settings);
-  const known = made.get(kind + key);
-  if (known && known.logits === logits && known.seen === place) return known.made;
-  const seen = state.tokens.slice(0, place).map(({ id }) => id);
-  const fresh = { logits, seen: place, made: reshape(logits, settings, seen) };
-  for (const old of made.keys()) if (old.startsWith(kind)) made.delete(old);
-  made.set(kind + key, fresh);
-  return fresh.made;
+  let known = made.get(key);
+  if (known?.logits !== logits || known.place !== place) {
+    const seen = state.tokens.slice(0, place).map(({ id }) => id);
+    known = { logits, place, made: reshape(logits, settings, seen) };
+  }
+  made.delete(key);
+  made.set(key, known);
+  for (const old of made.keys()) if (made.size > MOST_MADE) made.delete(old);
+  return known.made;
 }
 
 /**
@@ -109,8 +112,8 @@ export function scoresOf(state, looks, controls) {
   const settings = settingsFrom(state, controls);
   const own = alike(settings, settingsOf(state));
   const logits = place > 0 ? logitsAt(state, looks, place) : null;
-  const plain = logits && distributionOf("plain", logits, PLAIN, state, place);
-  const shaped = logits && distributionOf("shaped", logits, settings, state, place);
+  const plain = logits && distributionOf(logits, PLAIN, state, place);
+  const shaped = logits && distributionOf(logits, settings, state, place);
   return {
     place,
     token,
@@ -198,7 +201,7 @@ export function rowsOf({ plain, shaped, token, name, vocabulary }, most, reshape
  */
 function ranked(plain, shaped, most, reshaped, token, name) {
   const chosen = [...(reshaped ? shaped : plain).ids.subarray(0, most)];
-  if (token && !chosen.includes(token.id)) chosen.splice(-1, 1, token.id);
+  if (token && token.id < plain.ids.length && !chosen.includes(token.id)) chosen.splice(-1, 1, token.id);
   return chosen.map((id) => {
     const rank = shaped.ids.indexOf(id);
     const first = plain.ids.indexOf(id);
@@ -222,7 +225,7 @@ function ranked(plain, shaped, most, reshaped, token, name) {
  * @returns {Row[]}
  */
 function told(token, most) {
-  if (!token) return [];
+  if (!token?.candidates.length) return [];
   const listed = token.candidates.slice(0, most);
   const own = token.candidates.find(({ id }) => id === token.id) ?? {
     id: token.id,

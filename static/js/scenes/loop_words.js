@@ -61,6 +61,7 @@ export function describe(state, view) {
       count: count(state.tokens.length - state.request.numPromptTokens),
       word,
     });
+  if (!all.rows.length) return t("{word} was drawn; this source does not tell what else could have been.", { word });
   if (mix.stair > 0.5) return describeDraw(picture, view, word);
   const best = quote(all.rows[0]?.name ?? "");
   if (mix.shape > 0.5 && scores.shaped)
