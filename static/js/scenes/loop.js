@@ -116,8 +116,9 @@ function drawContext(context, { layout, scores, mix }, state, { palette: { css }
   const said = contextBefore(state, scores.place, narrow ? 6 : 12);
   const room = curve.width * (narrow ? 0.6 : 0.7);
   label(context, "", 0, 0, style); // sets the font
-  let shown = `… ${said}`;
-  while (shown.length > 4 && context.measureText(shown).width > room) shown = `… ${[...shown].slice(4).join("")}`;
+  let shown = `… ${said.trimStart()}`;
+  while (shown.length > 4 && context.measureText(shown).width > room)
+    shown = `… ${[...shown].slice(4).join("").trimStart()}`;
   label(context, shown, curve.left, line.y, { ...style, color: css.muted });
   const x = curve.left + context.measureText(shown).width + 6;
   const word = scores.token && mix.stair > 0.5 ? chipText(scores.token) : "";
@@ -125,6 +126,15 @@ function drawContext(context, { layout, scores, mix }, state, { palette: { css }
   context.strokeStyle = css.decode;
   context.lineWidth = 1.5;
   context.strokeRect(x, line.y - line.size * 0.8, width, line.size * 1.6);
+  if (mix.field > 0.5 && !narrow) {
+    const words = t("each window a token, each number its score");
+    label(context, words, curve.left + curve.width, line.y, {
+      size: 12,
+      align: "right",
+      baseline: "middle",
+      color: css.muted,
+    });
+  }
   if (word) label(context, word, x + 6, line.y + 0.5, { ...style, weight: 700, color: css.decode });
   context.globalAlpha = 1;
 }

@@ -14,6 +14,9 @@ import { clamp, lerp } from "./room.js";
 /** @typedef {{ rows: Row[], others: { count: number, plain: number, shaped: number } }} Rows */
 /** @typedef {{ shape: number, stair: number }} Mix how far reshaped, how far laid end to end */
 
+/** Room for the dot of the drawn token, which stands at the end of its bar. */
+const DOT = 9;
+
 /** Middle of a row. @param {Layout} layout @param {number} index */
 export const rowAt = ({ bars, rowHeight }, index) => bars.top + rowHeight * (index + 0.5);
 
@@ -60,7 +63,11 @@ export function drawRows(context, layout, scores, { rows, others }, mix, view, a
     const text = cut ? t("cut") : percent(lerp(row.plain, row.shaped, Math.round(gone)));
     // Behind the outline, as long as there is one.
     const end = bars.left + bars.width * row.plain;
-    const behind = cut ? (mix.stair < 0.5 ? end : bars.left) : lerp(Math.max(to, gone * end), to, mix.stair);
+    const behind = cut
+      ? mix.stair < 0.5
+        ? end
+        : bars.left
+      : lerp(Math.max(to, gone * end) + (drawn ? DOT : 0), to, mix.stair);
     const style = { size, color: drawn ? css.decode : css.muted, backed: mix.stair > 0.5 };
     told(context, layout, cut ? bars.left : from, behind, y, text, style, css.ground);
     if (tally[i]) tallied(context, layout, y, tally[i], size, css.ink);

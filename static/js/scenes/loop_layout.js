@@ -95,7 +95,7 @@ export const rankAt = (box, rank, count) =>
 export const atRank = (box, x, count) => Math.exp((Math.log(Math.max(2, count)) * (x - box.left)) / box.width);
 
 /** Probabilities of the curve's upper and lower edge. */
-export const DECADES = 8;
+export const DECADES = 10;
 
 /** Height of a probability on it, which is logarithmic too. @param {Box} box @param {number} probability */
 export const depthOf = (box, probability) =>
