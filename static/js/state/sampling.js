@@ -113,15 +113,22 @@ function nucleus(scores, share) {
 
 /** @param {Float32Array} scores likeliest first */
 function sumOfExp(scores) {
+  const [highest] = scores;
   let sum = 0;
-  for (const score of scores) sum += Math.exp(score - scores[0]);
+  for (let i = 0; i < scores.length; i++) sum += Math.exp(scores[i] - highest);
   return sum;
 }
 
 /** @param {Float32Array} scores likeliest first */
 function softmax(scores) {
-  const sum = sumOfExp(scores);
-  return Float64Array.from(scores, (score) => Math.exp(score - scores[0]) / sum);
+  const mass = new Float64Array(scores.length);
+  let sum = 0;
+  for (let i = 0; i < scores.length; i++) {
+    mass[i] = Math.exp(scores[i] - scores[0]);
+    sum += mass[i];
+  }
+  for (let i = 0; i < scores.length; i++) mass[i] /= sum;
+  return mass;
 }
 
 /**
