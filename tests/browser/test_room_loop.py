@@ -38,7 +38,7 @@ def page(request: pytest.FixtureRequest, open_page: OpenPage) -> Page:
     """The article over the recorded run, and over one that the test thinks of."""
     page = open_page(reduced_motion="reduce")
     if request.param == "live":
-        ask(page, f"Write three sentences about {random.SystemRandom().choice(WORDS)}.")
+        ask(page, f"Write one sentence about {random.SystemRandom().choice(WORDS)}.")
         wait_closed(page)
     else:
         until(page, "window.__kitchen.log.complete")
@@ -331,7 +331,7 @@ def test_another_token_leads_to_another_future(page: Page) -> None:
 
 def test_a_reader_forks_their_own_run(open_page: OpenPage) -> None:
     page = open_page(reduced_motion="reduce")
-    ask(page, f"Write three sentences about {random.SystemRandom().choice(WORDS)}.")
+    ask(page, f"Write one sentence about {random.SystemRandom().choice(WORDS)}.")
     wait_closed(page)
     visit(page, "loop", 5)
     set_control(page, "loop_place", 50)

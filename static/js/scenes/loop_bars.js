@@ -292,7 +292,7 @@ export function drawCurve(context, layout, { plain, shaped, settings, token }, {
   if (!narrow) {
     for (const [decade, words] of /** @type {[number, string][]} */ ([
       [2, "1 %"],
-      [6, t("one in a million")],
+      [6, `1 / ${count(1e6)}`],
     ]))
       label(context, words, curve.left + curve.width, curve.top + (curve.height * decade) / DECADES - 4, {
         size: 11,
