@@ -5,6 +5,7 @@ import prologue from "./prologue.js";
 /** @type {Record<string, import("../stage/stage.js").Offer>} */
 export const SCENES = {
   prologue,
+  loop: () => import("./loop.js"),
   phases: () => import("./phases.js"),
   "kv-hall": () => import("./kv_hall.js"),
   batching: () => import("./batching.js"),
