@@ -132,8 +132,8 @@ const describe = seldom(500, () => {
 });
 
 bindCopy(copy, () => linkTo({ slug: stage.view.chapter, time: player().t, step: stage.view.step }));
-bindPointer(stage, { player, tooltip, seek });
 const controls = bindControls(article, (values) => stage.setView({ controls: values }));
+bindPointer(stage, { player, tooltip, seek, choose: controls.set });
 bindMotion(topbar, (still) => {
   if (still && player().drive === "clock") player().pause();
   stage.setView({ reduced: still });

@@ -7,6 +7,7 @@ export const SCENES = {
   prologue,
   phases: () => import("./phases.js"),
   "kv-hall": () => import("./kv_hall.js"),
+  attention: () => import("./attention.js"),
   batching: () => import("./batching.js"),
   speculation: () => import("./speculation.js"),
 };
