@@ -219,7 +219,7 @@ function follow(place) {
 function momentNamed(name) {
   const { log } = player();
   const found = resolve(log, name);
-  if (!cast.roles.lanes.length) return found;
+  if (!cast.racing) return found;
   cast.align();
   return { ...found, t: name === "end" ? player().end : log.timeAt(found.seq) };
 }

@@ -14,8 +14,11 @@ import { lerp, smooth } from "./room.js";
 /** @typedef {import("../stage/types.d.ts").View} View */
 /** @typedef {CanvasRenderingContext2D} Context */
 
-/** Words that stand at the dots of the chart, at most. */
+/** @typedef {{ x: number, y: number, width: number }} Words */
+
+/** Words that stand at the dots of the chart, at most, and how many of the highest are tried. */
 const MOST_WORDS = 9;
+const MOST_TRIED = 24;
 
 /**
  * Stems up to the dots, a scale, and the words of the highest.
@@ -87,30 +90,40 @@ function drawScale(context, { plot, mix, area }, view, alpha) {
  */
 function drawNames(context, picture, view) {
   const { plot, look, asker, mix, area, weights } = picture;
+  const { css } = view.palette;
   const size = area.narrow ? 11 : 13;
   context.font = font({ face: "mono", size });
-  const order = Array.from({ length: asker + 1 }, (_, i) => i).sort((a, b) => weights[b] - weights[a]);
-  /** @type {{ x: number, y: number, width: number }[]} */
+  const shares = mix.softmax > 0.5;
+  const points = Array.from({ length: asker + 1 }, (_, i) => chartAt(picture, i));
+  const order = points.map((_, i) => i).sort((a, b) => weights[b] - weights[a]);
+  /** @type {Words[]} */
   const taken = [];
-  for (const i of order.slice(0, 24)) {
-    if (taken.length >= MOST_WORDS || Number.isNaN(weights[i])) break;
-    const [x, y] = chartAt(picture, i);
-    const share = mix.softmax > 0.5 && weights[i] >= 0.01 ? ` ${percent(weights[i])}` : "";
-    const text = `${wordOn(look.tokens[i]).word}${share}`;
+  for (const i of order.slice(0, MOST_TRIED)) {
+    if (taken.length >= MOST_WORDS || !(weights[i] >= (shares ? 0.02 : 0))) break;
+    const [x, y] = points[i];
+    const text = `${wordOn(look.tokens[i]).word}${shares ? ` ${percent(weights[i])}` : ""}`;
     const width = context.measureText(text).width;
     const right = x + 10 + width < plot.left + plot.width;
-    const at = { x: right ? x + 9 : x - 9 - width, y: y + 4, width };
-    const free = taken.every(
-      (other) => Math.abs(other.y - at.y) > size + 3 || at.x > other.x + other.width + 6 || other.x > at.x + width + 6,
-    );
-    if (!free) continue;
+    const at = { x: right ? x + 8 : x - 8 - width, y: y - 5, width };
+    if (!isFree(at, size, taken, points)) continue;
     taken.push(at);
-    label(context, text, at.x, at.y, {
-      size,
-      face: "mono",
-      color: weights[i] > 0.05 ? view.palette.css.ink : view.palette.css.muted,
-    });
+    label(context, text, at.x, at.y, { size, face: "mono", color: weights[i] > 0.05 ? css.ink : css.muted });
   }
+}
+
+/**
+ * Whether words meet neither others nor a stem.
+ * @param {Words} at
+ * @param {number} size
+ * @param {Words[]} taken
+ * @param {[number, number][]} points tops of the stems
+ */
+function isFree(at, size, taken, points) {
+  const end = at.x + at.width;
+  const apart = taken.every(
+    (other) => Math.abs(other.y - at.y) > size + 3 || at.x > other.x + other.width + 6 || other.x > end + 6,
+  );
+  return apart && points.every(([x, y]) => x < at.x - 4 || x > end + 4 || y > at.y + 5);
 }
 
 /**

@@ -31,7 +31,7 @@ const weightAt = (weights, i) => (Number.isNaN(weights[i]) ? 0 : weights[i]);
  * @param {number} alpha
  */
 export function drawBeams(context, picture, view, alpha) {
-  const { weights, lamp, dots, asker, page, mix } = picture;
+  const { weights, lamp, dots, asker, mix } = picture;
   if (asker < 0) return;
   const [lx, ly] = lightOf(lamp);
   const rgb = view.palette.rgb[hueOf(picture, asker)];
@@ -41,17 +41,19 @@ export function drawBeams(context, picture, view, alpha) {
     const weight = weightAt(weights, i);
     if (weight < SEEN || (i === asker && mix.seat < 0.5)) continue;
     const [x, y, r] = dots.subarray(3 * i, 3 * i + 3);
-    const half = Math.max(1.5, r, 0.5 * page.width[i] * clamp(2 * weight));
-    const strength = alpha * clamp(0.06 + 0.62 * weight ** 0.7);
+    const away = Math.hypot(x - lx, y - ly) || 1;
+    const [nx, ny] = [(y - ly) / away, (lx - x) / away]; // across the beam
+    const half = Math.max(1.2, 0.92 * r);
+    const strength = alpha * clamp(0.07 + 0.72 * weight ** 0.6);
     const light = context.createLinearGradient(lx, ly, x, y);
-    light.addColorStop(0, toCss(rgb, (night ? 0.85 : 0.7) * strength));
-    light.addColorStop(1, toCss(rgb, (night ? 0.4 : 0.5) * strength));
+    light.addColorStop(0, toCss(rgb, (night ? 0.9 : 0.75) * strength));
+    light.addColorStop(1, toCss(rgb, (night ? 0.5 : 0.55) * strength));
     context.fillStyle = light;
     context.beginPath();
-    context.moveTo(lx - 1, ly);
-    context.lineTo(x - half, y);
-    context.lineTo(x + half, y);
-    context.lineTo(lx + 1, ly);
+    context.moveTo(lx - 1.5 * nx, ly - 1.5 * ny);
+    context.lineTo(x - half * nx, y - half * ny);
+    context.lineTo(x + half * nx, y + half * ny);
+    context.lineTo(lx + 1.5 * nx, ly + 1.5 * ny);
     context.fill();
   }
   context.restore();
@@ -126,9 +128,9 @@ function drawThread(context, { page, plot }, view, alpha) {
  */
 export function drawShares(context, { page, weights, plot }, view, alpha) {
   context.globalAlpha = alpha;
-  for (const i of strongest(weights, MOST_NAMED)) {
+  for (const i of strongest(weights, page.size > 12 ? MOST_NAMED : 3)) {
     if (page.width[i] <= 0) continue;
-    label(context, percent(weights[i]), page.x[i] + page.width[i] / 2, page.y[i] - 1.16 * page.size, {
+    label(context, percent(weights[i]), page.x[i] + page.width[i] / 2, page.y[i] - 1.08 * page.size, {
       size: page.size > 13 ? 13 : 11,
       weight: 600,
       face: "mono",
@@ -165,7 +167,7 @@ export function drawLamp(context, picture, view, alpha) {
   const [lx, ly] = lightOf(lamp);
   context.globalAlpha = alpha;
   const glow = context.createRadialGradient(lx, ly, 0, lx, ly, 2.6 * lamp.size);
-  glow.addColorStop(0, toCss(view.palette.rgb[hue], 0.4));
+  glow.addColorStop(0, toCss(view.palette.rgb[hue], 0.4 * (1 - mix.chart)));
   glow.addColorStop(1, toCss(view.palette.rgb[hue], 0));
   context.fillStyle = glow;
   context.fillRect(lx - 2.6 * lamp.size, ly - 2.6 * lamp.size, 5.2 * lamp.size, 5.2 * lamp.size);
@@ -193,14 +195,13 @@ export function drawLamp(context, picture, view, alpha) {
     width: area.width - 24,
   });
   context.globalAlpha = 1;
-  void mix;
 }
 
 /** Under the lamp: which place asks, or is looked at. @param {Picture} picture */
 function placeWords({ asker, mix, weights }) {
   if (mix.column > 0.5) {
-    const known = weights.reduce((sum, weight) => sum + (Number.isNaN(weight) ? 0 : 1), 0);
-    return t("place {place}, as {count} tokens from it on saw it", { place: asker + 1, count: known });
+    const later = weights.subarray(asker + 1).reduce((sum, weight) => sum + (Number.isNaN(weight) ? 0 : 1), 0);
+    return t("place {place}, and the looks of {count} later tokens", { place: asker + 1, count: later });
   }
   return t("place {place} asks places 1 to {place}", { place: asker + 1 });
 }

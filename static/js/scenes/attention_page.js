@@ -33,11 +33,11 @@ const WIDE = /[\u1100-\u115f\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f
 /** @param {string} word */
 const cellsOf = (word) => [...word].reduce((cells, character) => cells + (WIDE.test(character) ? 2 : 1), 0);
 
-/** @type {WeakMap<Token, { word: string, gap: boolean, cells: number }>} a frame lays thousands of them out */
+/** @type {WeakMap<Token, { word: string, gap: boolean, open: boolean, cells: number }>} a frame lays thousands of them out */
 const words = new WeakMap();
 
 /**
- * The word of a token as it stands on its line, whether a gap comes before it, and how wide it is.
+ * The word of a token as it stands on its line, whether a gap comes before it or (`open`) after it, and how wide it is.
  * @param {Token} token
  */
 export function wordOn(token) {
@@ -46,7 +46,8 @@ export function wordOn(token) {
     const { text, special } = token;
     const shown = text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").trim();
     const word = shown || (special ? "¶" : text ? "␣" : "…");
-    known = { word, gap: special || /^\s|^<\|.*\|>$/.test(text), cells: cellsOf(word) };
+    const mark = special || /^<\|.*\|>$/.test(text);
+    known = { word, gap: mark || /^\s/.test(text), open: mark || text.endsWith("\n"), cells: cellsOf(word) };
     words.set(token, known);
   }
   return known;
@@ -63,7 +64,8 @@ function flow(tokens, size, width, seat = () => {}) {
   const cell = ADVANCE * size;
   let [line, x] = [0, 0];
   tokens.forEach((token, i) => {
-    const { gap, cells } = wordOn(token);
+    const { cells } = wordOn(token);
+    const gap = wordOn(token).gap || (i > 0 && wordOn(tokens[i - 1]).open);
     const wide = Math.min(width, cells * cell);
     let from = x === 0 ? 0 : x + (gap ? cell : SEAM * size);
     if (from + wide > width && x > 0) {

@@ -69,7 +69,7 @@ function gazeOf(look, state, view, mix) {
     const mean = asker < 0 ? null : meanRow(look, asker);
     return { asker, head: null, row: mean?.row ?? null, heads: mean?.heads ?? 0 };
   }
-  const head = chosenBy(view) ?? chosenFor(look, wanted);
+  const head = chosenFor(look, wanted, wishOf(view));
   const asker = head ? nearestTo(positionsOf(look, head), wanted) : -1;
   return {
     asker: asker < 0 ? wanted : asker,
@@ -85,7 +85,8 @@ function gazeOf(look, state, view, mix) {
  * @param {View} view
  */
 function columnGaze(look, view) {
-  const head = chosenBy(view) ?? widest(look);
+  const wish = wishOf(view);
+  const head = wish.layer < 0 && wish.head < 0 ? widest(look) : chosenFor(look, look.tokens.length - 1, wish);
   if (!head) return { asker: -1, head, row: null, heads: 0 };
   const named = Math.round(Number(view.controls.attention_word) || 0) - 1;
   const pointed = look.own ? view.hover : -1;
@@ -94,11 +95,11 @@ function columnGaze(look, view) {
   return { asker, head, row: asker < 0 ? null : columnOf(look, asker, head), heads: 0 };
 }
 
-/** @param {View} view @returns {Head | null} the reader's choice, where the step lets them choose */
-function chosenBy({ data, controls }) {
-  const layer = Math.round(Number(controls.attention_layer) || 0);
-  if (!((data.choose ?? 0) > 0.5) || layer < 1) return null;
-  return { layer: layer - 1, head: Math.max(0, Math.round(Number(controls.attention_head) || 1) - 1) };
+/** The layer and head that the reader wishes, where the step lets them choose; -1: any. @param {View} view */
+function wishOf({ data, controls }) {
+  /** @param {unknown} value */
+  const pick = (value) => ((data.choose ?? 0) > 0.5 ? Math.round(Number(value) || 0) : 0) - 1;
+  return { layer: pick(controls.attention_layer), head: pick(controls.attention_head) };
 }
 
 /** @type {{ tokens: Look["tokens"], key: string, page: Page }[]} the last few: most frames move no word */

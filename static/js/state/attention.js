@@ -11,6 +11,7 @@ import { decodeArray } from "./arrays.js";
 /** @typedef {{ layer: number, head: number }} Head from 0 */
 /** @typedef {{ first: number, between: number, near: number }} Shares of a head's look: the first token, the last few, and all in between */
 /** @typedef {Head & { target: number, weight: number }} Gaze a head and what it looks at most */
+/** @typedef {{ layer?: number, head?: number }} Wish of a reader; -1 or none: any */
 
 /**
  * @typedef {object} Look
@@ -190,63 +191,78 @@ export function argmax(row) {
   return best;
 }
 
-/** @type {WeakMap<object, Gaze>} by event */
+/** @type {WeakMap<object, Gaze[]>} by event */
 const gazes = new WeakMap();
 
 /**
- * The head that looks most sharply at one token some way back that is not where the crowd looks; failing that, the
- * sharpest of those that do not rest on the first token; failing that, the sharpest.
+ * What each head of an event looks at most, the sharpest first; of those that look alike, the lower layer.
  * @param {ProbeAttention} event
- * @returns {Gaze}
  */
-export function sharpest(event) {
-  const known = gazes.get(event);
-  if (known) return known;
-  /** @type {Gaze[]} */
-  const all = [];
-  for (const [l, layer] of event.layers.entries())
-    for (const [h, head] of event.heads.entries()) {
-      const row = rowAt(event, l, h);
-      const target = argmax(row);
-      all.push({ layer, head, target, weight: row[target] });
-    }
-  all.sort((a, b) => b.weight - a.weight || a.layer - b.layer || a.head - b.head);
-  /** @type {Map<number, number>} */
-  const crowd = new Map();
-  for (const { target } of all) crowd.set(target, (crowd.get(target) ?? 0) + 1);
-  const found =
-    all.find(
-      ({ target }) => event.position - target >= NEAR && (crowd.get(target) ?? 0) <= Math.max(1, CROWD * all.length),
-    ) ??
-    all.find(({ target }) => target > 0 && target < event.position) ??
-    all[0];
-  gazes.set(event, found);
-  return found;
+function gazesOf(event) {
+  let all = gazes.get(event);
+  if (!all) {
+    all = event.layers.flatMap((layer, l) =>
+      event.heads.map((head, h) => {
+        const row = rowAt(event, l, h);
+        const target = argmax(row);
+        return { layer, head, target, weight: row[target] };
+      }),
+    );
+    all.sort((a, b) => b.weight - a.weight || a.layer - b.layer || a.head - b.head);
+    gazes.set(event, all);
+  }
+  return all;
 }
 
 /**
- * The head that the room shows where the reader has not chosen: the one with the sharpest look at the token itself, or
+ * The head that looks most sharply at one token some way back that is not where the crowd looks; failing that, the
+ * sharpest of those that rest neither on the first token nor on the newest; failing that, the sharpest.
+ * @param {ProbeAttention} event
+ * @param {Wish} [wish]
+ * @returns {Gaze | null}
+ */
+export function sharpest(event, { layer = -1, head = -1 } = {}) {
+  const all = gazesOf(event);
+  /** @type {Map<number, number>} */
+  const crowd = new Map();
+  for (const { target } of all) crowd.set(target, (crowd.get(target) ?? 0) + 1);
+  /** @param {number} target */
+  const isCrowded = (target) => (crowd.get(target) ?? 0) > Math.max(1, CROWD * all.length);
+  const few = all.filter((gaze) => (layer < 0 || gaze.layer === layer) && (head < 0 || gaze.head === head));
+  return (
+    few.find(({ target }) => event.position - target >= NEAR && !isCrowded(target)) ??
+    few.find(({ target }) => target > 0 && target < event.position) ??
+    few[0] ??
+    null
+  );
+}
+
+/**
+ * The head that the room shows where the reader has not chosen one: that with the sharpest look at the token itself, or
  * where not every head of it is known, at the nearest token of which the most are.
  * @param {Look} look
  * @param {number} position
+ * @param {Wish} [wish]
  * @returns {Gaze | null}
  */
-export function chosenFor(look, position) {
+export function chosenFor(look, position, wish = {}) {
   const full = nearestTo(positionsOf(look, null), position);
   const [event] = full < 0 ? [] : eventsAt(look, full);
-  return event ? sharpest(event) : null;
+  return event ? sharpest(event, wish) : null;
 }
 
 /** @type {WeakMap<State, { seq: number, head: Head | null }>} beside the log that it follows from */
 const widests = new WeakMap();
 
+/** Marks, line ends and the template's own words are looked at for rest. @param {Token | undefined} token */
+const isWord = (token) => !!token && /\p{L}/u.test(token.text) && !/^<\|/.test(token.text);
+
 /**
- * Of the heads whose rows are known at the most tokens, the one that looks back most: past the last few tokens, and not
- * at the first.
+ * Of the heads whose rows are known at the most tokens, the one that looks back most: past the last few tokens, at words.
  * @param {Look} look
  * @returns {Head | null}
  */
-export function widest({ sources }) {
+export function widest({ sources, tokens }) {
   const count = (/** @type {State} */ { probes }) => probes.attention.size;
   const [source] = [...sources].sort((a, b) => count(b) - count(a));
   if (!source || !count(source)) return null;
@@ -259,7 +275,7 @@ export function widest({ sources }) {
       for (const [h, head] of event.heads.entries()) {
         const row = rowAt(event, l, h);
         let back = 0;
-        for (let i = 1; i <= event.position - NEAR; i++) back += row[i];
+        for (let i = 1; i <= event.position - NEAR; i++) if (isWord(tokens[i])) back += row[i];
         const entry = all.get(`${layer}.${head}`) ?? { head: { layer, head }, back: 0 };
         all.set(`${layer}.${head}`, { ...entry, back: entry.back + back });
       }
@@ -282,7 +298,7 @@ export function columnOf(look, word, head) {
 }
 
 /**
- * The word that later tokens looked at most through a head, the first one aside, where many heads merely rest.
+ * The word that later tokens looked at most through a head.
  * @param {Look} look
  * @param {Head} head
  * @returns {number} -1 where no row is known
@@ -291,7 +307,7 @@ export function mostLookedAt(look, head) {
   const total = new Float64Array(look.tokens.length);
   for (const position of positionsOf(look, head)) {
     const row = rowOf(look, position, head);
-    for (let i = 1; row && i < position; i++) total[i] += row[i];
+    for (let i = 1; row && i < position; i++) if (isWord(look.tokens[i])) total[i] += row[i];
   }
   return total.length > 1 ? argmax(total) : -1;
 }
