@@ -41,9 +41,9 @@ export default {
     const text = reading * (1 - 0.8 * moving);
     drawTitle(context, picture, view, 1);
     if (reading > 0.02) {
-      drawBeams(context, picture, view, text * clamp(1.6 * view.entered - 0.6));
+      drawBeams(context, picture, view, text);
       drawWords(context, picture, view, text);
-      drawShares(context, picture, view, text * clamp(1.6 * view.entered - 0.6));
+      drawShares(context, picture, view, text * clamp(3 * view.entered - 2));
       if (!picture.look.own) drawMarks(context, picture, view, text);
     }
     if (mix.blend < 0.98) drawLamp(context, picture, view, 1 - mix.blend);

@@ -103,9 +103,9 @@ function drawNames(context, picture, view) {
     const [x, y] = points[i];
     const text = `${wordOn(look.tokens[i]).word}${shares ? ` ${percent(weights[i])}` : ""}`;
     const width = context.measureText(text).width;
-    const right = x + 10 + width < plot.left + plot.width;
-    const at = { x: right ? x + 8 : x - 8 - width, y: y - 5, width };
-    if (!isFree(at, size, taken, points)) continue;
+    const sides = [x + 8, x - 8 - width].map((left) => ({ x: left, y: y - 5, width }));
+    const at = sides.find((side) => isFree(side, size, taken, points, plot));
+    if (!at) continue;
     taken.push(at);
     label(context, text, at.x, at.y, { size, face: "mono", color: weights[i] > 0.05 ? css.ink : css.muted });
   }
@@ -117,13 +117,15 @@ function drawNames(context, picture, view) {
  * @param {number} size
  * @param {Words[]} taken
  * @param {[number, number][]} points tops of the stems
+ * @param {import("./attention_page.js").Box} plot
  */
-function isFree(at, size, taken, points) {
+function isFree(at, size, taken, points, plot) {
   const end = at.x + at.width;
+  if (at.x < plot.left || end > plot.left + plot.width) return false;
   const apart = taken.every(
     (other) => Math.abs(other.y - at.y) > size + 3 || at.x > other.x + other.width + 6 || other.x > end + 6,
   );
-  return apart && points.every(([x, y]) => x < at.x - 4 || x > end + 4 || y > at.y + 5);
+  return apart && points.every(([x, y]) => x < at.x - 4 || x > end + 4 || y > at.y + 4);
 }
 
 /**
@@ -140,7 +142,7 @@ export function drawBlend(context, picture, state, view, alpha) {
   const row = weights.subarray(0, asker + 1);
   const box = { left: plot.left, width: plot.width };
   const [tall, gap] = area.narrow ? [13, 30] : [20, 46];
-  const top = lamp.y - (area.narrow ? 16 : 30);
+  const top = lamp.y - (area.narrow ? 16 : lamp.size);
   context.globalAlpha = alpha;
   drawBar(context, picture, view, row, t("the blend: values, in these shares"), { ...box, top, height: tall });
   const parts = head && look.own ? brought(row, state, head) : null;

@@ -2,6 +2,7 @@
 
 import { toCss } from "../stage/palette.js";
 import { font, label } from "../stage/text.js";
+import { echoOf } from "../state/attention.js";
 import { percent } from "../state/format.js";
 import { t } from "../ui/messages.js";
 import { wordOn } from "./attention_page.js";
@@ -24,7 +25,7 @@ export const hueOf = ({ look }, i) => (i < look.start ? "prefill" : "decode");
 const weightAt = (weights, i) => (Number.isNaN(weights[i]) ? 0 : weights[i]);
 
 /**
- * Cones of light, wide where they fall on a word. They come out of the lamp as the room does.
+ * Beams of light. As a reader enters they sweep over the text, from its first word on.
  * @param {Context} context
  * @param {Picture} picture
  * @param {View} view
@@ -44,7 +45,7 @@ export function drawBeams(context, picture, view, alpha) {
     const away = Math.hypot(x - lx, y - ly) || 1;
     const [nx, ny] = [(y - ly) / away, (lx - x) / away]; // across the beam
     const half = Math.max(1.2, 0.92 * r);
-    const strength = alpha * clamp(0.07 + 0.72 * weight ** 0.6);
+    const strength = alpha * clamp(3 * view.entered - 2 * (i / weights.length)) * clamp(0.07 + 0.72 * weight ** 0.6);
     const light = context.createLinearGradient(lx, ly, x, y);
     light.addColorStop(0, toCss(rgb, (night ? 0.9 : 0.75) * strength));
     light.addColorStop(1, toCss(rgb, (night ? 0.5 : 0.55) * strength));
@@ -85,7 +86,7 @@ export function drawWords(context, picture, view, alpha) {
     }
     const template = i < look.start && !token.own;
     const out = mix.column > 0.5 ? i < asker : i > asker && asker >= 0;
-    context.globalAlpha = alpha * (out ? 0.4 : weight > 0.01 ? 1 : template ? 0.62 : 0.82);
+    context.globalAlpha = alpha * (out ? 0.5 : weight > 0.01 ? 1 : template ? 0.72 : 0.92);
     context.fillStyle = weight > 0.01 ? css.ink : css.muted;
     context.fillText(wordOn(token).word, x, y, width + 1);
   });
@@ -197,13 +198,16 @@ export function drawLamp(context, picture, view, alpha) {
   context.globalAlpha = 1;
 }
 
-/** Under the lamp: which place asks, or is looked at. @param {Picture} picture */
-function placeWords({ asker, mix, weights }) {
+/** Under the lamp: which place asks, or is looked at; and where a head found the token's own earlier copy. @param {Picture} picture */
+function placeWords({ asker, mix, weights, look, head }) {
   if (mix.column > 0.5) {
     const later = weights.subarray(asker + 1).reduce((sum, weight) => sum + (Number.isNaN(weight) ? 0 : 1), 0);
     return t("place {place}, and the looks of {count} later tokens", { place: asker + 1, count: later });
   }
-  return t("place {place} asks places 1 to {place}", { place: asker + 1 });
+  const copy = head ? echoOf(look, asker, weights) : -1;
+  const values = { place: asker + 1, copy: copy + 1, next: copy + 2 };
+  if (copy >= 0) return t("place {place} found itself at place {copy}, and looks at what came next then", values);
+  return t("place {place} asks places 1 to {place}", values);
 }
 
 /**

@@ -15,10 +15,10 @@
  */
 
 /** Sizes that words may have. */
-const SIZES = [23, 21, 19, 17, 16, 15, 14, 13, 12, 11];
+const SIZES = [42, 38, 34, 31, 28, 25, 23, 21, 19, 17, 16, 15, 14, 13, 12, 11];
 /** Width of a character, and height of a line, to its size. */
 const ADVANCE = 0.6;
-const LINE = 2.5;
+const LINE = 2.75;
 const TIGHT_LINE = 2.1;
 /** How far below the line its dots sit, to the size. */
 const DOT = 0.78;

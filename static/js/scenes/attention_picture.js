@@ -154,7 +154,8 @@ function boxesOf(area) {
   const left = area.left + side;
   const width = area.width - 2 * side;
   const top = narrow ? 62 : 104;
-  const foot = narrow ? area.height - 76 : area.words - 128;
+  const size = narrow ? 19 : clamp(0.038 * area.height, 24, 46); // of the lamp's word
+  const foot = narrow ? area.height - 76 : area.words - 4.2 * size;
   const mapHeight = narrow ? 74 : Math.min(172, 0.22 * area.height);
   const under = top + mapHeight + (narrow ? 10 : 50);
   return {
@@ -162,7 +163,7 @@ function boxesOf(area) {
     low: { left, top: under, width, height: foot - under },
     map: { left, top, width, height: mapHeight },
     plot: { left: left + (narrow ? 0 : 34), top: top + 14, width: width - (narrow ? 0 : 34), height: foot - top - 20 },
-    lamp: { x: area.left + area.width / 2, y: narrow ? area.height - 44 : area.words - 74, size: narrow ? 19 : 30 },
+    lamp: { x: area.left + area.width / 2, y: narrow ? area.height - 44 : area.words - 2.4 * size, size },
   };
 }
 
@@ -222,7 +223,7 @@ function dotsOf(picture) {
   for (let i = 0; i < look.tokens.length; i++) {
     const weight = Number.isNaN(weights[i]) ? 0 : weights[i];
     let [x, y] = dotOn(page, i);
-    let r = page.width[i] > 0 ? page.size * (0.115 + 0.42 * Math.sqrt(weight)) : 1 + 3 * Math.sqrt(weight);
+    let r = page.width[i] > 0 ? page.size * (0.11 + 0.36 * Math.sqrt(weight)) : 1 + 3 * Math.sqrt(weight);
     const up = i === asker ? (1 - mix.seat) * (1 - mix.column) : 0;
     [x, y, r] = [lerp(x, lx, up), lerp(y, ly, up), lerp(r, 0.28 * lamp.size, up)];
     if (chart > 0) {

@@ -251,6 +251,19 @@ export function chosenFor(look, position, wish = {}) {
   return event ? sharpest(event, wish) : null;
 }
 
+/**
+ * The earlier copy of a token after which it looks: most of its look goes to what followed that copy. -1: none.
+ * @param {Look} look
+ * @param {number} position
+ * @param {ArrayLike<number>} row
+ */
+export function echoOf({ tokens }, position, row) {
+  const target = row.length ? argmax(row) : 0;
+  const copy = target - 1;
+  const isEcho = copy >= 0 && target < position && row[target] > 0.5 && tokens[copy]?.id === tokens[position]?.id;
+  return isEcho ? copy : -1;
+}
+
 /** @type {WeakMap<State, { seq: number, head: Head | null }>} beside the log that it follows from */
 const widests = new WeakMap();
 
