@@ -36,14 +36,17 @@ export function attentionBody(state) {
   const { start, count } = computed(state);
   if (!model || count < 1) return null;
   const positions = [...new Set(STOPS.map((stop) => start + Math.min(stop, count - 1)))];
-  const each = positions.reduce((sum, position) => sum + position + 1, 0);
-  // Too many for all layers: every second, every third ...
-  const stride = Math.ceil((model.num_layers * model.num_heads * each) / MOST_WEIGHTS);
-  if (stride <= 1) return probe({ positions });
-  const layers = every(model.num_layers, stride);
-  return layers.length * model.num_heads * each <= MOST_WEIGHTS
-    ? probe({ positions, layers })
-    : probe({ positions: positions.slice(0, 1), layers, heads: every(model.num_heads, 4) });
+  const all = { positions };
+  // Too much of it: every second layer, every third ... and of the heads, and at one token.
+  const fewer = [1, 2, 3, 4, 8, 16].flatMap((stride) =>
+    [positions, positions.slice(0, 1)].map((some) => ({
+      positions: some,
+      layers: every(model.num_layers, stride),
+      heads: every(model.num_heads, Math.ceil(stride / 2)),
+    })),
+  );
+  const found = fewer.find((asked) => weightsOf(asked) <= MOST_WEIGHTS) ?? fewer[fewer.length - 1];
+  return probe(found === fewer[0] ? all : found);
 }
 
 /**
@@ -57,8 +60,20 @@ export function gazeBody(state) {
   const positions = Array.from({ length: Math.min(ROW, count) }, (_, i) => start + i);
   const layers = spread(DEPTHS, model.num_layers);
   const heads = spread(SIDES, model.num_heads);
-  return probe({ positions, layers, heads, summary: false });
+  // Of a long text fewer heads, and of a very long one fewer tokens.
+  const fewer = [
+    { positions, layers, heads },
+    { positions, layers, heads: heads.slice(-1) },
+    { positions, layers: layers.slice(-1), heads: heads.slice(-1) },
+    { positions: positions.slice(0, 16), layers: layers.slice(-1), heads: heads.slice(-1) },
+  ];
+  const found = fewer.find((asked) => weightsOf(asked) <= MOST_WEIGHTS) ?? fewer[fewer.length - 1];
+  return probe({ ...found, summary: false });
 }
+
+/** @param {{ positions: number[], layers: number[], heads: number[] }} asked */
+const weightsOf = ({ positions, layers, heads }) =>
+  layers.length * heads.length * positions.reduce((sum, position) => sum + position + 1, 0);
 
 /** @param {number} count @param {number} stride */
 const every = (count, stride) => Array.from({ length: Math.ceil(count / stride) }, (_, i) => i * stride);

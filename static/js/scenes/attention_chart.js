@@ -76,7 +76,7 @@ function drawScale(context, { plot, mix, area }, view, alpha) {
   }
   const style = { size, color: css.muted, width: plot.width };
   context.globalAlpha = alpha * (1 - shares);
-  label(context, t("score: query times key, below the best"), plot.left, plot.top - 10, style);
+  label(context, t("score: q · k / √d, below the best"), plot.left, plot.top - 10, style);
   context.globalAlpha = alpha * shares;
   label(context, t("share of the look: all of them together are 1"), plot.left, plot.top - 10, style);
   context.globalAlpha = alpha;
