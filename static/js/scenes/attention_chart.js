@@ -78,7 +78,7 @@ function drawScale(context, { plot, mix, area }, view, alpha) {
   context.globalAlpha = alpha * (1 - shares);
   label(context, t("score: q · k / √d, below the best"), plot.left, plot.top - 10, style);
   context.globalAlpha = alpha * shares;
-  label(context, t("share of the look: all of them together are 1"), plot.left, plot.top - 10, style);
+  label(context, t("share of the look: all of them together are one"), plot.left, plot.top - 10, style);
   context.globalAlpha = alpha;
 }
 

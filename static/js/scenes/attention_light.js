@@ -207,7 +207,7 @@ function placeWords({ asker, mix, weights, look, head }) {
   const copy = head ? echoOf(look, asker, weights) : -1;
   const values = { place: asker + 1, copy: copy + 1, next: copy + 2 };
   if (copy >= 0) return t("place {place} found itself at place {copy}, and looks at what came next then", values);
-  return t("place {place} asks places 1 to {place}", values);
+  return t("place {place} asks all places up to its own", values);
 }
 
 /**

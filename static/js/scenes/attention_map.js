@@ -70,7 +70,7 @@ export class HeadMap {
    * @param {number} only 1: the light of the first token alone
    */
   draw(context, picture, view, alpha, only) {
-    const { map, summary, head, area } = picture;
+    const { map, summary, head } = picture;
     if (!summary) return;
     const stage = Math.round(only * 8) / 8;
     this.#paint(summary, view, stage);
@@ -93,7 +93,6 @@ export class HeadMap {
     }
     this.#words(context, picture, view, layers);
     context.globalAlpha = 1;
-    void area;
   }
 
   /**
@@ -102,12 +101,13 @@ export class HeadMap {
    * @param {View} view
    * @param {number} layers
    */
-  #words(context, { map, area }, view, layers) {
+  #words(context, { map, area, summary }, view, layers) {
+    const near = summary?.near_tokens ?? 0;
     const { css } = view.palette;
     const y = map.top + map.height + (area.narrow ? 10 : 18);
     const size = 11;
     if (area.narrow) return;
-    label(context, t("layer 1"), map.left, y, { size, color: css.muted });
+    label(context, t("layer {layer}", { layer: 1 }), map.left, y, { size, color: css.muted });
     label(context, t("layer {layer}", { layer: layers }), map.left + map.width, y, {
       size,
       color: css.muted,
@@ -115,7 +115,7 @@ export class HeadMap {
     });
     label(
       context,
-      t("in each cell, left to right: the first token · all between · the last 8"),
+      t("in each cell, left to right: the first token · all between · the last {near}", { near }),
       map.left + map.width / 2,
       y,
       {

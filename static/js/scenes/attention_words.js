@@ -37,10 +37,11 @@ export function hitIn(picture, x, y) {
       first: percent(first),
       between: percent(between),
       near: percent(near),
+      count: summary.near_tokens,
     };
     return {
       text: t(
-        "Layer {layer}, head {head}: {first} at the first token, {between} between, {near} at the last 8.",
+        "Layer {layer}, head {head}: {first} at the first token, {between} between, {near} at the last {count}.",
         values,
       ),
       seq: null,
