@@ -122,6 +122,7 @@ def test_what_is_on_disk_is_lines_of_json() -> None:
         ("int4", "int8", "weights of int4"),
         ("logits", "attention", "logits"),
         ("attention", "logits", "summaries"),
+        ("gaze", "attention", "every token"),
         ("rush-hour", "static", "place in the line"),
         ("sharding", "again", "collectives"),
     ],

@@ -5,6 +5,7 @@
 //   prefill-written                              the prompt's keys and values stand; no token is drawn yet
 //   prefill-end = first-token                    that step is over: its times are known, the first token stands
 //   second-token, token:N, token:P%              the n-th generated token stands (N counts from 1); P% of all of them
+//   computed:N                                   what the n-th generated token left in the cache stands; the next is not drawn
 //   finished, closed                             the request ended; the log ended
 //   event:TYPE:N                                 the n-th event of a type (from 1; -1 is the last that there will be)
 //   drafted, judged                              guesses of which some were kept and one was not, and their verdict; which
@@ -70,6 +71,8 @@ function find(log, name) {
   if (name === "drafted" || name === "judged") return tellingRound(log, name);
   const nth = /^event:([\w.]+):(-?\d+)$/.exec(name);
   if (nth) return nthEvent(log, nth[1], Number(nth[2]));
+  const left = /^computed:(\d+)$/.exec(name);
+  if (left) return beforeToken(log, Number(left[1]));
   const match = /^token:(\d+)(%?)$/.exec(name);
   if (!match) return 0;
   const number = Number(match[1]);
@@ -78,6 +81,17 @@ function find(log, name) {
   if (!index.finished && !log.complete) return 0;
   const count = index.tokens.length;
   return index.tokens[Math.min(count, Math.max(1, Math.ceil((count * number) / 100))) - 1] ?? 0;
+}
+
+/**
+ * The event before the next token is drawn, once the n-th is computed.
+ * @param {EventLog} log
+ * @param {number} n from 1
+ */
+function beforeToken({ index, events }, n) {
+  let seq = index.tokens[n] ?? 0;
+  while (seq > 0 && events[seq - 1].type !== "token.sampled") seq -= 1;
+  return Math.max(0, seq - 1);
 }
 
 /**

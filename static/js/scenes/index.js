@@ -8,6 +8,7 @@ export const SCENES = {
   loop: () => import("./loop.js"),
   phases: () => import("./phases.js"),
   "kv-hall": () => import("./kv_hall.js"),
+  attention: () => import("./attention.js"),
   batching: () => import("./batching.js"),
   paging: () => import("./paging.js"),
   speculation: () => import("./speculation.js"),

@@ -58,13 +58,19 @@ function nameInputs(root) {
  * @param {import("../types/events.d.ts").ModelCard} model
  * @returns {Record<string, number>}
  */
-export const reach = (model) => ({ layer: model.num_layers, head: model.num_kv_heads });
+export const reach = (model) => ({
+  layer: model.num_layers,
+  head: model.num_kv_heads,
+  attention_layer: model.num_layers,
+  attention_head: model.num_heads,
+});
 
 /**
  * @param {HTMLElement} root
  * @param {(controls: Record<string, unknown>) => void} changed
- * @returns {{ fit: (model: import("../types/events.d.ts").ModelCard | null) => void }} `fit`: the sliders reach as far
- *   as this model does (null: it is not known yet, and they stay)
+ * @returns {{ fit: (model: import("../types/events.d.ts").ModelCard | null) => void, set: (values: Record<string, number | string>) => void }} `fit`:
+ *   the sliders reach as far as this model does (null: it is not known yet, and they stay); `set`: inputs take what was
+ *   chosen in the picture
  */
 export function bindControls(root, changed) {
   const read = () => {
@@ -89,6 +95,13 @@ export function bindControls(root, changed) {
         }
       }
       // A slider that stood beyond the new end has moved.
+      read();
+    },
+    set(values) {
+      for (const [name, value] of Object.entries(values)) {
+        const input = root.querySelector(`input[data-control="${name}"]`);
+        if (input instanceof HTMLInputElement) input.value = String(value);
+      }
       read();
     },
   };
