@@ -191,6 +191,12 @@ def _accepts(log: Log, lanes: Lanes) -> None:
     lacks("rejected drafts", unless=any(e.num_accepted < e.num_drafts for e in judged))
 
 
+def _tosses(log: Log, lanes: Lanes) -> None:
+    judged = of(log, SpeculationJudged)
+    lacks("draws", unless=all(e.draws is not None for e in judged))
+    lacks("a row with a kept and a rejected draft", unless=any(0 < e.num_accepted < e.num_drafts for e in judged))
+
+
 def _steps_fewer(log: Log, lanes: Lanes) -> None:
     lacks("fewer steps than tokens", unless=len(of(log, StepFinished)) < len(token_ids(log)))
 
@@ -276,7 +282,17 @@ def _has_logits(log: Log, lanes: Lanes) -> None:
 
 def _has_attention(log: Log, lanes: Lanes) -> None:
     lacks("summaries at 20 positions", unless=len(of(log, ProbeAttentionSummary)) >= 20)
-    lacks("whole weights at three positions", unless=len(of(log, ProbeAttention)) == 3)
+    start = next(e for e in of(lanes[DEFAULT_RUN], RequestAdmitted)).num_tokens
+    whole = [e.position - start for e in of(log, ProbeAttention)]
+    lacks("the weights of all heads where the steps of the room stop", unless=whole == list(STOPS))
+
+
+def _has_gazes(log: Log, lanes: Lanes) -> None:
+    start = next(e for e in of(lanes[DEFAULT_RUN], RequestAdmitted)).num_tokens
+    probed = of(log, ProbeAttention)
+    rows = [e.position for e in probed] == list(range(start, start + GAZE))
+    lacks("weights at every token of the answer's beginning", unless=rows)
+    lacks("twelve heads", unless=all(len(e.layers) * len(e.heads) == 12 for e in probed))
 
 
 def _is_quantized(scheme: str) -> Callable[[Log, Lanes], None]:
@@ -323,11 +339,27 @@ def _logits(parent: Parent, log: Log) -> Probe:
     return Probe(Probes(logits=tuple(positions)))
 
 
+STOPS = (17, 18, 49)
+"""Tokens of the answer at which the room of attention asks all heads, as in ``static/js/scenes/attention_asks.js``."""
+GAZE = 64
+"""Tokens in a row at which it asks a few."""
+
+
 def _attention(parent: Parent, log: Log) -> Probe:
-    """Spread over the answer; whole weights near its beginning, where they are short."""
+    """Summaries spread over the answer; whole weights near its beginning, where they are short."""
     start, count = len(parent.token_ids), len(parent.output_ids)
-    positions = sorted({start + (count - 1) * i // 23 for i in range(24)})
-    return Probe(Probes(attention=AttentionProbe(positions=tuple(positions), whole=tuple(positions[1:8:3]))))
+    whole = tuple(start + stop for stop in STOPS)
+    positions = sorted({*whole, *(start + (count - 1) * i // 20 for i in range(20))})
+    return Probe(Probes(attention=AttentionProbe(positions=tuple(positions), whole=whole)))
+
+
+def _gaze(parent: Parent, log: Log) -> Probe:
+    """A few heads of the middle layers and of a late one, at every token of the answer's beginning."""
+    start = len(parent.token_ids)
+    positions = tuple(range(start, start + GAZE))
+    return Probe(
+        Probes(attention=AttentionProbe(positions=positions, layers=(13, 16, 17, 24), heads=(0, 4, 8), summary=False))
+    )
 
 
 def _always(take: Take) -> Callable[[Parent, Log], Take]:
@@ -346,6 +378,7 @@ RECIPES = {
         Recipe("fork", _fork_elsewhere, _shows(_goes_elsewhere)),
         Recipe("logits", _logits, _shows(_has_logits)),
         Recipe("attention", _attention, _shows(_has_attention)),
+        Recipe("gaze", _gaze, _shows(_has_gazes)),
         Recipe("samples", _always(Samples()), _shows(_forks)),
         Recipe("rush-hour", _always(RushHour()), _shows(_waits)),
         Recipe("static", _always(Static()), _shows(_idles)),
@@ -356,6 +389,7 @@ RECIPES = {
         Recipe("starved", _always(Starved()), _shows(_starves)),
         Recipe("standard", _race(Standard), _shows(_nobody_drafts)),
         Recipe("speculative", _race(Speculative), _shows(_speculates, _accepts, _steps_fewer)),
+        Recipe("speculative-sampled", _always(Speculative(max_tokens=RACE)), _shows(_speculates, _accepts, _tosses)),
         Recipe("look-up", _race(LookUp), _shows(_speculates, _accepts)),
         Recipe("mismatched", _race(Mismatched), _shows(_speculates)),
         Recipe("standard-fp32", _race(Standard, "float32"), _shows(_nobody_drafts, _is_float32)),

@@ -45,7 +45,8 @@ def take_of(fields: dict[str, Any], parent: Parent) -> Take:
         take = read_take(fields)
         take.check(parent)
     except KnobError as error:
-        detail = f"{str(error)[:1].upper() if error.field == '' else str(error)[:1]}{str(error)[1:]}."
+        words = str(error) if error.field else f"{str(error)[:1].upper()}{str(error)[1:]}"
+        detail = f"{words}."
         errors = (FieldError(error.field, detail),) if error.field else ()
         raise Problem(422, "invalid", detail, errors) from None
     return take

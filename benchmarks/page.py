@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, CDPSession, Page, Response
 
 from benchmarks.browser import FrameWork, chromium, until
 from benchmarks.figures import Figure, median, percentile, under
+from benchmarks.rooms import scroll_through
 from benchmarks.served import Served
 
 RUNS = 9
@@ -148,16 +149,6 @@ def _throttle(page: Page, rate: int) -> CDPSession:
     return session
 
 
-def _scroll_through(page: Page, seconds: float) -> None:
-    """Roll the wheel from the top to the foot of the article."""
-    height: int = page.evaluate("document.documentElement.scrollHeight")
-    page.mouse.move(200, 450)
-    ticks = int(seconds * 20)
-    for _ in range(ticks):
-        page.mouse.wheel(0, height / ticks)
-        page.wait_for_timeout(50)
-
-
 def _frames(browser: Browser, served: Served, throttle: int) -> list[Figure]:
     """Milliseconds of main-thread work a frame, while a run streams and while the article is scrolled."""
     page = browser.new_page(viewport={"width": 1440, "height": 900})
@@ -170,7 +161,7 @@ def _frames(browser: Browser, served: Served, throttle: int) -> list[Figure]:
         page.wait_for_timeout(STREAMED_MS)  # (asking the page anything would be work of its own)
     _stop_after(page, 0)
     with FrameWork(page) as scrolling:
-        _scroll_through(page, 12)
+        scroll_through(page, 12)
     page.close()
     words = f"at {throttle}x CPU throttle" if throttle > 1 else "unthrottled"
     figures = []

@@ -14,6 +14,8 @@ PARTS = {
     "speculation": "drafters at batch 1: acceptance, what a verification costs, and what comes of it",
     "sockets": "what a socket reader costs a step",
     "page": "from Enter to paint, page weight, frames (needs Chromium)",
+    "rooms": "a walk through all rooms while a run streams: frames, layout, memory, weight (needs Chromium)",
+    "lighthouse": "what Lighthouse says of the served page (needs Chromium and Node)",
 }
 
 

@@ -127,26 +127,19 @@ class Prober:
         weights: list[torch.Tensor] = []
         summaries: list[torch.Tensor] = []
         for layer, query in sorted(watch.queries.items()):
+            if not probe.summary and layer not in (probe.layers or ()):
+                continue
             key, _ = self._runner.keys_and_values(sequence, layer, positions[-1] + 1)
             every = weigh(query[:, : len(positions)], key, positions, watch.rules[layer])
-            summaries.append(summarize(every, positions))
+            if probe.summary:
+                summaries.append(summarize(every, positions))
             if layer in (probe.layers or ()):
                 weights.append(every[list(probe.heads or ())])
-        summary = torch.stack(summaries).half()  # [layers, 4, heads, positions]
+        summary = torch.stack(summaries).half() if summaries else None  # [layers, 4, heads, positions]
         chosen = torch.stack(weights) if probe.layers and probe.heads else None  # [layers, heads, positions, keys]
         for index, position in enumerate(positions):
-            first, near, distance, entropy = (_pack(part) for part in summary[..., index].transpose(0, 1))
-            self._emit(
-                ProbeAttentionSummary(
-                    request_id=sequence.request_id,
-                    position=position,
-                    near_tokens=NEAR_TOKENS,
-                    first=first,
-                    near=near,
-                    distance=distance,
-                    entropy=entropy,
-                )
-            )
+            if summary is not None:
+                self._emit(summary_event(sequence, position, summary[..., index]))
             if chosen is None or position not in (probe.whole or ()):
                 continue
             row = chosen[:, :, index, : position + 1]
@@ -220,6 +213,20 @@ def summarize(weights: torch.Tensor, positions: list[int]) -> torch.Tensor:
     near = (weights * ((distance < NEAR_TOKENS) & (keys > 0))).sum(dim=-1)
     shares = weights / weights.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)  # (without sinks)
     return torch.stack([first, near, (shares * distance).sum(dim=-1), -torch.xlogy(shares, shares).sum(dim=-1)])
+
+
+def summary_event(sequence: Sequence, position: int, summary: torch.Tensor) -> ProbeAttentionSummary:
+    """``summary`` [layers, 4, heads] of the token at ``position``."""
+    first, near, distance, entropy = (_pack(part) for part in summary.transpose(0, 1))
+    return ProbeAttentionSummary(
+        request_id=sequence.request_id,
+        position=position,
+        near_tokens=NEAR_TOKENS,
+        first=first,
+        near=near,
+        distance=distance,
+        entropy=entropy,
+    )
 
 
 def tiles_event(

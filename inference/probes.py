@@ -35,14 +35,15 @@ MAX_POSITION = 2**24
 
 
 class AttentionProbe(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """Whom the tokens at ``positions`` look at: a summary of every head of every layer, and the weights themselves of
-    ``heads`` in ``layers`` (None: of all; empty: of none, the summary alone). ``whole``: those of the positions whose
-    weights are told (None: all); the others have their summary alone."""
+    """Whom the tokens at ``positions`` look at: the weights themselves of ``heads`` in ``layers`` (None: of all; empty:
+    of none), and unless ``summary`` is false a summary of every head of every layer. ``whole``: those of the positions
+    whose weights are told (None: all); the others have their summary alone."""
 
     positions: tuple[int, ...]
     layers: tuple[int, ...] | None = None
     heads: tuple[int, ...] | None = None
     whole: tuple[int, ...] | None = None
+    summary: bool = True
 
 
 class TilesProbe(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -109,6 +110,8 @@ class Probes(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
                 _each_within(f"probes.attention.{name}", getattr(attention, name) or (), 0, MAX_NAMED - 1)
             if not attention.positions:
                 raise ValueError("probes.attention.positions must name at least one position, got none")
+            if not attention.summary and () in (attention.layers, attention.heads, attention.whole):
+                raise ValueError("probes.attention asks for nothing: summary is false, and no head is named")
         if (tiles := self.tiles) is not None:
             for name in ("layer", "head"):
                 _each_within(f"probes.tiles.{name}", [getattr(tiles, name)], 0, MAX_NAMED - 1)
@@ -141,6 +144,7 @@ class Probes(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
                 layers=_chosen("probes.attention.layers", attention.layers, *layers),
                 heads=_chosen("probes.attention.heads", attention.heads, *heads),
                 whole=positions("probes.attention.whole", _whole(attention)),
+                summary=attention.summary,
             )
         if tiles is not None:
             _chosen("probes.tiles.layer", (tiles.layer,), *layers)

@@ -178,18 +178,20 @@ def cut(row: torch.Tensor, top_k: int, top_p: float, min_p: float) -> tuple[torc
 
 
 def _nucleus(row: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """The fewest most likely scores that together hold at least ``top_p`` of the mass, and their places."""
+    """The fewest most likely scores that together hold at least ``top_p`` of the mass, and their places. Of equals the
+    first in the vocabulary comes first: bf16 logits are often equal, and which of them are kept, and where a draw falls
+    among them, must follow from the scores alone."""
     log_sum = row.logsumexp(dim=-1)
     for size in (*_NUCLEI, len(row)):
-        if size >= len(row):
-            scores, order = row.sort(descending=True, stable=True)
-        else:
-            scores, order = (part[0] for part in top(row.unsqueeze(0), size))
+        whole = size >= len(row)
+        scores = row.sort(descending=True).values if whole else top(row.unsqueeze(0), size)[0][0]
         mass = (scores - log_sum).exp().double().cumsum(dim=-1)
-        if size >= len(row) or mass[-1] >= top_p:
+        if whole or mass[-1] >= top_p:
             break
-    keep = int((mass < top_p).sum()) + 1
-    return scores[:keep], order[:keep]
+    keep = min(int((mass < top_p).sum()) + 1, len(scores))
+    places = (row >= scores[keep - 1]).nonzero().squeeze(1)
+    scores, order = row[places].sort(descending=True, stable=True)
+    return scores[:keep], places[order[:keep]]
 
 
 def best(rows: torch.Tensor, maxima: torch.Tensor | None = None) -> torch.Tensor:

@@ -33,20 +33,20 @@ from inference.speculation.drafters import load_drafters
 from inference.takes import (
     Batch,
     Continuous,
+    Crowd,
     Int4,
     Int4AWQ,
     Int8,
     KnobError,
     KVInt8,
     Parent,
+    Pool,
+    Race,
     RushHour,
     Slab,
     Starved,
     Static,
     Take,
-    _Crowd,
-    _Memory,
-    _Race,
 )
 
 THINGS = (
@@ -107,10 +107,8 @@ def plan(take: Take, parent: Parent, model: Model, first: EngineConfig) -> Plan:
     dtype, quantization = str(model.dtype).removeprefix("torch."), model.card.quantization
     joining: Joining = "behind"
     neighbours: list[Neighbour] = []
-    if isinstance(take, _Crowd):
-        joining = (
-            "before" if isinstance(take, RushHour | Starved) else "later" if isinstance(take, _Memory) else joining
-        )
+    if isinstance(take, Crowd):
+        joining = "before" if isinstance(take, RushHour | Starved) else "later" if isinstance(take, Pool) else joining
         neighbours = _neighbours(take, params, model)
     lengths = [longest] * params.n + [neighbour.num_tokens for neighbour in neighbours]
     most = min(first.max_model_len or DEFAULT_MAX_MODEL_LEN, model.card.max_model_len)
@@ -120,7 +118,7 @@ def plan(take: Take, parent: Parent, model: Model, first: EngineConfig) -> Plan:
             f"max_tokens must be smaller: the longest request would have {max(lengths) + 1} of {most} tokens",
         )
     room = max(first.num_blocks * first.block_size, MOST_POOLED)
-    if isinstance(take, _Memory):
+    if isinstance(take, Pool):
         prompts = [len(parent.token_ids), *(len(neighbour.token_ids) for neighbour in neighbours)]
         config = _memory(take, config, lengths, prompts, most, room)
     else:
@@ -130,7 +128,7 @@ def plan(take: Take, parent: Parent, model: Model, first: EngineConfig) -> Plan:
         config = replace(config, max_num_seqs=take.max_num_seqs)
     if isinstance(take, Static):
         config = replace(config, policy="static")
-    if isinstance(take, _Race):
+    if isinstance(take, Race):
         dtype = _dtype(take, dtype, quantization)
         config = _drafting(take, config, model)
     if isinstance(take, KVInt8):
@@ -149,7 +147,7 @@ def plan(take: Take, parent: Parent, model: Model, first: EngineConfig) -> Plan:
 # ---- neighbours ----------------------------------------------------------------------------------------------------
 
 
-def _neighbours(take: _Crowd, params: SamplingParams, model: Model) -> list[Neighbour]:
+def _neighbours(take: Crowd, params: SamplingParams, model: Model) -> list[Neighbour]:
     count = take.num_neighbours
     if isinstance(take, Batch):
         # One after another ends, so many steps apart; the reader's own request may last longest.
@@ -186,7 +184,7 @@ def _pool(lengths: list[int], block_size: int) -> int:
 
 
 def _memory(
-    take: _Memory, config: EngineConfig, lengths: list[int], prompts: list[int], most: int, room: int
+    take: Pool, config: EngineConfig, lengths: list[int], prompts: list[int], most: int, room: int
 ) -> EngineConfig:
     """A pool that the take is about. ``lengths``: in the cache at the end; ``prompts``: of each request; ``most``: of
     any; ``room``: tokens that the pool may have."""
@@ -230,7 +228,7 @@ def _starving(lengths: list[int], prompts: list[int], size: int) -> int:
 # ---- precision and drafters ----------------------------------------------------------------------------------------
 
 
-def _dtype(take: _Race, dtype: str, quantization: str) -> str:
+def _dtype(take: Race, dtype: str, quantization: str) -> str:
     if take.dtype in ("auto", dtype):
         return dtype
     if quantization:
@@ -238,7 +236,7 @@ def _dtype(take: _Race, dtype: str, quantization: str) -> str:
     return take.dtype
 
 
-def _drafting(take: _Race, config: EngineConfig, model: Model) -> EngineConfig:
+def _drafting(take: Race, config: EngineConfig, model: Model) -> EngineConfig:
     drafter = getattr(take, "drafter", None)
     if drafter is None:
         return config

@@ -155,7 +155,7 @@ class Probe(Take, frozen=True, tag="probe"):
 # ---- one request alone, another way --------------------------------------------------------------------------------
 
 
-class _Race(Take, frozen=True):
+class Race(Take, frozen=True):
     """One lane of a race: the lanes must be asked for with the same knobs."""
 
     max_tokens: MaxTokens | None = None
@@ -167,25 +167,25 @@ class _Race(Take, frozen=True):
         return params if self.temperature is None else replace(params, temperature=self.temperature)
 
 
-class Standard(_Race, frozen=True, tag="standard"):
+class Standard(Race, frozen=True, tag="standard"):
     """A token a step: nobody drafts."""
 
 
-class Speculative(_Race, frozen=True, tag="speculative"):
+class Speculative(Race, frozen=True, tag="speculative"):
     """A drafter guesses ahead, the model verifies."""
 
     drafter: DrafterName = "eagle"
     num_speculative_tokens: Drafts = 4
 
 
-class LookUp(_Race, frozen=True, tag="look-up"):
+class LookUp(Race, frozen=True, tag="look-up"):
     """Guesses are looked up in the text so far."""
 
     drafter: Literal["ngram"] = "ngram"
     num_speculative_tokens: Drafts = 4
 
 
-class Mismatched(_Race, frozen=True, tag="mismatched"):
+class Mismatched(Race, frozen=True, tag="mismatched"):
     """A drafter that was trained on the wrong text."""
 
     drafter: Literal["mismatched"] = "mismatched"
@@ -227,7 +227,7 @@ class KVInt8(_Precision, frozen=True, tag="kv-int8"):
 # ---- among neighbours ----------------------------------------------------------------------------------------------
 
 
-class _Crowd(Take, frozen=True):
+class Crowd(Take, frozen=True):
     """The parent's request and ``num_neighbours`` made-up ones with known lengths; the log goes on until the last has
     ended."""
 
@@ -240,7 +240,7 @@ class _Crowd(Take, frozen=True):
         return int(getattr(self, "neighbours"))  # noqa: B009  each kind has its own default and range
 
 
-class RushHour(_Crowd, frozen=True, tag="rush-hour"):
+class RushHour(Crowd, frozen=True, tag="rush-hour"):
     """``neighbours`` stand in line before the reader."""
 
     most_tokens = 32
@@ -248,7 +248,7 @@ class RushHour(_Crowd, frozen=True, tag="rush-hour"):
     max_num_seqs: Annotated[int, Meta(ge=1, le=8)] = 2
 
 
-class _Policy(_Crowd, frozen=True):
+class _Policy(Crowd, frozen=True):
     neighbours: Annotated[int, Meta(ge=1, le=15)] = 7
     spread: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0
     """Of output lengths: 0, all the same; 1, from nearly nothing to nearly twice the mean."""
@@ -263,7 +263,7 @@ class Continuous(_Policy, frozen=True, tag="continuous"):
     """Whoever is next is let in as soon as a slot is free. The same workload as ``static``."""
 
 
-class Batch(_Crowd, frozen=True, tag="batch"):
+class Batch(Crowd, frozen=True, tag="batch"):
     """So many requests at once, and all their lengths differ: the batch shrinks by one after another."""
 
     most_tokens = 128
@@ -274,13 +274,15 @@ class Batch(_Crowd, frozen=True, tag="batch"):
         return self.max_num_seqs - 1
 
 
-class _Memory(_Crowd, frozen=True):
+class Pool(Crowd, frozen=True):
+    """A crowd in a pool that the take is about. ``num_blocks`` None: one in which it shows."""
+
     neighbours: Annotated[int, Meta(ge=1, le=8)] = 5
     block_size: BlockSize = 16
     num_blocks: Annotated[int, Meta(ge=2, le=4096)] | None = None
 
 
-class _Allocator(_Memory, frozen=True):
+class _Allocator(Pool, frozen=True):
     n: Annotated[int, Meta(ge=1, le=4)] = 1
 
     def params(self, parent: Parent) -> SamplingParams:
@@ -295,7 +297,7 @@ class Paged(_Allocator, frozen=True, tag="paged"):
     """Each takes blocks as it grows. The same workload and pool as ``slab``."""
 
 
-class Starved(_Memory, frozen=True, tag="starved"):
+class Starved(Pool, frozen=True, tag="starved"):
     """A pool in which not all have room: somebody is preempted, and what was kept is evicted."""
 
 

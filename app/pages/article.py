@@ -11,13 +11,14 @@ from starlette.responses import HTMLResponse, Response
 from app.api.site import site_of
 from app.catalogue import script_messages, translations
 from app.pages.calculator import calculator_context
+from app.pages.modules import modules_of
 from app.pages.templates import NO_STORE, environment
 from app.problems import Problem
+from app.recipes import DEFAULT_RUN
 from app.runs import Run
 from app.settings import ROOT, Settings
 
 RECORDINGS = "static/recordings"
-DEFAULT_RUN = "tomato-soup"
 RECORDING = f"{RECORDINGS}/{DEFAULT_RUN}.jsonl.gz"
 
 router = APIRouter()
@@ -58,6 +59,7 @@ async def render_article(
     }
     context = {
         "page": page,
+        "modules": modules_of("static/js/main.js"),
         "address": public_address(request, site.settings),
         "run": run.summary if run else None,
         "refresh": run is not None and run.is_live,

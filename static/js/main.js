@@ -132,8 +132,8 @@ const describe = seldom(500, () => {
 });
 
 bindCopy(copy, () => linkTo({ slug: stage.view.chapter, time: player().t, step: stage.view.step }));
-bindPointer(stage, { player, tooltip, seek });
 const controls = bindControls(article, (values) => stage.setView({ controls: values }));
+bindPointer(stage, { player, tooltip, seek, choose: controls.set });
 bindMotion(topbar, (still) => {
   if (still && player().drive === "clock") player().pause();
   stage.setView({ reduced: still });
@@ -219,7 +219,7 @@ function follow(place) {
 function momentNamed(name) {
   const { log } = player();
   const found = resolve(log, name);
-  if (!cast.roles.lanes.length) return found;
+  if (!cast.racing) return found;
   cast.align();
   return { ...found, t: name === "end" ? player().end : log.timeAt(found.seq) };
 }

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from typer.testing import CliRunner
 
+from app.cli import app
 from app.pages.article import RECORDING
 from app.recipes import (
     DEFAULT_RUN,
@@ -120,6 +122,7 @@ def test_what_is_on_disk_is_lines_of_json() -> None:
         ("int4", "int8", "weights of int4"),
         ("logits", "attention", "logits"),
         ("attention", "logits", "summaries"),
+        ("gaze", "attention", "every token"),
         ("rush-hour", "static", "place in the line"),
         ("sharding", "again", "collectives"),
     ],
@@ -148,6 +151,24 @@ def test_two_texts_that_part_are_found_out(lanes: Lanes) -> None:
     assert token_ids(log) != token_ids(lanes["standard-fp32"])
     with pytest.raises(ShowsNothing, match="token for token"):
         RECIPES["speculative-fp32"].shows(log, lanes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--prompt TEXT or --recipe NAME"),
+        (["--prompt", "a", "--recipe", "all"], "--prompt TEXT or --recipe NAME"),
+        (["--prompt", "a"], "-o NAME.jsonl.gz"),
+        (["--prompt", "a", "-o", "a.json"], "NAME.jsonl.gz, not a.json"),
+        (["--recipe", "minestrone"], "There is no recipe 'minestrone'; there are tomato-soup, again,"),
+        (["--recipe", "samples", "-o", "nowhere/samples.jsonl.gz"], "There is no folder nowhere."),
+        (["--recipe", "all", "-o", "nowhere"], "There is no folder nowhere."),
+    ],
+)
+def test_what_cannot_be_recorded_is_said_in_words(arguments: list[str], words: str) -> None:
+    result = CliRunner().invoke(app, ["record", *arguments])
+    assert result.exit_code == 1
+    assert words in result.stderr
 
 
 def test_takes_want_a_default_run(tmp_path: Path) -> None:

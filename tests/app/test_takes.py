@@ -11,9 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
+from app.runs import Lineage, LogFile, RunLog
 from app.takes import parent_of
-from inference.events import decode
+from inference.events import RequestQueued, decode
+from inference.probes import Probes
+from inference.takes import Standard
 from tests.app.conftest import ServedSite, assert_whole, serving
+from tests.app.fake_worker import ENGINE, HARDWARE, MODEL, Ready, Software
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +258,21 @@ def test_no_engine_yet(tmp_path: Path) -> None:
     with serving(tmp_path, ready=False, worker=worker) as served:
         response = ask(served, parent, "again")
         assert (response.status_code, response.json()["code"]) == (503, "warming")
+
+
+def test_the_wait_for_a_turn_is_no_part_of_the_log(tmp_path: Path) -> None:
+    """Nor is the making of other weights: the log begins with the take."""
+    file = LogFile(tmp_path / "take.jsonl")
+    log = RunLog("own", file, {}, Probes(), lineage=Lineage("parent", Standard()))
+    asked, turn = log.opened_at, log._zero + 100.0
+    ready = Ready(model=MODEL, hardware=HARDWARE, engine=ENGINE, software=Software(openkitchen="test"), monotonic=0.0)
+    log.open_take(ready, {"max_tokens": 3}, turn)
+    log.project([RequestQueued(request_id="own", position=0, num_waiting=1, t=turn + 0.25)], 0.0)
+    opened, queued = (decode(line) for line in log.broadcast.lines)
+    assert (opened.t, queued.t) == (0.0, 0.25)
+    assert opened.opened_at == pytest.approx(asked + 100.0)
+    assert (opened.knobs, opened.parent) == ({"max_tokens": 3}, "parent")
+    log.close("finished", "")
 
 
 def test_a_log_says_what_a_take_needs(site: ServedSite, parent: str) -> None:

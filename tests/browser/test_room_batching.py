@@ -121,7 +121,7 @@ def test_the_room_is_on_stage_when_its_prose_is_and_counts_as_the_log_does(page:
     assert_sizes(described(page), log_on_stage(page, "batch"))
 
 
-def test_one_workload_under_two_policies_and_only_one_lets_a_seat_stay_dark(page: Page) -> None:
+def test_one_workload_under_two_policies_and_only_one_lets_a_seat_stay_empty(page: Page) -> None:
     visit(page, "batching", RACE_OVER)
     logs = {key: log_on_stage(page, key) for key in ("static", "continuous")}
     work = {key: sorted(len(shares) for shares in by_request(log).values()) for key, log in logs.items()}

@@ -349,12 +349,19 @@ def test_the_button_races_again_with_the_controls_as_they_stand(open_page: OpenP
     page.locator(f"#{ROOM} [data-take]").click()
     page.wait_for_timeout(500)
     visit(page, ROOM, 3)
+    # A kitchen that has too much to do plays a recorded lane instead: that one is not the reader's.
+    cooked = page.evaluate(
+        "window.__kitchen.cast.takes.all().filter((take) => take.status === 'done').map((t) => t.key)"
+    )
+    assert "speculative" in cooked
     for key in RACE:
-        opened = log_on_stage(page, key)[0]
-        assert opened["params"]["temperature"] == 0.5
+        if key not in cooked:
+            continue
+        events = log_on_stage(page, key)
+        assert events[0]["params"]["temperature"] == 0.5
         if key != "standard":
-            assert opened["engine"]["num_speculative_tokens"] == 2
-            assert {len(event["ids"]) for event in own(log_on_stage(page, key), "speculation.drafted")} <= {1, 2}
+            assert events[0]["engine"]["num_speculative_tokens"] == 2
+            assert {len(event["ids"]) for event in own(events, "speculation.drafted")} <= {1, 2}
 
 
 def test_a_recorded_run_says_that_it_is_not_raced_again(open_page: OpenPage) -> None:

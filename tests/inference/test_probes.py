@@ -429,6 +429,23 @@ def test_aborting_forgets_what_was_kept_for_the_tiles(tiny: Model) -> None:
     assert not engine._prober._tile_queries
 
 
+def test_weights_without_their_summaries(tiny: Model) -> None:
+    """The same weights, and nothing said of the heads that nobody named."""
+    prompt = list(range(500, 513))
+    said: dict[bool, list[Event]] = {}
+    for summary in (True, False):
+        probes = Probes(attention=AttentionProbe(positions=(3, 9, 12), layers=(1,), heads=(0, 2), summary=summary))
+        engine = Engine(tiny, EngineConfig(block_size=4), said.setdefault(summary, []).append)
+        ask(engine, "me", prompt, probes)
+    assert sorted(at(said[True], ProbeAttentionSummary, "me")) == [3, 9, 12]
+    assert not of(said[False], ProbeAttentionSummary, "me")
+    full, bare = (at(said[summary], ProbeAttention, "me") for summary in (True, False))
+    assert sorted(full) == sorted(bare) == [3, 9, 12]
+    for position, event in bare.items():
+        assert (event.layers, event.heads) == ([1], [0, 2])
+        np.testing.assert_array_equal(numbers(event.weights), numbers(full[position].weights))
+
+
 def test_a_finished_run_can_be_looked_at_again(tiny: Model) -> None:
     """Its ids as a prompt with one token more: all positions can be probed, and say what the run itself would have."""
     prompt = list(range(400, 411))
@@ -492,6 +509,7 @@ def attention(positions: Iterable[Any] = (0,), **knobs: Any) -> Probes:
         (lambda: attention(heads=(True,)), r"probes.attention.heads must be a whole number .*got True"),
         (lambda: attention(heads=(0.5,)), r"probes.attention.heads must be a whole number .*got 0.5"),
         (lambda: attention(()), r"probes.attention.positions must name at least one"),
+        (lambda: attention(layers=(), summary=False), r"probes.attention asks for nothing: summary is false"),
         (lambda: attention([3] * 65), r"probes.attention.positions may name at most 64 positions, got 65"),
         (lambda: attention(layers=(1,) * 257), r"probes.attention.layers may name at most 256 layers, got 257"),
         (lambda: attention((10**30,)), r"probes.attention.positions must be .* from -10 to 14 .*got 10{30}$"),

@@ -65,6 +65,23 @@ def test_nucleus_of_a_flat_distribution_is_not_cut_short() -> None:
     assert len(ids) in {500, 501}
 
 
+@pytest.mark.parametrize("spread", [1.0, 3.0, 6.0])
+def test_equals_in_the_nucleus_come_in_the_vocabularys_order(spread: float) -> None:
+    """Logits of a bf16 model are often equal; what is kept of them is what a stable sort of everything keeps."""
+    for seed in range(8):
+        row = (torch.randn(49152, generator=torch.Generator().manual_seed(seed)) * spread).bfloat16().float()
+        scores, order = row.sort(descending=True, stable=True)
+        mass = row.double().softmax(-1)[order].cumsum(-1)
+        for top_p in (0.001, 0.1, 0.5, 0.9, 0.999):
+            got, ids = cut(row, 0, top_p, 0.0)
+            assert ids is not None
+            last = len(ids) - 1
+            assert float(mass[last]) >= top_p - 1e-5  # as far as float32 tells
+            assert last == 0 or float(mass[last - 1]) < top_p + 1e-5
+            assert ids.tolist() == order[: len(ids)].tolist()
+            assert torch.equal(got, scores[: len(ids)])
+
+
 @pytest.mark.parametrize("penalty", [0.7, 1.1, 2.0])
 def test_repetition_penalty_is_that_of_transformers(penalty: float) -> None:
     row, seen = logits(3), [5, 5, 17, 999, 0]

@@ -10,8 +10,10 @@ from typing import Any
 
 import msgspec
 import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from inference import Engine, EngineConfig, Model
+from inference import Engine, EngineConfig, Model, load_model
 from inference.events import (
     BlockCopied,
     BlockEvicted,
@@ -192,6 +194,34 @@ def test_every_take_that_is_cooked_apart_ends(stove: Stove, parent: Parent, take
     assert not stove.takes.has_work
 
 
+APART = [
+    Standard(),
+    LookUp(),
+    Samples(),
+    KVInt8(),
+    RushHour(),
+    Static(),
+    Continuous(),
+    Batch(),
+    Slab(),
+    Paged(),
+    Starved(),
+]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "max_tokens"), [("Why?", 1), ("Say it all again. " * 120, 40)], ids=["shortest", "longest"]
+)
+def test_no_run_is_too_short_or_too_long_for_its_takes(tiny: Model, prompt: str, max_tokens: int) -> None:
+    stove = Stove(tiny)
+    parent = stove.parent(prompt, max_tokens=max_tokens, ignore_eos=True)
+    for take in APART:
+        cooked = stove.cook(take, parent)
+        assert (cooked.ended.reason, cooked.ended.detail) == ("finished", ""), take.name
+        if not isinstance(take, KVInt8):
+            assert cooked.token_ids() == parent.output_ids[: len(cooked.token_ids())], take.name
+
+
 def test_the_readers_tokens_are_the_parents(stove: Stove, parent: Parent) -> None:
     """Same seed, same temperature, float32: whoever sits beside it."""
     for take in (Standard(), Samples(), RushHour(), Static(), Continuous(), Batch(), Slab(), Paged(), Starved()):
@@ -265,8 +295,27 @@ def test_a_trained_drafter_is_lossless_in_float32(model: Model) -> None:
     assert len(lanes[1].of(StepFinished)) < len(lanes[0].of(StepFinished)) == 24
 
 
-def test_other_weights_are_made_once_and_one_kind_is_kept(model: Model) -> None:
-    stove = Stove(model)
+@pytest.fixture(scope="module")
+def on_disk(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A small model whose layers can be quantised and whose weights can be read again."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=model.card.vocab_size,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+    )
+    folder = tmp_path_factory.mktemp("small-model")
+    LlamaForCausalLM(config).save_pretrained(folder)
+    model.tokenizer.hf.save_pretrained(folder)
+    return load_model(folder, dtype="float32", device="cpu")
+
+
+def test_other_weights_are_made_once_and_one_kind_is_kept(on_disk: Model) -> None:
+    model, stove = on_disk, Stove(on_disk)
     parent = stove.parent(max_tokens=3)
     int8 = stove.cook(Int8(), parent)
     made = stove.takes._engines._other
@@ -276,7 +325,7 @@ def test_other_weights_are_made_once_and_one_kind_is_kept(model: Model) -> None:
     stove.cook(Standard(), parent)
     stove.cook(Int8(), parent)
     assert stove.takes._engines._other is made
-    stove.cook(Int4(), parent)
+    assert stove.cook(Int4(), parent).cooking.model.quantization == "int4"
     assert stove.takes._engines._other is not made
     assert stove.takes._engines.num_models == 2
     half = stove.cook(Standard(dtype="bfloat16"), parent)

@@ -34,7 +34,7 @@ function speculated({ seed = 1, rounds = 20, k = 4, prompt = 9, ids = null, temp
     log.push({ type, seq: log.length + 1, t, ...(own ? { request_id: "run-1", sample: 0 } : {}), ...fields });
   };
   const item = (phase, start, stop) => ({ request_id: "run-1", sample: 0, slot: 0, phase, start, stop });
-  const oracle = { walks: 0, tokens: 0, places: Array.from({ length: k }, () => ({ kept: 0, judged: 0 })), mixed: 0 };
+  const oracle = { walks: 0, tokens: 0, places: Array.from({ length: k }, () => ({ kept: 0, judged: 0 })) };
   const token = (step, position, origin) => {
     const id = ids ? ids[oracle.tokens % ids.length] : random.int(0, 90);
     const candidates = [{ id, text: ` w${id}`, logit: 2, probability: 0.5 }];
@@ -82,7 +82,6 @@ function speculated({ seed = 1, rounds = 20, k = 4, prompt = 9, ids = null, temp
       origin: kept < guesses ? "recovered" : "bonus",
       seconds: 0.01,
     });
-    if (!oracle.mixed && kept > 0 && kept < guesses) oracle.mixed = log.length;
     for (let place = 0; place < judged; place++) oracle.places[place].judged += 1;
     for (let place = 0; place < kept; place++) oracle.places[place].kept += 1;
     for (let i = 0; i <= kept; i++) token(step, position + i, i < kept ? "draft" : "recovered");
@@ -176,16 +175,19 @@ test("the verdicts of a row: kept, then the first rejected, then not tasted", ()
   );
 });
 
-test("the moment of the verdict is the first that shows a kept and a rejected guess", () => {
+test("the moment of the verdict shows a kept and a rejected guess, and that of the draft its guesses", () => {
   for (let seed = 1; seed <= 10; seed++) {
-    const { events, oracle } = speculated({ seed });
+    const { events } = speculated({ seed });
     const log = new EventLog();
-    log.appendAll(events);
+    log.appendAll(events.slice(0, -1));
+    assert.deepEqual(resolve(log, "judged"), { seq: log.seq, reached: false });
+    log.appendAll(events.slice(-1));
     const { seq } = resolve(log, "judged");
-    assert.equal(seq, oracle.mixed);
-    const drafts = resolve(log, "drafted").seq;
-    assert.equal(events[drafts - 1].type, "speculation.drafted");
-    assert.equal(events[drafts - 1].step, events[seq - 1].step);
+    const verdict = events[seq - 1];
+    assert.equal(verdict.type, "speculation.judged");
+    assert.ok(verdict.num_accepted > 0 && verdict.num_accepted < verdict.num_drafts);
+    const drafts = events[resolve(log, "drafted").seq - 1];
+    assert.deepEqual([drafts.type, drafts.step], ["speculation.drafted", verdict.step]);
   }
   const plain = new EventLog();
   plain.appendAll(makeLog().events);
@@ -372,7 +374,7 @@ test("the takes are asked for with what the controls say", () => {
   const bodies = Object.fromEntries(
     Object.entries(speculation.takes).map(([key, body]) => [key, body(null, controls)]),
   );
-  assert.deepEqual(bodies.standard, { take: "standard", temperature: 0.4 });
+  assert.deepEqual(bodies.standard, { take: "standard", max_tokens: 96, temperature: 0.4 });
   for (const key of ["speculative", "look-up", "mismatched"]) {
     assert.equal(bodies[key].take, key);
     assert.equal(bodies[key].num_speculative_tokens, 7);

@@ -84,6 +84,14 @@ export class Cast {
     main.player.horizon = horizon;
   }
 
+  /** Whether a lane runs beside the first, with a clock that theirs must agree with. */
+  get racing() {
+    return this.roles.lanes.some((key) => {
+      const lane = this.#sessionOf(key);
+      return lane !== null && lane !== this.main && !isProbe(lane);
+    });
+  }
+
   /** States in the order of the roles; null for a lane that is not there. */
   states() {
     const others = this.roles.lanes.map((key) => this.#sessionOf(key)?.player.state ?? null);

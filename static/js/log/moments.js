@@ -5,9 +5,11 @@
 //   prefill-written                              the prompt's keys and values stand; no token is drawn yet
 //   prefill-end = first-token                    that step is over: its times are known, the first token stands
 //   second-token, token:N, token:P%              the n-th generated token stands (N counts from 1); P% of all of them
+//   computed:N                                   what the n-th generated token left in the cache stands; the next is not drawn
 //   finished, closed                             the request ended; the log ended
 //   event:TYPE:N                                 the n-th event of a type (from 1; -1 is the last that there will be)
-//   drafted, judged                              the first guesses of which some were kept and one was not, and their verdict
+//   drafted, judged                              guesses of which some were kept and one was not, and their verdict; which
+//                                                ones show the most is known when the log is complete
 //   end                                          every run on stage has ended (a race: the slower one too)
 
 import { isOwn } from "./whose.js";
@@ -66,9 +68,11 @@ function find(log, name) {
     case "end":
       return index.closed;
   }
-  if (name === "drafted" || name === "judged") return mixedRound(log, name);
+  if (name === "drafted" || name === "judged") return tellingRound(log, name);
   const nth = /^event:([\w.]+):(-?\d+)$/.exec(name);
   if (nth) return nthEvent(log, nth[1], Number(nth[2]));
+  const left = /^computed:(\d+)$/.exec(name);
+  if (left) return beforeToken(log, Number(left[1]));
   const match = /^token:(\d+)(%?)$/.exec(name);
   if (!match) return 0;
   const number = Number(match[1]);
@@ -77,6 +81,17 @@ function find(log, name) {
   if (!index.finished && !log.complete) return 0;
   const count = index.tokens.length;
   return index.tokens[Math.min(count, Math.max(1, Math.ceil((count * number) / 100))) - 1] ?? 0;
+}
+
+/**
+ * The event before the next token is drawn, once the n-th is computed.
+ * @param {EventLog} log
+ * @param {number} n from 1
+ */
+function beforeToken({ index, events }, n) {
+  let seq = index.tokens[n] ?? 0;
+  while (seq > 0 && events[seq - 1].type !== "token.sampled") seq -= 1;
+  return Math.max(0, seq - 1);
 }
 
 /**
@@ -90,21 +105,34 @@ function nthEvent({ index, complete }, type, n) {
   return all[n - 1] ?? 0;
 }
 
+/** A row is chosen after the first few, so that there are some to count, and while the answer is still short. */
+const ROWS = [4, 30];
+
 /**
- * The drafts that show both verdicts, else the first ones.
+ * The drafts that show most: both verdicts, a coin that mattered, many kept.
  * @param {EventLog} log
  * @param {"drafted" | "judged"} name
  */
-function mixedRound(log, name) {
+function tellingRound(log, name) {
+  if (!log.complete) return 0;
   const verdicts = (log.index.byType.get("speculation.judged") ?? []).filter((seq) => isOwn(log, eventAt(log, seq)));
-  const mixed = verdicts.find((seq) => {
-    const { num_accepted: kept, num_drafts: drafts } = eventAt(log, seq);
-    return kept > 0 && kept < drafts;
-  });
-  const judged = mixed ?? (log.complete ? (verdicts[0] ?? 0) : 0);
+  const mixed = verdicts.filter((seq) => shows(eventAt(log, seq)) > 0);
+  // What the last one guessed lies beyond the end of the answer, in part.
+  const among = verdicts.slice(ROWS[0], Math.min(ROWS[1], verdicts.length - 1)).filter((seq) => mixed.includes(seq));
+  const most = Math.max(...among.map((seq) => shows(eventAt(log, seq))));
+  const judged = among.find((seq) => shows(eventAt(log, seq)) === most) ?? mixed[0] ?? verdicts[0] ?? 0;
   if (!judged || name === "judged") return judged;
   const drafted = log.index.byType.get("speculation.drafted") ?? [];
   return drafted.findLast((seq) => seq < judged && isOwn(log, eventAt(log, seq))) ?? 0;
+}
+
+/**
+ * How much a verdict shows: nothing where it is one and the same for all.
+ * @param {{ num_accepted: number, num_drafts: number, p: number[], q: number[] }} verdict
+ */
+function shows({ num_accepted: kept, num_drafts: drafts, p, q }) {
+  if (kept === 0 || kept === drafts) return 0;
+  return kept + (p.slice(0, kept).some((each, place) => each < q[place]) ? 2 : 0);
 }
 
 /** @param {EventLog} log @param {number} seq @returns {any} an event whose type is known from the index */

@@ -2,14 +2,13 @@
 // of each, money a million tokens. Every point is a decode step of the log; the line goes through the medians.
 
 import { toCss } from "../stage/palette.js";
-import { label } from "../stage/text.js";
 import { cheapest, costOf, isDecode } from "../state/batch_sizes.js";
 import { count, seconds, significant } from "../state/format.js";
 import { t } from "../ui/messages.js";
 import { clamp } from "./room.js";
 import { niceStep } from "./step_labels.js";
 
-/** @typedef {import("../stage/types.d.ts").View} View */
+/** @typedef {import("./brush.js").Brush} Brush */
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../state/types.d.ts").Step} Step */
 /** @typedef {import("../state/batch_sizes.js").Size} Size */
@@ -43,19 +42,13 @@ export const valueY = ({ plot, tallest }, value) =>
 export function panelsOf(sizes, plot, narrow, prices) {
   const most = sizes.at(-1)?.size ?? 1;
   /** @param {Panel["of"]} of @param {Plot} where @returns {Panel} */
-  const panel = (of, where) => ({
-    plot: where,
-    most,
-    of,
-    tallest:
-      1.1 *
-      Math.max(
-        1e-12,
-        ...sizes.map(({ high, seconds: median, size }) =>
-          Math.max(of(median, size), of(Math.min(high, 2 * median), size)),
-        ),
-      ),
-  });
+  const panel = (of, where) => {
+    // One slow step must not flatten the rest.
+    const values = sizes.flatMap(({ high, seconds: median, size }) =>
+      [median, Math.min(high, 2 * median)].map((time) => of(time, size)),
+    );
+    return { plot: where, most, of, tallest: 1.1 * Math.max(1e-12, ...values) };
+  };
   const [foot, head] = narrow ? [20, 22] : [44, 84];
   const gap = narrow ? 12 : 72;
   const axis = narrow ? 18 : 24;
@@ -84,11 +77,8 @@ export function panelsOf(sizes, plot, narrow, prices) {
 
 /** @typedef {ReturnType<typeof panelsOf>} Panels */
 
-/** Where a step stands in a panel. @param {Panel} panel @param {Step} step @returns {[number, number]} */
-export const pointIn = (panel, { items, seconds: time }) => [
-  sizeX(panel, items.length),
-  valueY(panel, panel.of(time ?? 0, items.length)),
-];
+/** Where a step of so many seconds stands in a panel. @param {Panel} panel @param {number} time @param {number} size @returns {[number, number]} */
+export const pointIn = (panel, time, size) => [sizeX(panel, size), valueY(panel, panel.of(time, size))];
 
 /** Dashes of what is worked out. */
 const FREE = [2, 5];
@@ -96,135 +86,101 @@ const MACHINE = [7, 4];
 const WAITING = [2, 4];
 
 /**
- * Title, figure, grid and both axes.
- * @param {CanvasRenderingContext2D} context
- * @param {Panel} panel
- * @param {View} view
- * @param {{ title: string, figure: string, note?: string, tick: (value: number) => string, narrow: boolean, dashes: { words: string, dash: number[] }[] }} words
+ * @typedef {object} Words
+ * @property {string} title
+ * @property {string} figure
+ * @property {string} [note]
+ * @property {(value: number) => string} tick
+ * @property {{ name: string, dash: number[] }[]} [dashes] what each kind of dash stands for
+ * @property {boolean} [under] there is room for that below
  */
-function drawAxes(context, panel, { palette: { css } }, { title, figure, note = "", tick, narrow, dashes }) {
+
+/** Title, figure, grid and both axes. @param {Brush} brush @param {Panel} panel @param {Words} said */
+function drawAxes(brush, panel, { title, figure, note = "", tick, dashes = [], under = true }) {
+  const { context, words, box, css, narrow } = brush;
   const { plot, most, tallest } = panel;
-  const bottom = plot.top + plot.height;
-  const right = plot.left + plot.width;
-  const mono = { weight: 600, face: /** @type {const} */ ("mono"), color: css.ink };
+  const { left, top, width } = plot;
+  const bottom = top + plot.height;
+  const ink = { weight: 600, color: css.ink };
   if (narrow) {
-    label(context, title, plot.left, plot.top - 10, { size: 12, weight: 600, color: css.ink });
-    label(context, figure, right, plot.top - 10, { ...mono, size: 12, align: "right" });
-    label(context, note, plot.left, plot.top + 6, { size: 11, color: css.muted });
+    words(title, left, top - 10, { ...ink, size: 12 });
+    words(figure, left + width, top - 10, { ...ink, size: 12, face: "mono", align: "right" });
+    words(note, left, top + 6);
   } else {
-    label(context, title, plot.left, plot.top - 58, { size: 15, weight: 600, color: css.ink });
-    label(context, figure, plot.left, plot.top - 28, { ...mono, size: 24 });
-    const wide = context.measureText(figure).width;
-    label(context, note, plot.left + wide + 16, plot.top - 28, { size: 13, color: css.muted });
+    words(title, left, top - 58, { ...ink, size: 15 });
+    words(figure, left, top - 28, { ...ink, size: 24, face: "mono" });
+    words(note, left + context.measureText(figure).width + 16, top - 28, { size: 13 });
   }
   const step = niceStep(tallest, narrow ? 2 : 4);
   for (let value = 0; value <= tallest; value += step) {
     const y = Math.round(valueY(panel, value));
-    context.fillStyle = css.line;
-    context.fillRect(plot.left, y, plot.width, 1);
-    if (value > 0 || !narrow)
-      label(context, tick(value), plot.left - 8, y, {
-        size: 11,
-        face: "mono",
-        align: "right",
-        baseline: "middle",
-        color: css.muted,
-      });
+    box(css.line, left, y, width, 1);
+    if (value || !narrow)
+      words(value ? tick(value) : "0", left - 8, y, { size: 11, face: "mono", align: "right", baseline: "middle" });
   }
-  const every = Math.max(1, Math.ceil(most / (plot.width < 260 ? 8 : 16)));
-  for (let size = 1; size <= most; size++) {
-    if (size !== 1 && size !== most && (size % every || most - size < every)) continue;
-    label(context, String(size), sizeX(panel, size), bottom + 15, {
-      size: 11,
-      face: "mono",
-      align: "center",
-      color: css.muted,
-    });
-  }
-  if (narrow) return;
-  label(context, t("answers written in one step"), plot.left, bottom + 36, { size: 12, color: css.muted });
-  drawDashes(context, dashes, right, bottom + 36, css.muted);
-}
-
-/** What each kind of dash stands for, from the right. @param {CanvasRenderingContext2D} context @param {{ words: string, dash: number[] }[]} dashes @param {number} right @param {number} y @param {string} color */
-function drawDashes(context, dashes, right, y, color) {
-  let x = right;
-  for (const { words, dash } of dashes.toReversed()) {
-    label(context, words, x, y, { size: 12, align: "right", color });
-    x -= context.measureText(words).width + 8;
-    context.setLineDash(dash);
-    context.strokeStyle = color;
-    context.lineWidth = 1.5;
-    context.beginPath();
-    context.moveTo(x - 26, y - 4);
-    context.lineTo(x, y - 4);
-    context.stroke();
-    context.setLineDash([]);
-    x -= 26 + 20;
+  const every = Math.max(1, Math.ceil(most / (width < 260 ? 8 : 16)));
+  for (let size = 1; size <= most; size++)
+    if (size === 1 || size === most || (size % every === 0 && most - size >= every)) drawSize(brush, panel, size);
+  if (!under) return;
+  if (!narrow || !dashes.length) words(t("answers written in one step"), left, bottom + 36);
+  let x = left + width;
+  for (const { name, dash } of dashes.toReversed()) {
+    words(name, x, bottom + 36, { align: "right" });
+    x -= context.measureText(name).width + 8;
+    const y = bottom + 32;
+    const stroke = [
+      [x - 26, y],
+      [x, y],
+    ];
+    brush.line(stroke, css.muted, { dash });
+    x -= 46;
   }
 }
 
-/** The steps as they were, one faint point each. @param {CanvasRenderingContext2D} context @param {Panel} panel @param {State} state @param {View} view */
-function drawSteps(context, panel, state, { palette: { rgb } }) {
-  context.fillStyle = toCss(rgb.muted, 0.6);
+/** A size's number on the axis. @param {Brush} brush @param {Panel} panel @param {number} size @param {object} [style] */
+function drawSize({ words }, panel, size, style = {}) {
+  const y = panel.plot.top + panel.plot.height + 15;
+  words(String(size), sizeX(panel, size), y, { size: 11, face: "mono", align: "center", ...style });
+}
+
+/** The steps as they were, one faint point each. @param {Brush} brush @param {Panel} panel @param {State} state */
+function drawSteps({ box, rgb }, panel, state) {
+  const faint = toCss(rgb.muted, 0.6);
   for (const step of state.steps) {
     if (!isDecode(step)) continue;
-    const [x, y] = pointIn(panel, step);
-    context.fillRect(x - 1, y - 1, 2, 2);
+    const [x, y] = pointIn(panel, step.seconds ?? 0, step.items.length);
+    box(faint, x - 1, y - 1, 2, 2);
   }
 }
 
-/** The medians, joined; where a size was seen more than thrice, the middle half of its steps as a bar. @param {CanvasRenderingContext2D} context @param {Panel} panel @param {Size[]} sizes @param {string} color */
-function drawMedians(context, panel, sizes, color) {
-  context.strokeStyle = color;
-  context.fillStyle = color;
-  context.lineWidth = 2;
-  context.beginPath();
-  sizes.forEach(({ size, seconds: time }, i) => {
-    const at = /** @type {const} */ ([sizeX(panel, size), valueY(panel, panel.of(time, size))]);
-    if (i) context.lineTo(...at);
-    else context.moveTo(...at);
-  });
-  context.stroke();
-  for (const { size, seconds: time, low, high, steps } of sizes) {
-    const x = sizeX(panel, size);
-    if (steps > 3) {
-      const [a, b] = [valueY(panel, panel.of(low, size)), valueY(panel, panel.of(high, size))];
-      context.fillRect(x - 0.5, Math.min(a, b), 1, Math.abs(a - b));
-    }
-    context.beginPath();
-    context.arc(x, valueY(panel, panel.of(time, size)), 3, 0, 2 * Math.PI);
-    context.fill();
+/** The medians, joined; where a size was seen more than thrice, the middle half of its steps as a bar. @param {Brush} brush @param {Panel} panel @param {Size[]} sizes @param {string} color */
+function drawMedians({ box, line, dots }, panel, sizes, color) {
+  const points = sizes.map(({ size, seconds: time }) => pointIn(panel, time, size));
+  line(points, color, { width: 2 });
+  dots(
+    points.map(([x, y]) => [x, y, 3]),
+    color,
+  );
+  for (const { size, low, high, steps } of sizes) {
+    const [[x, a], [, b]] = [pointIn(panel, low, size), pointIn(panel, high, size)];
+    if (steps > 3) box(color, x - 0.5, Math.min(a, b), 1, Math.abs(a - b));
   }
 }
 
-/**
- * A size that is spoken of: a ring at its point and a line down to its number on the axis.
- * @param {CanvasRenderingContext2D} context @param {Panel} panel @param {Size} size @param {View} view
- * @param {number} [radius]
- */
-function drawReading(context, panel, size, { palette: { css } }, radius = 6) {
-  const [x, y] = [sizeX(panel, size.size), valueY(panel, panel.of(size.seconds, size.size))];
-  const bottom = panel.plot.top + panel.plot.height;
-  context.strokeStyle = css.ink;
-  context.lineWidth = 1;
-  context.setLineDash([3, 4]);
-  context.beginPath();
-  context.moveTo(x, y + radius + 2);
-  context.lineTo(x, bottom);
-  context.stroke();
-  context.setLineDash([]);
+/** A size that is spoken of: a ring at its point and a line down to its number. @param {Brush} brush @param {Panel} panel @param {Size} spoken @param {number} [radius] */
+function drawReading(brush, panel, { size, seconds: time }, radius = 6) {
+  const { context, css } = brush;
+  const [x, y] = pointIn(panel, time, size);
+  const down = [
+    [x, y + radius + 2],
+    [x, panel.plot.top + panel.plot.height],
+  ];
+  brush.line(down, css.ink, { width: 1, dash: [3, 4] });
+  context.lineWidth = 1.5;
   context.beginPath();
   context.arc(x, y, radius, 0, 2 * Math.PI);
-  context.lineWidth = 1.5;
   context.stroke();
-  label(context, String(size.size), x, bottom + 15, {
-    size: 11,
-    weight: 700,
-    face: "mono",
-    align: "center",
-    color: css.ink,
-  });
+  drawSize(brush, panel, size, { weight: 700, color: css.ink });
 }
 
 /** The measured size next to the one asked for. @param {Size[]} sizes @param {number} wanted */
@@ -234,73 +190,64 @@ export const nearest = (sizes, wanted) =>
     /** @type {Size | null} */ (null),
   );
 
-/**
- * Throughput and latency.
- * @param {CanvasRenderingContext2D} context @param {Panels} panels @param {Size[]} sizes @param {State} state @param {View} view
- * @param {boolean} narrow
- */
-export function drawRates(context, { rate, wait }, sizes, state, view, narrow) {
-  const { css } = view.palette;
+/** Throughput and latency. @param {Brush} brush @param {Panels} panels @param {Size[]} sizes @param {State} state */
+export function drawRates(brush, { rate, wait }, sizes, state) {
+  const { css } = brush;
   const [first, last] = [sizes[0], sizes[sizes.length - 1]];
   const spoken = first === last ? [first] : [first, last];
-  /** @param {(size: Size) => string} words */
-  const from = (words) => spoken.map(words).join(" → ");
   const free = first.size === 1 && last.size > 1;
-  drawAxes(context, rate, view, {
+  drawAxes(brush, rate, {
     title: t("tokens a second, all together"),
-    figure: from((size) => significant(size.rate)),
+    figure: spoken.map((size) => significant(size.rate)).join(" → "),
     tick: significant,
-    narrow,
-    dashes: free ? [{ words: t("if another seat were free"), dash: FREE }] : [],
+    dashes: free ? [{ name: t("if another seat were free"), dash: FREE }] : [],
+    under: !brush.narrow,
   });
-  if (free) drawLine(context, rate, [first, last], (_, size) => size * first.rate, FREE, view);
-  drawSteps(context, rate, state, view);
-  drawMedians(context, rate, sizes, css.decode);
-  drawAxes(context, wait, view, {
+  if (free) drawLine(brush, rate, [first, last], (_, size) => size * first.rate, FREE);
+  drawAxes(brush, wait, {
     title: t("time a token, for each reader"),
-    figure: from((size) => seconds(size.seconds)),
-    tick: (value) => (value ? seconds(value) : "0"),
-    narrow,
-    dashes: [],
+    figure: spoken.map((size) => seconds(size.seconds)).join(" → "),
+    tick: seconds,
   });
-  drawSteps(context, wait, state, view);
-  drawMedians(context, wait, sizes, css.ink);
-  for (const size of spoken) for (const panel of [rate, wait]) drawReading(context, panel, size, view);
+  for (const panel of [rate, wait]) {
+    drawSteps(brush, panel, state);
+    drawMedians(brush, panel, sizes, panel === rate ? css.decode : css.ink);
+    for (const size of spoken) drawReading(brush, panel, size);
+  }
 }
 
 /**
  * Money a million tokens, at the prices that the reader says.
- * @param {CanvasRenderingContext2D} context @param {Panels} panels @param {Size[]} sizes @param {State} state @param {View} view
- * @param {Prices} prices @param {boolean} narrow
+ * @param {Brush} brush @param {Panels} panels @param {Size[]} sizes @param {State} state
+ * @param {Prices} prices @param {number} wanted a size to compare the least with
  */
-export function drawCost(context, { cost }, sizes, state, view, prices, narrow) {
-  const { css } = view.palette;
+export function drawCost(brush, { cost }, sizes, state, prices, wanted) {
   const least = /** @type {Size} */ (cheapest(sizes, prices));
-  const chosen = nearest(sizes, Number(view.controls.batching_size ?? 1)) ?? least;
-  /** @param {Size} size */
-  const price = ({ seconds: time, size }) => `$${money(costOf(time, size, prices))}`;
-  drawAxes(context, cost, view, {
+  const chosen = nearest(sizes, wanted) ?? least;
+  drawAxes(brush, cost, {
     title: t("$ a million tokens"),
-    figure: chosen === least ? price(least) : `${price(chosen)} → ${price(least)}`,
+    figure: [...new Set([chosen, least])].map((size) => priceOf(size, prices)).join(" → "),
     note: turnWords(sizes, least),
-    tick: (value) => (value ? `$${significant(value)}` : "0"),
-    narrow,
+    tick: (value) => `$${significant(value)}`,
     dashes: prices.waiting
       ? [
-          { words: t("the machine's part"), dash: MACHINE },
-          { words: t("waiting"), dash: WAITING },
+          { name: t("the machine's part"), dash: MACHINE },
+          { name: t("waiting"), dash: WAITING },
         ]
       : [],
   });
-  drawSteps(context, cost, state, view);
+  drawSteps(brush, cost, state);
   if (prices.waiting) {
-    drawLine(context, cost, sizes, (time, size) => costOf(time, size, { ...prices, waiting: 0 }), MACHINE, view);
-    drawLine(context, cost, sizes, (time, size) => costOf(time, size, { ...prices, machine: 0 }), WAITING, view);
+    drawLine(brush, cost, sizes, (time, size) => costOf(time, size, { ...prices, waiting: 0 }), MACHINE);
+    drawLine(brush, cost, sizes, (time, size) => costOf(time, size, { ...prices, machine: 0 }), WAITING);
   }
-  drawMedians(context, cost, sizes, css.decode);
-  drawReading(context, cost, chosen, view);
-  drawReading(context, cost, least, view, 9);
+  drawMedians(brush, cost, sizes, brush.css.decode);
+  drawReading(brush, cost, chosen);
+  drawReading(brush, cost, least, 9);
 }
+
+/** What a million tokens cost in batches of a size, in words. @param {Size} size @param {Prices} prices */
+export const priceOf = ({ seconds: time, size }, prices) => `$${money(costOf(time, size, prices))}`;
 
 /** Whether the curve has turned, in words. @param {Size[]} sizes @param {Size} least */
 export function turnWords(sizes, least) {
@@ -311,23 +258,18 @@ export function turnWords(sizes, least) {
 
 /**
  * A line that is worked out, not measured.
- * @param {CanvasRenderingContext2D} context @param {Panel} panel @param {Size[]} sizes
- * @param {(seconds: number, size: number) => number} of @param {number[]} dash @param {View} view
+ * @param {Brush} brush @param {Panel} panel @param {Size[]} sizes @param {Panel["of"]} of @param {number[]} dash
  */
-function drawLine(context, panel, sizes, of, dash, { palette: { css } }) {
+function drawLine({ context, line, css }, panel, sizes, of, dash) {
   const { left, top, width, height } = panel.plot;
   context.save();
   context.beginPath();
   context.rect(left, top, width, height);
   context.clip();
-  context.strokeStyle = css.muted;
-  context.lineWidth = 1.5;
-  context.setLineDash(dash);
-  context.beginPath();
-  for (const { size, seconds: time } of sizes) {
-    const value = of(time, size);
-    context.lineTo(sizeX(panel, size), top + height * (1 - value / panel.tallest));
-  }
-  context.stroke();
+  const points = sizes.map(({ size, seconds: time }) => [
+    sizeX(panel, size),
+    top + height * (1 - of(time, size) / panel.tallest),
+  ]);
+  line(points, css.muted, { dash });
   context.restore();
 }

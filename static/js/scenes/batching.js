@@ -1,19 +1,20 @@
 // 08 batching: seats over time, where a dark window is a seat that a step found empty; static against continuous under
 // one clock; then what a step costs at every batch size.
 
-import { label } from "../stage/text.js";
 import { cheapest, costOf, sizesOf } from "../state/batch_sizes.js";
 import { count, percent, seconds, significant } from "../state/format.js";
 import { idleIn, seatsOf } from "../state/seats.js";
 import { t } from "../ui/messages.js";
-import { drawCost, drawRates, money, nearest, panelsOf, pointIn, sizeX, turnWords } from "./batch_curves.js";
+import { drawCost, drawRates, money, nearest, panelsOf, pointIn, priceOf, sizeX, turnWords } from "./batch_curves.js";
 import { batchingFacts } from "./batching_facts.js";
 import { drawBoard, drawClock, drawLegend, drawTokens } from "./board_words.js";
+import { brushOf } from "./brush.js";
 import { clamp, lerp, room, smooth } from "./room.js";
 import { across, boardsOf, footOf, plotOf, seatedTokens, yOf } from "./seat_boards.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../stage/types.d.ts").View} View */
+/** @typedef {import("./brush.js").Brush} Brush */
 /** @typedef {import("./seat_boards.js").Board} Board */
 /** @typedef {{ canvas: HTMLCanvasElement, context: CanvasRenderingContext2D }} Surfaces */
 
@@ -39,6 +40,9 @@ function pricesOf({ controls, data }) {
   const price = (value) => (Number.isFinite(value) ? Math.max(0, Number(value)) : 0);
   return { machine: price(controls.batching_price), waiting: price(controls.batching_waiting) * clamp(data.wait ?? 0) };
 }
+
+/** A batch size that the reader wants to compare. @param {View} view */
+const comparedWith = ({ controls }) => Number(controls.batching_size ?? 1);
 
 /** @param {State} state @param {View} view */
 function curvesOf(state, view) {
@@ -88,8 +92,9 @@ export default {
     context.clearRect(0, 0, view.width, view.height);
     const mix = mixOf(view);
     const boards = 1 - smooth(0, 0.5, mix.curves);
-    if (boards > 0.02) drawBoards(context, states[0], view, boards);
-    if (mix.curves > 0.3) drawCurves(context, states[0], view, smooth(0.3, 1, mix.curves), mix.cost);
+    const brush = brushOf(context, view);
+    if (boards > 0.02) drawBoards(brush, states[0], view, boards);
+    if (mix.curves > 0.3) drawCurves(brush, states[0], view, smooth(0.3, 1, mix.curves), mix.cost);
     context.globalAlpha = 1;
   },
 
@@ -110,47 +115,47 @@ export default {
   },
 };
 
-/** @param {CanvasRenderingContext2D} context @param {State} state @param {View} view @param {number} alpha */
-function drawBoards(context, state, view, alpha) {
+/** @param {Brush} brush @param {State} state @param {View} view @param {number} alpha */
+function drawBoards(brush, state, view, alpha) {
   const area = room(view);
-  const plot = plotOf(area);
-  const lanes = lanesOf(state, view);
-  const boards = boardsOf(lanes, area);
-  context.globalAlpha = alpha;
+  brush.context.globalAlpha = alpha;
   if (!state.steps.length) {
-    label(context, t("Nobody has a seat yet."), plot.left, plot.top + 20, { size: 14, color: view.palette.css.muted });
+    drawMissing(brush, area, t("Nobody has a seat yet."));
     return;
   }
+  const boards = boardsOf(lanesOf(state, view), area);
   boards.forEach((board, i) => {
-    drawBoard(context, board, view, { narrow: area.narrow, raced: boards.length > 1 });
-    if (i) drawTokens(context, board, view);
+    drawBoard(brush, board, boards.length > 1);
+    if (i) drawTokens(brush, board);
   });
-  drawClock(context, boards, view, area.narrow);
-  const under = footOf(boards[boards.length - 1]) + (area.narrow ? 37 : 62);
-  if (under < area.height - 4) drawLegend(context, plot.left, under, view, area.narrow);
+  const lowest = boards[boards.length - 1];
+  drawClock(brush, lowest);
+  const under = footOf(lowest) + (area.narrow ? 37 : 62);
+  if (under < area.height - 4) drawLegend(brush, lowest.left, under);
 }
 
-/** @param {CanvasRenderingContext2D} context @param {State} state @param {View} view @param {number} alpha @param {number} cost */
-function drawCurves(context, state, view, alpha, cost) {
+/** @param {Brush} brush @param {State} state @param {View} view @param {number} alpha @param {number} cost */
+function drawCurves(brush, state, view, alpha, cost) {
   const { sizes, area, panels } = curvesOf(state, view);
+  const { context } = brush;
+  context.globalAlpha = alpha;
   if (!sizes.length) {
-    const plot = plotOf(area);
-    context.globalAlpha = alpha;
-    label(context, t("No step of this run only wrote."), plot.left, plot.top + 20, {
-      size: 14,
-      color: view.palette.css.muted,
-    });
+    drawMissing(brush, area, t("No step of this run only wrote."));
     return;
   }
-  const { plot } = cost > 0.5 ? panels.cost : panels.rate;
-  const [x, y] = heapAt(plot, area.narrow);
+  const [x, y] = heapAt((cost > 0.5 ? panels.cost : panels.rate).plot, area.narrow);
   context.globalAlpha = alpha * Math.abs(1 - 2 * cost);
-  if (!area.narrow)
-    label(context, t("read"), x, y + 26, { size: 11, align: "center", color: view.palette.css.prefill });
+  if (!area.narrow) brush.words(t("read"), x, y + 26, { size: 11, align: "center", color: brush.css.prefill });
   context.globalAlpha = alpha * (1 - smooth(0, 0.5, cost));
-  if (context.globalAlpha > 0.02) drawRates(context, panels, sizes, state, view, area.narrow);
+  if (context.globalAlpha > 0.02) drawRates(brush, panels, sizes, state);
   context.globalAlpha = alpha * smooth(0.5, 1, cost);
-  if (context.globalAlpha > 0.02) drawCost(context, panels, sizes, state, view, pricesOf(view), area.narrow);
+  if (context.globalAlpha > 0.02) drawCost(brush, panels, sizes, state, pricesOf(view), comparedWith(view));
+}
+
+/** @param {Brush} brush @param {import("./room.js").Area} area @param {string} said */
+function drawMissing({ words }, area, said) {
+  const { left, top } = plotOf(area);
+  words(said, left, top + 20, { size: 14 });
 }
 
 /**
@@ -175,7 +180,7 @@ function inCurves(out, state, view, mix) {
   for (const step of sizes.length ? state.steps : []) {
     if (step.ownStart === null || step.ownStop === null || step.ownPhase === "prefill" || step.seconds === null)
       continue;
-    const [a, b] = [pointIn(panels.rate, step), pointIn(panels.cost, step)];
+    const [a, b] = [panels.rate, panels.cost].map((panel) => pointIn(panel, step.seconds ?? 0, step.items.length));
     for (let i = step.ownStart; i < Math.min(step.ownStop, stands.length); i++) {
       move(i, a, b, 2.8);
       stands[i] = 1;
@@ -270,7 +275,7 @@ function describeSeats(state) {
     wanted: count(seats.wanted),
   };
   return t(
-    "{policy}, step {step}: {busy} of {slots} seats work. So far {idle} of {total} seat-steps were dark ({share}), {wanted} of them while somebody waited.",
+    "{policy}, step {step}: {busy} of {slots} seats work. So far {idle} of {total} seat-steps were empty ({share}), {wanted} of them while somebody waited.",
     values,
   );
 }
@@ -289,13 +294,13 @@ function describeCurves(state, view) {
   if (mixOf(view).cost > 0.5) {
     const prices = pricesOf(view);
     const least = /** @type {import("../state/batch_sizes.js").Size} */ (cheapest(sizes, prices));
-    const chosen = nearest(sizes, Number(view.controls.batching_size ?? 1)) ?? last;
+    const chosen = nearest(sizes, comparedWith(view)) ?? last;
     return t(
-      "At the prices you say, a million tokens cost ${one} in batches of {size} and least, ${price}, in batches of {best}: {turn}.",
+      "At the prices you say, a million tokens cost {one} in batches of {size} and least, {price}, in batches of {best}: {turn}.",
       {
-        one: money(costOf(chosen.seconds, chosen.size, prices)),
+        one: priceOf(chosen, prices),
         size: chosen.size,
-        price: money(costOf(least.seconds, least.size, prices)),
+        price: priceOf(least, prices),
         best: least.size,
         turn: turnWords(sizes, least),
       },
@@ -318,7 +323,7 @@ function describeCurves(state, view) {
 function tableOfSeats(lanes) {
   return {
     caption: t("Seats and the steps they stood in, counted from the steps of the log"),
-    columns: [t("Policy"), t("Seat"), t("Steps at work"), t("Steps dark"), t("of them while somebody waited")],
+    columns: [t("Policy"), t("Seat"), t("Steps at work"), t("Steps empty"), t("of them while somebody waited")],
     rows: lanes.flatMap((state) => {
       const { slots, steps, gaps } = seatsOf(state);
       const policy = state.opened?.engine?.policy ?? "";

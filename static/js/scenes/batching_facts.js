@@ -7,36 +7,25 @@ import { seatsOf } from "../state/seats.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../state/batch_sizes.js").Size} Size */
+/** @typedef {import("../state/fact.js").Runs} Runs */
 
 const COUNTED = "counted in the steps of this log";
 const MEDIAN = "decode steps that wrote for so many, median";
 
-/** @param {State | undefined} state @returns {number | null} share of the seat-steps that were dark */
-function darkShare(state) {
-  const { total, idle } = state ? seatsOf(state) : { total: 0, idle: 0 };
+/** Share of the seat-steps that were empty. @param {State} state */
+function emptyShare(state) {
+  const { total, idle } = seatsOf(state);
   return total ? idle / total : null;
 }
 
-/**
- * A number of a lane as it ended.
- * @param {string} key
- * @param {(state: State) => number | null} of
- * @param {(value: number) => string} text
- * @param {string} says
- */
-const ofLane = (key, of, text, says) =>
-  measured(
-    (_, runs) => {
-      const state = runs.ended(key);
-      return state ? of(state) : null;
-    },
-    text,
-    says,
-    key,
-  );
+/** A lane as it ended. @template T @param {string} key @param {(state: State) => T} of @returns {(state: State, runs: Runs) => T | null} */
+const lane = (key, of) => (_, runs) => {
+  const state = runs.ended(key);
+  return state ? of(state) : null;
+};
 
-/** @param {(sizes: Size[]) => number | undefined} of @param {(value: number) => string} text @param {string} says */
-const ofBatch = (of, text, says) => ofLane("batch", (state) => of(sizesOf(state)) ?? null, text, says);
+/** Of the crowd's batch sizes. @template T @param {(sizes: Size[]) => T} of */
+const crowd = (of) => lane("batch", (state) => of(sizesOf(state)));
 
 /** @param {State} state */
 const stepsOf = (state) => state.steps.length;
@@ -46,23 +35,50 @@ const wantedOf = (state) => seatsOf(state).wanted;
 /** @type {Record<string, import("../state/fact.js").Rule>} */
 export const batchingFacts = {
   "batching.seats": measured((s) => s.opened?.engine?.max_num_seqs, count, "from the engine's own configuration"),
-  "batching.own.dark": measured(darkShare, percent, COUNTED),
+  "batching.own.empty": measured(emptyShare, percent, COUNTED),
   "batching.own.rate": measured(ownRate, significant, "tokens written over the seconds of their decode steps"),
-  "batching.static.steps": ofLane("static", stepsOf, count, COUNTED),
-  "batching.static.wanted": ofLane("static", wantedOf, count, COUNTED),
-  "batching.continuous.steps": ofLane("continuous", stepsOf, count, COUNTED),
-  "batching.continuous.wanted": ofLane("continuous", wantedOf, count, COUNTED),
-  "batching.few.size": ofBatch((sizes) => sizes[0]?.size, count, COUNTED),
-  "batching.few.rate": ofBatch((sizes) => sizes[0]?.rate, significant, MEDIAN),
-  "batching.few.seconds": ofBatch((sizes) => sizes[0]?.seconds, seconds, MEDIAN),
-  "batching.many.size": ofBatch((sizes) => sizes.at(-1)?.size, count, COUNTED),
-  "batching.many.rate": ofBatch((sizes) => sizes.at(-1)?.rate, significant, MEDIAN),
-  "batching.many.seconds": ofBatch((sizes) => sizes.at(-1)?.seconds, seconds, MEDIAN),
+  "batching.static.steps": measured(lane("static", stepsOf), count, COUNTED, "static"),
+  "batching.static.wanted": measured(lane("static", wantedOf), count, COUNTED, "static"),
+  "batching.continuous.steps": measured(lane("continuous", stepsOf), count, COUNTED, "continuous"),
+  "batching.continuous.wanted": measured(lane("continuous", wantedOf), count, COUNTED, "continuous"),
+  "batching.few.size": measured(
+    crowd((sizes) => sizes[0]?.size),
+    count,
+    COUNTED,
+    "batch",
+  ),
+  "batching.few.rate": measured(
+    crowd((sizes) => sizes[0]?.rate),
+    significant,
+    MEDIAN,
+    "batch",
+  ),
+  "batching.few.seconds": measured(
+    crowd((sizes) => sizes[0]?.seconds),
+    seconds,
+    MEDIAN,
+    "batch",
+  ),
+  "batching.many.size": measured(
+    crowd((sizes) => sizes.at(-1)?.size),
+    count,
+    COUNTED,
+    "batch",
+  ),
+  "batching.many.rate": measured(
+    crowd((sizes) => sizes.at(-1)?.rate),
+    significant,
+    MEDIAN,
+    "batch",
+  ),
+  "batching.many.seconds": measured(
+    crowd((sizes) => sizes.at(-1)?.seconds),
+    seconds,
+    MEDIAN,
+    "batch",
+  ),
   "batching.corner": modelled(
-    (_, runs) => {
-      const state = runs.ended("batch");
-      return state ? cornerOf(state) : null;
-    },
+    lane("batch", cornerOf),
     (value) => count(Math.round(value)),
     "seconds to read the weights at the measured bandwidth × measured FLOP/s ÷ FLOPs a token",
     "batch",

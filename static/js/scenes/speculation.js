@@ -6,7 +6,7 @@ import { t } from "../ui/messages.js";
 import { smooth } from "./room.js";
 import { drawBill } from "./speculation_bill.js";
 import { drawCards, roundOf } from "./speculation_cards.js";
-import { litOf, mixOf, PICTURES, pickedOf, pictureOf, proofsOn, racers, TAKE_OF } from "./speculation_cast.js";
+import { litOf, mixOf, PICTURES, pickedOf, pictureOf, proofsOn, racers } from "./speculation_cast.js";
 import { FACTS } from "./speculation_facts.js";
 import { drawLane, drawRace, outlook } from "./speculation_lanes.js";
 import {
@@ -74,16 +74,13 @@ export default {
   },
 
   takes: {
-    "speculative-sampled": (_, { speculation_k: k }) => speculating("eagle", k),
-    standard: (_, { speculation_temperature: temperature = 0 }) => ({ take: "standard", temperature }),
-    speculative: (_, { speculation_k: k, speculation_temperature: temperature = 0 }) =>
-      speculating("eagle", k, { temperature }),
-    "look-up": (_, { speculation_k: k, speculation_temperature: temperature = 0 }) =>
-      speculating("ngram", k, { temperature }),
-    mismatched: (_, { speculation_k: k, speculation_temperature: temperature = 0 }) =>
-      speculating("mismatched", k, { temperature }),
-    "standard-fp32": () => ({ take: "standard", temperature: 0, dtype: "float32" }),
-    "speculative-fp32": (_, { speculation_k: k }) => speculating("eagle", k, { temperature: 0, dtype: "float32" }),
+    "speculative-sampled": (_, controls) => lane("speculative", controls, {}),
+    standard: (_, controls) => lane("standard", controls),
+    speculative: (_, controls) => lane("speculative", controls),
+    "look-up": (_, controls) => lane("look-up", controls),
+    mismatched: (_, controls) => lane("mismatched", controls),
+    "standard-fp32": (_, controls) => lane("standard", controls, PROOF),
+    "speculative-fp32": (_, controls) => lane("speculative", controls, PROOF),
   },
 
   facts: FACTS,
@@ -155,17 +152,29 @@ export default {
   },
 };
 
+/** Tokens of a lane, at most: several are cooked one after the other, and other readers wait. */
+const LANE_TOKENS = 96;
+/** The knobs of the proof. */
+const PROOF = { temperature: 0, dtype: "float32" };
+
 /**
- * @param {string} drafter
- * @param {number | undefined} k
- * @param {Record<string, unknown>} [knobs]
+ * What a lane is asked for with.
+ * @param {string} take
+ * @param {Record<string, any>} controls
+ * @param {Record<string, unknown>} [knobs] in the place of the temperature that the reader chose
  */
-const speculating = (drafter, k, knobs = {}) => ({
-  take: drafter === "eagle" ? "speculative" : TAKE_OF[drafter],
-  ...(drafter === "eagle" ? { drafter } : {}),
-  num_speculative_tokens: k ?? 4,
-  ...knobs,
-});
+function lane(
+  take,
+  { speculation_k: k = 4, speculation_temperature = 0 },
+  knobs = { temperature: speculation_temperature },
+) {
+  return {
+    take,
+    max_tokens: LANE_TOKENS,
+    ...(take === "standard" ? {} : { num_speculative_tokens: k }),
+    ...knobs,
+  };
+}
 
 /** @param {CanvasRenderingContext2D} context @param {State} state @param {View} view @param {number} alpha */
 function drawRow(context, state, view, alpha) {

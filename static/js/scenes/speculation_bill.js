@@ -75,7 +75,11 @@ export function drawBill(context, state, { alone, beside }, view, alpha) {
       context,
       t("what a walk takes, in plain walks, and what it brings"),
       [
-        { name: t("chef alone"), parts: [{ value: 1, color: "decode" }], says: t("1 for 1 token") },
+        {
+          name: t("chef alone"),
+          parts: [{ value: 1, color: "decode" }],
+          says: t("{cost} for {brings} token", { cost: 1, brings: 1 }),
+        },
         {
           name: t("with the apprentice"),
           parts: [

@@ -11,7 +11,7 @@ export const PICTURES = /** @type {const} */ (["walks", "cards", "race", "texts"
 /** Lanes of the race, from the top. */
 const RACE = ["standard", "speculative", "look-up", "mismatched"];
 /** Drafters by the name that the engine has for them, and the take that runs them. @type {Record<string, string>} */
-export const TAKE_OF = { eagle: "speculative", ngram: "look-up", mismatched: "mismatched" };
+const TAKE_OF = { eagle: "speculative", ngram: "look-up", mismatched: "mismatched" };
 
 /** @param {View} view @returns {Record<Picture, number>} */
 export function mixOf({ data }) {

@@ -179,7 +179,7 @@ export class Stage {
   }
 
   /**
-   * What stands at a point of the stage: a token dot before the furniture.
+   * What stands at a point of the stage: a token dot before the furniture, but not before what can be chosen.
    * @param {number} x CSS pixels
    * @param {number} y
    * @param {import("../state/types.d.ts").State} state
@@ -187,8 +187,8 @@ export class Stage {
    */
   hit(x, y, state) {
     const position = this.marks.hit(x, y);
-    if (position >= 0) return { position, hit: null };
-    return { position, hit: this.#room?.scene.hit(x, y, state, this.view) ?? null };
+    const hit = this.#room?.scene.hit(x, y, state, this.view) ?? null;
+    return { position, hit: position >= 0 && !hit?.set ? null : hit };
   }
 
   /** Another run is on stage. */

@@ -78,6 +78,8 @@ export interface Hit {
   text: string;
   /** Moment that a click goes to. */
   seq: number | null;
+  /** What a click chooses instead: values of the chapter's inputs, by their `data-control`. */
+  set?: Record<string, number | string>;
 }
 
 export interface Table {

@@ -39,17 +39,38 @@ function showOutputs(root, values) {
 }
 
 /**
+ * A label that shows its input's value in an `<output>` would name that, the first of the two it holds: it names the
+ * input.
+ * @param {ParentNode} root
+ */
+function nameInputs(root) {
+  for (const output of root.querySelectorAll("label [data-output]")) {
+    const label = /** @type {HTMLLabelElement} */ (output.closest("label"));
+    const input = /** @type {HTMLElement | null} */ (label.querySelector("[data-control]"));
+    if (!input) continue;
+    input.id ||= `control-${input.dataset.control}`;
+    label.htmlFor = input.id;
+  }
+}
+
+/**
  * How far the sliders that choose a part of the model reach: 0 is all of them, then each by its number.
  * @param {import("../types/events.d.ts").ModelCard} model
  * @returns {Record<string, number>}
  */
-export const reach = (model) => ({ layer: model.num_layers, head: model.num_kv_heads });
+export const reach = (model) => ({
+  layer: model.num_layers,
+  head: model.num_kv_heads,
+  attention_layer: model.num_layers,
+  attention_head: model.num_heads,
+});
 
 /**
  * @param {HTMLElement} root
  * @param {(controls: Record<string, unknown>) => void} changed
- * @returns {{ fit: (model: import("../types/events.d.ts").ModelCard | null) => void }} `fit`: the sliders reach as far
- *   as this model does (null: it is not known yet, and they stay)
+ * @returns {{ fit: (model: import("../types/events.d.ts").ModelCard | null) => void, set: (values: Record<string, number | string>) => void }} `fit`:
+ *   the sliders reach as far as this model does (null: it is not known yet, and they stay); `set`: inputs take what was
+ *   chosen in the picture
  */
 export function bindControls(root, changed) {
   const read = () => {
@@ -60,6 +81,7 @@ export function bindControls(root, changed) {
   root.addEventListener("input", (event) => {
     if (event.target instanceof HTMLElement && event.target.dataset.control) read();
   });
+  nameInputs(root);
   read();
   /** @type {import("../types/events.d.ts").ModelCard | null} */
   let fitted = null;
@@ -73,6 +95,13 @@ export function bindControls(root, changed) {
         }
       }
       // A slider that stood beyond the new end has moved.
+      read();
+    },
+    set(values) {
+      for (const [name, value] of Object.entries(values)) {
+        const input = root.querySelector(`input[data-control="${name}"]`);
+        if (input instanceof HTMLInputElement) input.value = String(value);
+      }
       read();
     },
   };

@@ -1,13 +1,14 @@
-// The pointer over the stage: a token dot or a thing in the room says what it is, and a click goes to its moment.
+// The pointer over the stage: a token dot or a thing in the room says what it is, and a click goes to its moment, or
+// chooses it where it can be chosen.
 
 /** @typedef {import("../stage/stage.js").Stage} Stage */
 /** @typedef {import("../log/player.js").Player} Player */
 
 /**
  * @param {Stage} stage
- * @param {{ player: () => Player, tooltip: import("./tooltip.js").Tooltip, seek: (seq: number) => void }} host
+ * @param {{ player: () => Player, tooltip: import("./tooltip.js").Tooltip, seek: (seq: number) => void, choose: (values: Record<string, number | string>) => void }} host `choose`: values for the chapter's inputs
  */
-export function bindPointer(stage, { player, tooltip, seek }) {
+export function bindPointer(stage, { player, tooltip, seek, choose }) {
   /** @param {PointerEvent | MouseEvent} event */
   const at = (event) => {
     const { left, top } = stage.root.getBoundingClientRect();
@@ -19,9 +20,10 @@ export function bindPointer(stage, { player, tooltip, seek }) {
     const beside = new DOMRect(event.clientX - 6, event.clientY - 6, 12, 12);
     const token = found.position >= 0 ? player().state.tokens[found.position] : undefined;
     if (stage.view.hover !== found.position) stage.setView({ hover: found.position });
-    stage.root.style.cursor = token || (found.hit && found.hit.seq !== null) ? "pointer" : "";
-    if (token) tooltip.showToken(token, beside);
-    else if (found.hit) tooltip.showText(found.hit.text, beside);
+    const { hit } = found;
+    stage.root.style.cursor = token || hit?.set || (hit && hit.seq !== null) ? "pointer" : "";
+    if (hit) tooltip.showText(hit.text, beside);
+    else if (token) tooltip.showToken(token, beside);
     else tooltip.hide();
   });
   stage.root.addEventListener("pointerleave", () => {
@@ -31,6 +33,10 @@ export function bindPointer(stage, { player, tooltip, seek }) {
   stage.root.addEventListener("click", (event) => {
     if (event.target instanceof Element && event.target.closest("button, a, input, select, .stage-table")) return;
     const found = at(event);
+    if (found.hit?.set) {
+      choose(found.hit.set);
+      return;
+    }
     const seq = found.position >= 0 ? player().state.tokens[found.position]?.seq : found.hit?.seq;
     if (seq) seek(seq);
   });

@@ -1,7 +1,11 @@
 // The run's own text as chips, the newest at the end. However long the run, only the last few dozen before the playhead
 // exist: playing adds one and takes one away. A chip says its probability, and takes the reader to its moment.
+//
+// Chips stand on a track at places that never change, and the track is drawn along by a transform: no chip is laid out
+// anew because another came.
 
-import { chipText } from "../stage/text.js";
+import { NARROW } from "../scenes/room.js";
+import { chipText, font } from "../stage/text.js";
 import { element } from "./dom.js";
 import { t } from "./messages.js";
 import { tokenWords } from "./tooltip.js";
@@ -11,6 +15,9 @@ import { tokenWords } from "./tooltip.js";
 
 /** More than fit on a wide screen. */
 const WINDOW = 64;
+/** Of a chip, in pixels: the padding at both its ends, and the gap to the next. */
+const PADDING = 10;
+const GAP = 3;
 
 /**
  * Positions that the ribbon shows, half-open.
@@ -28,7 +35,9 @@ export class Ribbon {
   constructor(root, host) {
     this.root = root;
     this.host = host;
+    this.track = element("div", { class: "ribbon-track" });
     root.classList.add("ribbon");
+    root.append(this.track);
     root.setAttribute("role", "group");
     if (!root.hasAttribute("aria-label")) root.setAttribute("aria-label", t("Tokens of this run"));
     root.addEventListener("pointerover", (event) => this.#show(event.target));
@@ -44,11 +53,26 @@ export class Ribbon {
       if (token) host.seek(token);
     });
     root.addEventListener("keydown", (event) => this.#key(event));
+    const anew = () => {
+      this.#size = 0;
+      if (this.#state) this.update(this.#state);
+    };
+    document.fonts.addEventListener("loadingdone", anew);
+    matchMedia(`(max-width: ${NARROW - 0.02}px)`).addEventListener("change", anew);
   }
 
   /** @type {HTMLButtonElement[]} chips of the positions `#start` and on */
   #chips = [];
   #start = 0;
+  /** How wide each of them is, and where the first begins and the last ends, in pixels of the track. @type {number[]} */
+  #widths = [];
+  #left = 0;
+  #right = 0;
+  /** Of the letters, in pixels; 0: to be found out. */
+  #size = 0;
+  #ruler = document.createElement("canvas").getContext("2d");
+  /** @type {State | null} */
+  #state = null;
 
   /** @param {EventTarget | null} target */
   #tokenOf(target) {
@@ -78,29 +102,64 @@ export class Ribbon {
   /** Another run. */
   clear() {
     this.#chips = [];
+    this.#widths = [];
     this.#start = 0;
-    this.root.replaceChildren();
+    this.#left = 0;
+    this.#right = 0;
+    this.track.replaceChildren();
+  }
+
+  /** @param {Token} token @returns {number} */
+  #widthOf(token) {
+    if (!this.#size) {
+      this.#size = innerWidth < NARROW ? 12 : 13;
+      if (this.#ruler) this.#ruler.font = font({ size: this.#size, face: "mono" });
+    }
+    return Math.ceil(this.#ruler?.measureText(chipText(token)).width ?? 0) + PADDING;
+  }
+
+  /** @param {Token} token @param {1 | -1} end at which it is put on */
+  #put(token, end) {
+    const made = chip(token);
+    const width = this.#widthOf(token);
+    if (end < 0) this.#left -= width + GAP;
+    made.style.left = `${end < 0 ? this.#left : this.#right}px`;
+    made.style.width = `${width}px`;
+    if (end > 0) this.#right += width + GAP;
+    this.#chips[end < 0 ? "unshift" : "push"](made);
+    this.#widths[end < 0 ? "unshift" : "push"](width);
+    this.track[end < 0 ? "prepend" : "append"](made);
+  }
+
+  /** @param {1 | -1} end at which one is taken off */
+  #take(end) {
+    this.#chips[end < 0 ? "shift" : "pop"]()?.remove();
+    const width = this.#widths[end < 0 ? "shift" : "pop"]() ?? 0;
+    if (end < 0) this.#left += width + GAP;
+    else this.#right -= width + GAP;
   }
 
   /** @param {State} state */
   update(state) {
+    this.#state = state;
+    if (!this.#size) this.clear();
     const { start, stop } = windowOf(state.tokens.length);
     const from = this.#start;
     const to = from + this.#chips.length;
     if (start === from && stop === to) return;
     if (start >= to || stop <= from) this.clear();
-    while (this.#chips.length && this.#start + this.#chips.length > stop) this.#chips.pop()?.remove();
+    while (this.#chips.length && this.#start + this.#chips.length > stop) this.#take(1);
     while (this.#chips.length && this.#start < start) {
-      this.#chips.shift()?.remove();
+      this.#take(-1);
       this.#start += 1;
     }
     if (!this.#chips.length) this.#start = start;
-    const before = state.tokens.slice(start, this.#start).map(chip);
-    this.root.prepend(...before);
-    const after = state.tokens.slice(this.#start + this.#chips.length, stop).map(chip);
-    this.root.append(...after);
-    this.#chips = [...before, ...this.#chips, ...after];
-    this.#start = start;
+    while (this.#start > start) {
+      this.#start -= 1;
+      this.#put(state.tokens[this.#start], -1);
+    }
+    for (let i = this.#start + this.#chips.length; i < stop; i++) this.#put(state.tokens[i], 1);
+    this.track.style.transform = `translateX(${GAP - this.#right}px)`;
     this.#newest();
   }
 
