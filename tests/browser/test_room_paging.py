@@ -263,24 +263,24 @@ def test_every_step_has_a_picture_of_its_own(open_page: OpenPage) -> None:
 
 
 def test_a_live_run_and_its_takes(open_page: OpenPage) -> None:
-    words = random.Random().sample(["bread", "soup", "three", "rivers", "why", "blue", "how", "old", "songs"], 4)
+    about = random.SystemRandom().choice(["bread", "rivers", "winter", "a violin", "the moon", "Paris", "bees"])
     page = open_page(reduced_motion="reduce")
-    run_id = ask(page, f"Tell me about {' '.join(words)}.")
+    run_id = ask(page, f"Write one sentence about {about}.")
     wait_closed(page)
     for step in (OWN, SLAB, PAGED, SAMPLES, STARVED, LAST):
         visit(page, "paging", step)
         events = log_on_stage(page)
         if step in (OWN, LAST):
-            assert events[0]["run_id"] == run_id, words
+            assert events[0]["run_id"] == run_id, about
         pool = Pool().play(events)
         text = described(page)
         slab = events[0]["engine"].get("allocator") == "slab"
-        assert numbers_in(first_sentence(text)) == (pool.slab_numbers() if slab else pool.numbers()), (words, step)
+        assert numbers_in(first_sentence(text)) == (pool.slab_numbers() if slab else pool.numbers()), (about, step)
 
 
 def test_the_reader_cooks_with_pages_of_another_size(open_page: OpenPage) -> None:
     page = open_page(reduced_motion="reduce")
-    ask(page, "Count to ten.")
+    ask(page)
     wait_closed(page)
     visit(page, "paging", PAGED)
     page.check("[data-control=paging_block_size][value='8']", force=True)

@@ -271,7 +271,7 @@ function drawHead({ context, grid, state, counted, css, alpha, narrow }, title, 
     color: css.ink,
     width: narrow ? width - 52 : words,
   });
-  label(context, holding(state, counted), left, y + (narrow ? 28 : 33), {
+  label(context, holding(state, counted, narrow), left, y + (narrow ? 28 : 33), {
     size: narrow ? 11 : 13,
     color: css.muted,
     width: narrow ? width : width - 140,
@@ -285,7 +285,7 @@ function drawHead({ context, grid, state, counted, css, alpha, narrow }, title, 
     align: "right",
   });
   if (!narrow)
-    label(context, t("of what is held now is empty"), left + width, y + 46, {
+    label(context, t("of held places empty"), left + width, y + 46, {
       size: 12,
       color: css.muted,
       align: "right",
@@ -293,12 +293,12 @@ function drawHead({ context, grid, state, counted, css, alpha, narrow }, title, 
   context.globalAlpha = 1;
 }
 
-/** What is held, and what not. @param {State} state @param {Tally} counted */
-function holding(state, { held, kept, free, shared, sequences }) {
+/** What is held, and what not. @param {State} state @param {Tally} counted @param {boolean} narrow */
+function holding(state, { held, kept, free, shared, sequences }, narrow) {
   const named = sequences.reduce((sum, { table, held: holds }) => sum + (holds ? table.length : 0), 0);
   const waiting = state.request.status === "finished" && !held ? 0 : (state.steps.at(-1)?.numWaiting ?? 0);
   return [
-    shared
+    shared && !narrow
       ? t("{held} held, named {named} times", { held: count(held), named: count(named) })
       : t("{held} held", { held: count(held) }),
     kept ? t("{kept} kept", { kept: count(kept) }) : "",
