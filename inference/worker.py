@@ -27,6 +27,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -167,6 +168,7 @@ class Worker:
         try:
             model, hardware = self._load()
             engine = self._start_engine(model)
+            import_module("inference.take_runner")  # (what is imported later would hold up a reader)
         except Exception as error:
             return self._fail(error)
         ready = Ready(

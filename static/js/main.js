@@ -73,7 +73,7 @@ const casting = new Casting(required("#stage"), article, {
   own: () => session,
   recordings: config.takes ?? {},
   source: sourceOf,
-  scene: () => stage.scene,
+  scene: () => stage.sceneHere,
   controls: () => stage.view.controls,
   changed: takeChanged,
   recast,

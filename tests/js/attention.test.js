@@ -91,8 +91,12 @@ test("a probe of another text is never laid over this one", () => {
   probe(other, 9, () => 2);
   const look = lookOf(own, [other]);
   assert.equal(look.own, false);
-  assert.equal(look.tokens, other.tokens);
   assert.equal(look.start, 9);
+  // As many of its tokens as the run has written: 24 - 3, and of that text there are 18 in all.
+  assert.deepEqual(look.tokens, other.tokens);
+  const beginning = stateOf(TEXT.slice(0, 7));
+  beginning.tokens[5].id = -1;
+  assert.deepEqual(lookOf(beginning, [other]).tokens, other.tokens.slice(0, 13));
   assert.equal(sameText(own.tokens, other.tokens), false);
   // A playhead in the middle knows less of the text, and that is no difference.
   const early = stateOf(TEXT.slice(0, 8));

@@ -71,7 +71,7 @@ export class Takes {
   /**
    * See to it that a take is there or on its way.
    * @param {string} key
-   * @param {object | null} body of the request; null: it cannot be asked for, so the recorded one plays
+   * @param {object | null} body of the request; null: an ended run gives nothing to ask for, so the recorded one plays
    * @param {{ again?: boolean }} [options] `again`: the reader asks for it with other knobs
    * @returns {Take}
    */
@@ -83,9 +83,10 @@ export class Takes {
     known?.session?.stop();
     const take = new Take(key, asked);
     this.#takes.set(key, take);
-    if (own.source.kind !== "run" || body === null)
+    if (own.source.kind !== "run")
       this.#record(take, again ? t("A recorded run is not cooked again: ask something of your own.") : "");
     else if (!own.log.closed) take.words = t("This take is cooked once your run has ended.");
+    else if (body === null) this.#record(take, "");
     else void this.#ask(take, own.source.runId, body);
     return take;
   }

@@ -30,9 +30,7 @@ const lookFrom = (state, { at }) => lookOf(state, [at.attention, at.gaze]);
 /** @param {State} state @param {Runs} runs */
 function wantedIn(state, runs) {
   const look = lookFrom(state, runs);
-  const newest = state.tokens.length - 1;
-  const written = Math.max(0, newest - state.request.numPromptTokens);
-  return { look, wanted: look.own ? newest : Math.min(look.tokens.length - 1, look.start + written) };
+  return { look, wanted: look.tokens.length - 1 };
 }
 
 /**

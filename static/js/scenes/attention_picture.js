@@ -55,14 +55,11 @@ function mixOf({ data }) {
 /**
  * Whose query it is, through which head, and where it looks.
  * @param {Look} look
- * @param {State} state
  * @param {View} view
  * @param {Mix} mix
  */
-function gazeOf(look, state, view, mix) {
-  const newest = state.tokens.length - 1;
-  const written = newest - state.request.numPromptTokens;
-  const wanted = look.own ? newest : Math.min(look.tokens.length - 1, look.start + Math.max(0, written));
+function gazeOf(look, view, mix) {
+  const wanted = look.tokens.length - 1;
   if (mix.column > 0.5) return columnGaze(look, view);
   if (mix.mean > 0.5) {
     const asker = nearestTo(positionsOf(look, null), wanted);
@@ -131,7 +128,7 @@ export function pictureOf(state, view) {
     state,
     view.cast.lanes.map((lane) => lane.state),
   );
-  const { asker, head, row, heads } = gazeOf(look, state, view, mix);
+  const { asker, head, row, heads } = gazeOf(look, view, mix);
   const count = look.tokens.length;
   const weights = new Float32Array(count).fill(row ? 0 : Number.NaN);
   if (row) weights.set(row.subarray(0, count));

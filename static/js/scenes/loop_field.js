@@ -6,21 +6,17 @@ import { label } from "../stage/text.js";
 import { significant } from "../state/format.js";
 import { fieldIn } from "./loop_layout.js";
 
-/** @typedef {import("./loop_scores.js").Scores} Scores */
-/** @typedef {import("./loop_layout.js").Layout} Layout */
-/** @typedef {import("../stage/types.d.ts").View} View */
+/** @typedef {import("./loop_picture.js").Picture} Picture */
 
 /** Steps of light. */
 const SHADES = 64;
 
-/** @param {Layout} layout @returns {import("./loop_layout.js").Box} */
-function fieldBox({ curve, bars, seats, narrow }) {
-  return { left: curve.left, top: bars.top, width: curve.width, height: seats.top - bars.top - (narrow ? 8 : 20) };
+/** @param {Picture} picture */
+export function fieldOf({ layout: { curve, bars, seats, narrow }, scores, view }) {
+  const height = seats.top - bars.top - (narrow ? 8 : 20);
+  const box = { left: curve.left, top: bars.top, width: curve.width, height };
+  return fieldIn(box, scores.plain?.ids.length ?? scores.vocabulary, view.dpr);
 }
-
-/** @param {Layout} layout @param {Scores} scores @param {View} view */
-export const fieldOf = (layout, scores, view) =>
-  fieldIn(fieldBox(layout), scores.plain?.ids.length ?? scores.vocabulary, view.dpr);
 
 /** @type {{ key: string, scores: Float32Array | null, canvas: HTMLCanvasElement | null }} painted last */
 const kept = { key: "", scores: null, canvas: null };
@@ -28,7 +24,7 @@ const kept = { key: "", scores: null, canvas: null };
 /**
  * @param {import("../state/sampling.js").Distribution} plain
  * @param {{ columns: number, rows: number, windowOf: Uint32Array }} field
- * @param {View} view
+ * @param {import("../stage/types.d.ts").View} view
  */
 function painted(plain, { columns, rows, windowOf }, { theme, palette }) {
   const key = [columns, rows, theme].join();
@@ -52,19 +48,12 @@ function painted(plain, { columns, rows, windowOf }, { theme, palette }) {
   return canvas;
 }
 
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {Layout} layout
- * @param {Scores} scores
- * @param {import("./loop_scores.js").Row[]} rows
- * @param {View} view
- * @param {number} alpha
- */
-export function drawField(context, layout, scores, rows, view, alpha) {
+/** @param {CanvasRenderingContext2D} context @param {Picture} picture @param {number} alpha */
+export function drawField(context, picture, alpha) {
+  const { scores, layout, view, css } = picture;
   if (!scores.plain) return;
-  const field = fieldOf(layout, scores, view);
-  const { css } = view.palette;
-  context.globalAlpha = alpha;
+  const { rows } = picture.all;
+  const field = fieldOf(picture);
   context.imageSmoothingEnabled = false;
   context.drawImage(
     painted(scores.plain, field, view),
@@ -112,5 +101,4 @@ export function drawField(context, layout, scores, rows, view, alpha) {
       color: drawn ? css.decode : css.ink,
     });
   }
-  context.globalAlpha = 1;
 }

@@ -6,12 +6,12 @@ import { measured, modelled } from "../state/fact.js";
 import { count, percent, significant } from "../state/format.js";
 import { drawAt } from "../state/sampling.js";
 import { t } from "../ui/messages.js";
+import { turnWidth } from "./loop_curve.js";
 import { fieldOf } from "./loop_field.js";
 import { forkOf } from "./loop_fork.js";
 import { ROWS } from "./loop_layout.js";
-import { drawsFrom, pictureOf } from "./loop_picture.js";
+import { pictureOf } from "./loop_picture.js";
 import { newestOf, rowsOf, scoresOf } from "./loop_scores.js";
-import { turnAt } from "./loop_turns.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../stage/types.d.ts").View} View */
@@ -19,10 +19,11 @@ import { turnAt } from "./loop_turns.js";
 
 /** @param {number} x @param {number} y @param {State} state @param {View} view @returns {import("../stage/types.d.ts").Hit | null} */
 export function hit(x, y, state, view) {
-  const { layout, mix, scores, all } = pictureOf(state, view);
+  const picture = pictureOf(state, view);
+  const { layout, mix, scores, all } = picture;
   if (mix.fork > 0.5 || !scores.token) return null;
   if (mix.field > 0.5 && scores.plain) {
-    const id = fieldOf(layout, scores, view).under(x, y);
+    const id = fieldOf(picture).under(x, y);
     if (id < 0) return null;
     const rank = scores.plain.ids.indexOf(id);
     return {
@@ -62,7 +63,7 @@ export function describe(state, view) {
       word,
     });
   if (!all.rows.length) return t("{word} was drawn; this source does not tell what else could have been.", { word });
-  if (mix.stair > 0.5) return describeDraw(picture, view, word);
+  if (mix.stair > 0.5) return describeDraw(picture, word);
   const best = quote(all.rows[0]?.name ?? "");
   if (mix.shape > 0.5 && scores.shaped)
     return t("{left} of {all} tokens are left after the cuts; the likeliest is {best} with {share}.", {
@@ -159,7 +160,7 @@ const quote = (text) => `“${text}”`;
 /** @param {number} x @param {Layout} layout @param {State} state */
 function turnUnder(x, layout, state) {
   const start = state.request.numPromptTokens;
-  const token = state.tokens[start + Math.floor((x - layout.curve.left) / turnAt(layout, state, 0).width)];
+  const token = state.tokens[start + Math.floor((x - layout.curve.left) / turnWidth(layout, state))];
   if (!token || token.position < start) return null;
   const values = {
     turn: count(token.position + 1 - start),
@@ -187,30 +188,22 @@ function describeFork(state, view) {
     : t("At place {place} the run drew {word}; the model gave {other} {share}.", values);
 }
 
-/** @param {import("./loop_picture.js").Picture} picture @param {View} view @param {string} word */
-function describeDraw(picture, view, word) {
-  const { scores } = picture;
-  const draws = drawsFrom(view);
-  if (draws.length && scores.shaped) {
-    const id = scores.shaped.ids[drawAt(scores.shaped.mass, draws[draws.length - 1])];
-    return t("Draw {number} of this page fell at {draw} of the line: {word}.", {
-      number: count(draws.length),
-      draw: draws[draws.length - 1].toFixed(3),
-      word: quote(scores.name(id)),
-    });
+/** @param {import("./loop_picture.js").Picture} picture @param {string} word */
+function describeDraw({ scores, draws }, word) {
+  const { shaped, coin, own, name } = scores;
+  const last = draws.at(-1);
+  if (last !== undefined && shaped) {
+    const values = { number: count(draws.length), draw: last.toFixed(3) };
+    const fell = quote(name(shaped.ids[drawAt(shaped.mass, last)]));
+    return t("Draw {number} of this page fell at {draw} of the line: {word}.", { ...values, word: fell });
   }
-  if (!scores.coin) return t("{word} was drawn; where its coin fell cannot be told from this log.", { word });
-  const { from, to, uniform } = scores.coin;
-  return uniform === null
-    ? t("The coin fell between {from} and {to} of the line, on {word}.", {
-        from: from.toFixed(3),
-        to: to.toFixed(3),
-        word,
-      })
+  if (!own && shaped) return t("{word} was drawn with other settings than the sliders have now.", { word });
+  if (!coin) return t("{word} was drawn; where its coin fell cannot be told from this log.", { word });
+  const values = { from: coin.from.toFixed(3), to: coin.to.toFixed(3), word };
+  return coin.uniform === null
+    ? t("The coin fell between {from} and {to} of the line, on {word}.", values)
     : t("The coin fell at {draw} of the line, on {word}, whose part goes from {from} to {to}.", {
-        draw: uniform.toFixed(3),
-        from: from.toFixed(3),
-        to: to.toFixed(3),
-        word,
+        ...values,
+        draw: coin.uniform.toFixed(3),
       });
 }

@@ -151,7 +151,7 @@ export function heap(out, start, stop, box, most = 5) {
  */
 export function raceLanes(view, count) {
   const { narrow, ...all } = frame(view);
-  const each = Math.min(narrow ? 96 : 190, (all.height - (narrow ? 14 : 18)) / Math.max(1, count));
+  const each = Math.min(narrow ? 96 : 280, (all.height - (narrow ? 14 : 18)) / Math.max(1, count));
   const top = all.y + (narrow ? 0 : Math.min(40, (all.height - each * count) / 2));
   return Array.from({ length: count }, (_, i) => {
     const row = { x: all.x, y: top + i * each, width: all.width, height: each };
@@ -173,9 +173,9 @@ export function cardRow(view, guesses) {
   const most = narrow ? 5 : clamp(Math.floor(width / 84), 4, 10);
   const shown = Math.min(guesses, most - 1);
   const gap = narrow ? 5 : 14;
-  const each = Math.min(narrow ? 96 : 168, (width + gap) / (shown + 1) - gap);
+  const each = Math.min(narrow ? 96 : clamp(0.13 * width, 168, 260), (width + gap) / (shown + 1) - gap);
   const top = y + (narrow ? 18 : 44);
-  const cardHeight = narrow ? clamp(0.46 * height, 110, 170) : clamp(0.42 * height, 180, 290);
+  const cardHeight = narrow ? clamp(0.46 * height, 110, 170) : clamp(0.42 * height, 180, 420);
   const at = (/** @type {number} */ i) => ({ x: x + i * (each + gap), y: top, width: each, height: cardHeight });
   const tally = top + cardHeight + (narrow ? 6 : 26);
   const tallyHeight = narrow ? 34 : 64;
@@ -187,7 +187,7 @@ export function cardRow(view, guesses) {
     hidden: guesses - shown,
     last: at(shown),
     tally: { x, y: tally, width, height: tallyHeight },
-    lane: { x, y: laneTop, width, height: Math.max(24, y + height - laneTop - (narrow ? 4 : 10)) },
+    lane: { x, y: laneTop, width, height: clamp(y + height - laneTop - (narrow ? 4 : 10), 24, 340) },
   };
 }
 

@@ -210,7 +210,7 @@ export function flow(tokens, columns) {
   tokens.forEach((token, place) => {
     const ends = /\n/.test(token.text);
     const text = visible(token.text.replaceAll("\n", "")).replaceAll("·", " ") + (ends ? "⏎" : "");
-    if (column > 0 && column + text.length > columns) {
+    if (column > 0 && column + text.length > columns && text !== "⏎") {
       rows.push([]);
       column = 0;
     }

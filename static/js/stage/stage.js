@@ -178,6 +178,11 @@ export class Stage {
     return this.#room?.scene ?? null;
   }
 
+  /** The scene of the chapter that is read; null while it is fetched, and the last one's stands yet. */
+  get sceneHere() {
+    return this.#rooms.get(this.view.chapter)?.scene ?? null;
+  }
+
   /**
    * What stands at a point of the stage: a token dot before the furniture, but not before what can be chosen.
    * @param {number} x CSS pixels

@@ -49,12 +49,29 @@ export function sameText(a, b) {
 export function lookOf(own, others) {
   const probed = /** @type {State[]} */ ([own, ...others].filter(isProbed));
   const sources = probed.filter((state) => state === own || sameText(own.tokens, state.tokens));
-  const mine = { tokens: own.tokens, own: true, start: own.request.numPromptTokens, sources };
+  const { numPromptTokens } = own.request;
+  const mine = { tokens: own.tokens, own: true, start: numPromptTokens, sources };
   if (sources.length || !probed.length || !own.tokens.length) return mine;
   const [first, ...rest] = probed;
   const agreeing = [first, ...rest.filter((state) => sameText(first.tokens, state.tokens))];
-  const start = Math.min(...agreeing.flatMap((state) => [...state.probes.attention.keys()]));
-  return { tokens: first.tokens, own: false, start, sources: agreeing };
+  const positions = agreeing.map((state) => [...state.probes.attention.keys()]);
+  const start = Math.min(...positions.flat());
+  // As much of it as this run has written, but never less than somebody looked at.
+  const written = start + own.tokens.length - numPromptTokens;
+  const count = Math.max(written, ...positions.map((some) => Math.min(...some) + 1));
+  return { tokens: beginning(first.tokens, count), own: false, start, sources: agreeing };
+}
+
+/** @type {WeakMap<Token[], Token[]>} one text and its last beginning: a frame asks several times */
+const beginnings = new WeakMap();
+
+/** @param {Token[]} tokens @param {number} count */
+function beginning(tokens, count) {
+  const known = beginnings.get(tokens);
+  if (known?.length === Math.min(count, tokens.length)) return known;
+  const part = tokens.slice(0, count);
+  beginnings.set(tokens, part);
+  return part;
 }
 
 /**

@@ -70,8 +70,13 @@ export class Casting {
     clearTimeout(this.#resting);
     const wanted = this.#keys();
     if (this.host.own().source.kind === "recording") this.#wantAll(wanted);
-    else if (wanted.length) this.#resting = setTimeout(() => this.#wantAll(wanted), REST_MS);
+    else if (wanted.length) this.#rest(wanted);
     this.#recast();
+  }
+
+  /** Ask once the reader has rested here, and the room is there that knows what to ask with. @param {string[]} wanted */
+  #rest(wanted) {
+    this.#resting = setTimeout(() => (this.host.scene() ? this.#wantAll(wanted) : this.#rest(wanted)), REST_MS);
   }
 
   /**
@@ -93,11 +98,10 @@ export class Casting {
     this.enter(said);
   }
 
-  /** The own run's log went on: a take that waited for its end may begin. */
+  /** The own run's log went on: a take of this step that waited for its end may begin. */
   ownChanged() {
-    if (this.host.own().log.closed) {
-      for (const { key } of this.takes.all()) if (this.takes.get(key)?.status === "asking") this.#want(key);
-    }
+    if (!this.host.own().log.closed) return;
+    for (const key of this.#keys()) if (this.takes.get(key)?.status === "asking") this.#want(key);
   }
 
   #keys() {
