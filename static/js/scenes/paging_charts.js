@@ -57,6 +57,7 @@ export function drawSizes({ context, counted, css, alpha, narrow }, box, view) {
     context.restore();
     context.strokeStyle = lit ? css.ink : css.muted;
     context.strokeRect(bar.left + 0.5, bar.top + 0.5, bar.width - 1, Math.max(0.5, bar.height - 1));
+    context.globalAlpha = alpha;
     const words = lengths.length ? t("{share} empty", { share: percent(share) }) : "—";
     label(context, narrow ? String(size) : t("{n} tokens", { n: size }), x, top + height + 15, {
       size: narrow ? 11 : 12,
