@@ -208,6 +208,9 @@ export function argmax(row) {
   return best;
 }
 
+/** Marks, line ends and the template's own words are looked at for rest. @param {Token | undefined} token */
+const isWord = (token) => !!token && /\p{L}/u.test(token.text) && !/^<\|/.test(token.text);
+
 /** @type {WeakMap<object, Gaze[]>} by event */
 const gazes = new WeakMap();
 
@@ -232,13 +235,14 @@ function gazesOf(event) {
 }
 
 /**
- * The head that looks most sharply at one token some way back that is not where the crowd looks; failing that, the
+ * The head that looks most sharply at one word some way back that is not where the crowd looks; failing that, the
  * sharpest of those that rest neither on the first token nor on the newest; failing that, the sharpest.
  * @param {ProbeAttention} event
+ * @param {Token[]} tokens
  * @param {Wish} [wish]
  * @returns {Gaze | null}
  */
-export function sharpest(event, { layer = -1, head = -1 } = {}) {
+export function sharpest(event, tokens, { layer = -1, head = -1 } = {}) {
   const all = gazesOf(event);
   /** @type {Map<number, number>} */
   const crowd = new Map();
@@ -247,7 +251,7 @@ export function sharpest(event, { layer = -1, head = -1 } = {}) {
   const isCrowded = (target) => (crowd.get(target) ?? 0) > Math.max(1, CROWD * all.length);
   const few = all.filter((gaze) => (layer < 0 || gaze.layer === layer) && (head < 0 || gaze.head === head));
   return (
-    few.find(({ target }) => event.position - target >= NEAR && !isCrowded(target)) ??
+    few.find(({ target }) => event.position - target >= NEAR && !isCrowded(target) && isWord(tokens[target])) ??
     few.find(({ target }) => target > 0 && target < event.position) ??
     few[0] ??
     null
@@ -265,7 +269,7 @@ export function sharpest(event, { layer = -1, head = -1 } = {}) {
 export function chosenFor(look, position, wish = {}) {
   const full = nearestTo(positionsOf(look, null), position);
   const [event] = full < 0 ? [] : eventsAt(look, full);
-  return event ? sharpest(event, wish) : null;
+  return event ? sharpest(event, look.tokens, wish) : null;
 }
 
 /**
@@ -283,9 +287,6 @@ export function echoOf({ tokens }, position, row) {
 
 /** @type {WeakMap<State, { seq: number, head: Head | null }>} beside the log that it follows from */
 const widests = new WeakMap();
-
-/** Marks, line ends and the template's own words are looked at for rest. @param {Token | undefined} token */
-const isWord = (token) => !!token && /\p{L}/u.test(token.text) && !/^<\|/.test(token.text);
 
 /**
  * Of the heads whose rows are known at the most tokens, the one that looks back most: past the last few tokens, at words.
