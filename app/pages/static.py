@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 
+import rcssmin
+import rjsmin
+from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -17,9 +21,20 @@ _VERSIONED = re.compile(r"(^|/)vendor/[^/]+-\d+\.\d+\.\d+[^/]*$|\.woff2$")
 _TYPES = {".js": "text/javascript; charset=utf-8", ".mjs": "text/javascript; charset=utf-8", ".gz": "application/gzip"}
 
 
+_MINIFIERS = {".js": rjsmin.jsmin, ".css": rcssmin.cssmin}
+
+
+@lru_cache(maxsize=512)
+def _minified(path: str, modified_ns: int) -> bytes:
+    """A script or a sheet without its comments, which are for whoever reads the sources."""
+    with open(path, encoding="utf-8") as file:
+        return str(_MINIFIERS[os.path.splitext(path)[1]](file.read())).encode()
+
+
 class Static(StaticFiles):
-    """Files under ``static/``. Unversioned ones are asked for again each time (a 304 mostly); recordings are plain
-    bytes of gzip, which the browser's ``DecompressionStream`` opens."""
+    """Files under ``static/``. Unversioned ones are asked for again each time (a 304 mostly), and scripts and sheets of
+    ours leave without their comments; recordings are plain bytes of gzip, which the browser's ``DecompressionStream``
+    opens."""
 
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
@@ -34,6 +49,19 @@ class Static(StaticFiles):
         etag = response.headers["ETag"]
         response.headers["ETag"] = etag if etag.startswith("W/") else f"W/{etag}"
         suffix = os.path.splitext(path)[1]
-        if suffix in _TYPES and response.status_code == 200:
+        if response.status_code != 200:
+            return response
+        if suffix in _MINIFIERS and not immutable:
+            response = _with_body(_minified(path, stat_result.st_mtime_ns), response.headers)
+        if suffix in _TYPES:
             response.headers["Content-Type"] = _TYPES[suffix]
         return response
+
+
+def _with_body(body: bytes, headers: MutableHeaders) -> Response:
+    """The same answer with other bytes: whole, for ranges of them would not be those of the file."""
+    response = Response(body)
+    for name, value in headers.items():
+        if name not in ("content-length", "accept-ranges"):
+            response.headers[name] = value
+    return response

@@ -1,0 +1,55 @@
+"""Scripts and sheets as a browser gets them."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import subprocess
+from pathlib import Path
+
+from app.pages.static import STATIC
+from tests.app.conftest import ServedSite
+
+MAX_BYTES = 220_000
+"""Of all scripts and sheets of the article together, gzip."""
+MODULES = ("scenes", "state", "log", "stage")
+
+
+def ours(suffix: str) -> list[str]:
+    return sorted(str(path.relative_to(STATIC)) for path in STATIC.rglob(f"*{suffix}") if "vendor" not in path.parts)
+
+
+def test_scripts_leave_without_their_comments_and_still_run(site: ServedSite, tmp_path: Path) -> None:
+    node = shutil.which("node")
+    assert node, "the page's tests want Node too"
+    for path in ours(".js"):
+        response = site.client.get(f"static/{path}")
+        assert response.headers["content-type"].startswith("text/javascript")
+        assert len(response.content) < (STATIC / path).stat().st_size
+        target = tmp_path / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(response.content)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    # What is imported is parsed whole, with all that it imports.
+    paths = [path for path in ours(".js") if path.split("/")[1] in MODULES]
+    assert paths
+    script = "".join(f'await import("./{path}");' for path in paths)
+    command = [node, "--input-type=module", "-e", script]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_the_whole_article_is_small(site: ServedSite) -> None:
+    paths = [*ours(".js"), *ours(".css"), *(f"vendor/{path.name}" for path in STATIC.glob("vendor/*.js"))]
+    sizes = {path: len(gzip.compress(site.client.get(f"static/{path}").content)) for path in paths}
+    assert sum(sizes.values()) < MAX_BYTES, sorted(sizes.items(), key=lambda item: -item[1])[:8]
+
+
+def test_an_unchanged_script_is_not_sent_again(site: ServedSite) -> None:
+    tag = site.client.get("static/js/main.js").headers["etag"]
+    assert site.client.get("static/js/main.js", headers={"If-None-Match": tag}).status_code == 304
+
+
+def test_what_others_wrote_leaves_as_it_is(site: ServedSite) -> None:
+    for path in STATIC.glob("vendor/*.js"):
+        assert site.client.get(f"static/vendor/{path.name}").content == path.read_bytes()
