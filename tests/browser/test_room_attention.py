@@ -38,7 +38,8 @@ def page(request: pytest.FixtureRequest, open_page: OpenPage) -> Page:
 def numbers(array: Event) -> Weights:
     dtype = {"float16": np.float16, "float32": np.float32}[array["dtype"]]
     flat = np.frombuffer(base64.b64decode(array["data"]), dtype).astype(float) * array["scale"]
-    return flat.reshape(array["shape"])
+    shaped: Weights = flat.reshape(array["shape"])
+    return shaped
 
 
 class Probed:
