@@ -81,7 +81,7 @@ export function panelsOf(sizes, plot, narrow, prices) {
 export const pointIn = (panel, time, size) => [sizeX(panel, size), valueY(panel, panel.of(time, size))];
 
 /** Dashes of what is worked out. */
-const FREE = [2, 5];
+const BEST = [2, 5];
 const MACHINE = [7, 4];
 const WAITING = [2, 4];
 
@@ -195,18 +195,21 @@ export function drawRates(brush, { rate, wait }, sizes, state) {
   const { css } = brush;
   const [first, last] = [sizes[0], sizes[sizes.length - 1]];
   const spoken = first === last ? [first] : [first, last];
-  const free = first.size === 1 && last.size > 1;
+  // No step was quicker than this: with it throughout, the rate would be a straight line.
+  const best = sizes.reduce((least, size) => (size.seconds < least.seconds ? size : least));
+  const straight = t("if every step took {time}", { time: seconds(best.seconds) });
   drawAxes(brush, rate, {
     title: t("tokens a second, all together"),
     figure: spoken.map((size) => significant(size.rate)).join(" → "),
     tick: significant,
-    dashes: free ? [{ name: t("if another seat were free"), dash: FREE }] : [],
+    dashes: first === last ? [] : [{ name: straight, dash: BEST }],
     under: !brush.narrow,
   });
-  if (free) drawLine(brush, rate, [first, last], (_, size) => size * first.rate, FREE);
+  drawLine(brush, rate, spoken, (_, size) => size / best.seconds, BEST);
   drawAxes(brush, wait, {
     title: t("time a token, for each reader"),
     figure: spoken.map((size) => seconds(size.seconds)).join(" → "),
+    note: spoken.includes(best) ? "" : t("quickest at {size}", { size: best.size }),
     tick: seconds,
   });
   for (const panel of [rate, wait]) {

@@ -32,8 +32,9 @@ export function drawBoard(brush, board, raced) {
   drawWindows(brush, board);
   for (const sitting of board.seats.sittings) if (sitting.own) drawFrame(brush, board, sitting);
   drawNames(brush, board);
-  drawHead(brush, board);
-  if (raced) drawEnd(brush, board);
+  const end = raced && board.state.closed ? (board.state.steps.at(-1)?.finishedAt ?? null) : null;
+  drawHead(brush, board, end !== null);
+  if (end !== null) drawEnd(brush, board, xOf(board, end));
 }
 
 /** Dark windows. Those for which somebody stood in line are hatched: these are the wasted ones. @param {Brush} brush @param {Board} board */
@@ -126,8 +127,8 @@ function policyWords({ state }) {
   return [t("Continuous batching"), t("a seat that falls free goes to the next in line")];
 }
 
-/** @param {Brush} brush @param {Board} board */
-function drawHead({ words, css, narrow }, board) {
+/** @param {Brush} brush @param {Board} board @param {boolean} served all of a race's lane */
+function drawHead({ words, css, narrow }, board, served) {
   const { seats, left, top, width } = board;
   const right = left + width;
   const [high, low] = narrow ? [top + 12, top + 25] : [top + 19, top + 41];
@@ -135,7 +136,9 @@ function drawHead({ words, css, narrow }, board) {
   const [name, rule] = policyWords(board);
   words(name, left, high, { size: narrow ? 13 : 18, weight: 650, color: css.ink });
   const waiting = seats.steps.at(-1)?.numWaiting ?? 0;
-  const line = waiting ? t("{waiting} in line", { waiting: count(waiting) }) : "";
+  const waits = waiting ? t("{waiting} in line", { waiting: count(waiting) }) : "";
+  const time = seconds(raceSeconds(board.state) ?? 0);
+  const line = served ? `✓ ${t("all served after {time}", { time })}` : waits;
   const beside = line ? `${rule} · ${line}` : rule;
   words(narrow ? line : beside, left, low, { ...small, width: 0.6 * width });
   if (!seats.total) return;
@@ -148,19 +151,10 @@ function drawHead({ words, css, narrow }, board) {
   words(sum, right, low, { ...small, align: "right" });
 }
 
-/** Where a lane was over, when it is. @param {Brush} brush @param {Board} board */
-function drawEnd({ box, words, css, narrow }, board) {
-  const { state } = board;
-  const last = state.steps.at(-1);
-  if (!state.closed || !last?.finishedAt) return;
-  const x = xOf(board, last.finishedAt);
-  const [top, bottom] = [yOf(board, 0) - 4, footOf(board)];
-  box(css.accepted, x, top, 2, bottom - top);
-  const width = board.left + board.width - x - 12;
-  if (width < (narrow ? 118 : 158)) return;
-  const said = t("all served after {time}", { time: seconds(raceSeconds(state) ?? 0) });
-  const style = { size: narrow ? 11 : 13, weight: 600, color: css.accepted, width };
-  words(`✓ ${said}`, x + 10, (top + bottom) / 2, { ...style, baseline: "middle" });
+/** Where a lane was over. @param {Brush} brush @param {Board} board @param {number} x */
+function drawEnd({ box, css }, board, x) {
+  const top = yOf(board, 0) - 4;
+  box(css.accepted, x, top, 2, footOf(board) - top);
 }
 
 /** The tokens of a lane that the run on stage is not: its own run was the same request. @param {Brush} brush @param {Board} board */
