@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,12 @@ def set_control(page: Page, name: str, value: str | float | bool) -> None:
 
 
 def significant(value: float) -> str:
-    """Three significant digits, never an exponent."""
+    """Three significant digits, never an exponent. (Of two that are as near, JavaScript takes the larger.)"""
     if value == 0 or abs(value) >= 100:
-        return f"{value:,.0f}"
+        return f"{Decimal(value).quantize(Decimal(1), ROUND_HALF_UP):,}"
     decimals = min(6, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:.{decimals}f}".rstrip("0").rstrip(".")
+    digits = f"{Decimal(value).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP):f}"
+    return digits.rstrip("0").rstrip(".") if decimals else digits
 
 
 def seconds_text(value: float) -> str:

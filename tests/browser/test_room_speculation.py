@@ -313,6 +313,8 @@ def test_the_numbers_in_the_prose_are_those_of_the_takes(page: Page) -> None:
     assert float(figure("drafting").removesuffix(" ×")) == pytest.approx(
         statistics.median(guessing.values()) / plain, rel=0.03
     )
+    less = statistics.median(tasting) < plain
+    assert page.locator(f"#{ROOM} [data-needs='{ROOM}.narrow']").is_visible() == less
     run = page.evaluate("window.__kitchen.log.events")
     assert figure("own.walks") == str(num_walks(run))
 
