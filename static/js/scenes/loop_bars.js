@@ -49,7 +49,8 @@ export function drawRows(context, picture, alpha) {
     const [from, to] = barOf(layout, row, mix);
     const before = bars.left + bars.width * row.plain;
     label(context, row.name || "…", layout.words, y + 0.5, {
-      ...MONO,
+      baseline: "middle",
+      face: other ? "sans" : "mono",
       size: other ? Math.max(11, size - 3) : size,
       weight: drawn ? 700 : 500,
       align: "right",
@@ -65,7 +66,7 @@ export function drawRows(context, picture, alpha) {
     const end =
       Math.max(to, outlined > 0 && !other ? lerp(to, before, outlined) : to) + (drawn ? DOT * (1 - mix.stair) : 0);
     const words = cut ? t("cut") : percent(mix.shape > 0.5 ? row.shaped : row.plain);
-    drawShare(context, picture, from, end, y, words, drawn ? color : css.muted, size - 1);
+    drawShare(context, picture, from, end, y, words, drawn ? color : css.muted, Math.max(11, size - 1));
     if (tally[i])
       label(context, `×${count(tally[i])}`, layout.track - (narrow ? 12 : 24), y + 0.5, {
         ...MONO,

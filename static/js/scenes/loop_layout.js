@@ -126,15 +126,17 @@ function scatter(count) {
 }
 
 /**
- * The field of the whole vocabulary, each token a window: as large as whole device pixels allow.
+ * The field of the whole vocabulary, each token a window: as large as the display's pixels allow.
  * @param {Box} box
  * @param {number} count
  * @param {number} dpr
  */
 export function fieldIn(box, count, dpr) {
   const [wide, high] = [box.width * dpr, box.height * dpr];
-  let cell = Math.max(1, Math.floor(Math.sqrt((wide * high) / Math.max(1, count))));
-  while (cell > 1 && Math.ceil(count / Math.floor(wide / cell)) * cell > high) cell -= 1;
+  // On a fine display the quarters of a pixel do not show.
+  const step = dpr > 1 ? 0.25 : 1;
+  let cell = Math.max(1, Math.floor(Math.sqrt((wide * high) / Math.max(1, count)) / step) * step);
+  while (cell > 1 && Math.ceil(count / Math.floor(wide / cell)) * cell > high) cell -= step;
   const columns = Math.max(1, Math.floor(wide / cell));
   const rows = Math.ceil(count / columns);
   const size = cell / dpr;
