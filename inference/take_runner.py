@@ -7,8 +7,8 @@ idle. When an ordinary request comes in while a take cooks, somebody has to give
   minute, at worst) would be rude. So the request waits for at most ``PATIENCE_SECONDS``, which its own log shows; a
   take that has not ended by then is given up, and its log says why (``interrupted``). A page plays the recorded take
   then.
-- A take that has not begun within ``LINE_SECONDS`` is told the same: a kitchen that has been busy for so long may be
-  busy for longer.
+- A take that the first engine has kept waiting for ``LINE_SECONDS`` is told the same: a kitchen that has been busy for
+  so long may be busy for longer. (The takes before it in the line do not count: a reader asks for several at once.)
 
 Weights of another precision are made in one go before the take begins (``side_engine.py``): for these seconds the first
 engine's readers wait too.
@@ -17,6 +17,7 @@ engine's readers wait too.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -77,6 +78,8 @@ class TakeRunner:
         self._line: deque[_Waiting] = deque()
         self._current: _Current | None = None
         self._contested_since: float | None = None
+        self._ended_at = -math.inf
+        """When the last take did."""
         self._said: list[Event] = []
 
     # ---- the line
@@ -133,7 +136,7 @@ class TakeRunner:
         return True
 
     def _next(self, first_is_busy: bool) -> bool:
-        while self._line and self._clock() - self._line[0].since > LINE_SECONDS:
+        while first_is_busy and self._line and self._kept_waiting(self._line[0]) > LINE_SECONDS:
             late = self._line.popleft().command.request_id
             self._say(TakeEnded(request_id=late, reason="interrupted", detail=BUSY))
         if first_is_busy:
@@ -143,6 +146,10 @@ class TakeRunner:
             return False
         self._begin(self._line.popleft())
         return True
+
+    def _kept_waiting(self, waiting: _Waiting) -> float:
+        """Seconds since it could have begun, but for the first engine."""
+        return self._clock() - max(waiting.since, self._ended_at)
 
     def _begin(self, waiting: _Waiting) -> None:
         command, made = waiting.command, waiting.plan
@@ -212,6 +219,7 @@ class TakeRunner:
 
     def _end(self, command: CookTake, reason: CloseReason, detail: str) -> None:
         self._current = self._contested_since = None
+        self._ended_at = self._clock()
         self._said.clear()
         self._say(TakeEnded(request_id=command.request_id, reason=reason, detail=detail))
 

@@ -432,6 +432,22 @@ def test_no_take_begins_while_the_first_engine_has_work(tiny: Model, parent: Par
     assert stove.cooked(late).ended.reason == "finished"
 
 
+def test_waiting_for_ones_own_other_takes_is_no_reason_to_give_up(tiny: Model, parent: Parent) -> None:
+    stove = Stove(tiny)
+    asked = [stove.command(Standard(), parent) for _ in range(2)]
+    for command in asked:
+        stove.takes.add(command)
+    stove.takes.step(first_is_busy=False)
+    stove.now += LINE_SECONDS + 1
+    while stove.takes.step(first_is_busy=False):
+        pass
+    assert [stove.cooked(command).ended.reason for command in asked] == ["finished", "finished"]
+    stove.takes.add(third := stove.command(Standard(), parent))
+    stove.now += LINE_SECONDS + 1
+    assert not stove.takes.step(first_is_busy=True)
+    assert stove.cooked(third).ended.reason == "interrupted"
+
+
 def test_a_take_that_is_nearly_done_is_waited_for_and_another_makes_way(busy: Stove) -> None:
     assert busy.takes.step(first_is_busy=True)
     busy.now += PATIENCE_SECONDS - 0.1
