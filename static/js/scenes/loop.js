@@ -116,10 +116,10 @@ export default {
 function drawContext(context, { state, layout, scores, mix, css }) {
   const { context: line, curve, narrow } = layout;
   const style = /** @type {const} */ ({ size: line.size, face: "mono", baseline: "middle" });
-  const room = curve.width * (narrow ? 0.6 : 0.7);
+  const room = curve.width * (narrow ? 0.52 : 0.7);
   label(context, "", 0, 0, style); // sets the font
   let said = contextBefore(state, scores.place, narrow ? 6 : 12);
-  while (said && context.measureText(`… ${said}`).width > room) said = said.slice(4);
+  while (said && context.measureText(`… ${said}`).width > room) said = said.slice(1).replace(/^\S*(?=\s)/, "");
   const shown = `… ${said.trimStart()}`;
   label(context, shown, curve.left, line.y, { ...style, color: css.muted });
   const x = curve.left + context.measureText(shown).width + 6;

@@ -57,6 +57,8 @@ export function describe(state, view) {
   if (!token) return t("Nothing has been drawn yet.");
   const word = quote(chipText(token));
   if (mix.fork > 0.5) return describeFork(state, view);
+  if (mix.seat > 0.5 && token.position === state.request.numPromptTokens)
+    return t("One token drawn so far: {word}.", { word });
   if (mix.seat > 0.5)
     return t("{count} tokens drawn one after the other, a turn of the loop for each; the last is {word}.", {
       count: count(state.tokens.length - state.request.numPromptTokens),
