@@ -68,7 +68,8 @@ def test_the_list_of_rooms_is_clean_when_it_is_open(open_page: OpenPage) -> None
 def test_every_control_of_every_room_can_be_reached_and_used_by_keyboard(open_page: OpenPage) -> None:
     page = open_page(reduced_motion="reduce")
     until(page, "window.__kitchen.log.closed !== null")
-    inputs = "main :is(input, select, textarea, button, a[href])"
+    # (Of a group of radio buttons Tab reaches the chosen one; arrows reach the others.)
+    inputs = "main :is(input:not([type=radio]), input[type=radio]:checked, select, textarea, button, a[href])"
     wanted: int = page.evaluate(
         f"[...document.querySelectorAll('{inputs}')].filter((e) => e.checkVisibility() && !e.disabled).length"
     )
@@ -90,7 +91,13 @@ def test_every_control_of_every_room_can_be_reached_and_used_by_keyboard(open_pa
         if nth is not None:
             assert seen, f"the focus on {nth} is not to be seen"
             reached.add(nth)
-    assert len(reached) >= wanted, f"Tab reaches {len(reached)} of {wanted}"
+    missed = page.evaluate(
+        """([inputs, reached]) => [...document.querySelectorAll(inputs)].filter((element) =>
+          element.checkVisibility() && !element.disabled && !reached.includes(element.dataset.nth))
+          .map((element) => element.outerHTML.slice(0, 120))""",
+        [inputs, sorted(reached)],
+    )
+    assert missed == []
 
 
 def test_sliders_of_the_rooms_move_by_arrow_keys(open_page: OpenPage) -> None:
@@ -125,6 +132,7 @@ def test_what_a_screen_reader_is_told_of_a_room_stays(open_page: OpenPage, room:
     until(page, "window.__kitchen.log.closed !== null")
     visit(page, room, 0)
     tree = re.sub(r"\d[\d.,]*", "N", page.locator(f"#{room}").aria_snapshot()) + "\n"
+    tree = re.sub(r"N\s[kMGTPmµ]?(FLOP/s|B/s|B|s)\b", r"N \1", tree)  # on another machine the prefix is another
     kept = TREES / f"{room}.yml"
     if not kept.exists():
         kept.parent.mkdir(exist_ok=True)
