@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import secrets
 from typing import Annotated, Any, NoReturn
 from urllib.parse import parse_qsl
 
@@ -51,6 +52,10 @@ def _read_probes(value: object) -> Probes:
     return probes
 
 
+MAX_CHOSEN_SEED = 2**31
+"""A number that every JSON reader keeps whole."""
+
+
 class RunRequest(BaseModel):
     """What may be asked of a run, with the page's own defaults."""
 
@@ -81,7 +86,8 @@ class RunRequest(BaseModel):
             min_p=self.min_p,
             repetition_penalty=self.repetition_penalty,
             stop=tuple(self.stop),
-            seed=self.seed,
+            # A run without a seed is given one: its takes share it, and the page can show the coins that it decides.
+            seed=secrets.randbelow(MAX_CHOSEN_SEED) if self.seed is None else self.seed,
             n=self.n,
             drafter=self.drafter,
         )

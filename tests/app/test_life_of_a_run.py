@@ -39,6 +39,12 @@ def test_the_log_says_what_was_asked_and_what_happened(site: ServedSite) -> None
     assert summary["text"] == " the quick brown"
 
 
+def test_a_run_without_a_seed_is_given_one(site: ServedSite) -> None:
+    seeds = {site.events(site.run("hello"))[0]["params"]["seed"] for _ in range(3)}
+    assert len(seeds) == 3
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
 def test_without_the_probe_it_is_not_provided(site: ServedSite) -> None:
     events = site.events(site.run("hello", probes=[]))
     assert "probe.kv" not in events[0]["provides"]
