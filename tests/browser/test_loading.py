@@ -41,17 +41,17 @@ def test_the_head_names_every_script_that_the_page_needs_at_once(open_page: Open
     links = page.locator("link[rel=modulepreload]")
     named: list[str] = links.evaluate_all("links => links.map(link => link.getAttribute('href'))")
     needed: list[str] = page.evaluate(
-        """async () => {
+        r"""async () => {
           const found = new Set();
           const walk = async (url) => {
             if (found.has(url)) return;
             found.add(url);
             const text = await (await fetch(url)).text();
-            const names = [...text.matchAll(/^(?:import|export)[^;]*?from\\s+"(\\.[^"]+)"|^import\\s+"(\\.[^"]+)"/gm)];
+            const names = text.matchAll(/\b(?:import|export)\b[^;()"']*?from\s*"(\.[^"]+)"|\bimport\s*"(\.[^"]+)"/g);
             for (const [, a, b] of names) await walk(new URL(a ?? b, url).href);
           };
           await walk(new URL('static/js/main.js', document.baseURI).href);
-          return [...found].map((url) => url.replace(/^.*\\/static\\//, 'static/'));
+          return [...found].map((url) => url.replace(/^.*\/static\//, 'static/'));
         }"""
     )
     assert len(named) == len(set(named))
