@@ -58,7 +58,7 @@ from inference.takes import (
 
 DEFAULT_RUN = "tomato-soup"
 PROMPT = "Give me a simple recipe for tomato soup."
-PARAMS = SamplingParams(max_tokens=320, temperature=0.6, top_p=0.9, repetition_penalty=1.1, seed=8)
+PARAMS = SamplingParams(max_tokens=320, temperature=0.6, top_p=0.9, repetition_penalty=1.1, seed=43)
 SHARDING = "sharding"
 SHARDED_TOKENS = 8
 RECORDINGS = Path(__file__).parent.parent / "static" / "recordings"
