@@ -132,7 +132,10 @@ function tellingRound(log, name) {
  */
 function shows({ num_accepted: kept, num_drafts: drafts, p, q }) {
   if (kept === 0 || kept === drafts) return 0;
-  return kept + (p.slice(0, kept).some((each, place) => each < q[place]) ? 2 : 0);
+  const mattered = p.slice(0, kept).some((each, place) => each < q[place]) ? 2 : 0;
+  // A bar of a few hundredths is no bar to look at.
+  const lowest = Math.min(...q.slice(0, kept + 1).map((each, place) => Math.max(each, p[place])));
+  return kept + mattered + 8 * Math.min(0.3, lowest);
 }
 
 /** @param {EventLog} log @param {number} seq @returns {any} an event whose type is known from the index */

@@ -72,14 +72,16 @@ export class Takes {
    * See to it that a take is there or on its way.
    * @param {string} key
    * @param {object | null} body of the request; null: an ended run gives nothing to ask for, so the recorded one plays
-   * @param {{ again?: boolean }} [options] `again`: the reader asks for it with other knobs
+   * @param {{ again?: boolean }} [options] `again`: the reader asks for it by a button, with other knobs or because a
+   *   recorded one stands in for it
    * @returns {Take}
    */
   want(key, body, { again = false } = {}) {
     const own = this.host.own();
     const asked = JSON.stringify(body);
     const known = this.#takes.get(key);
-    if (known && !(again && known.asked !== asked) && !this.#due(known)) return known;
+    const stands = known && known.asked === asked && known.status !== "recorded" && known.status !== "missing";
+    if (known && (stands || !again) && !this.#due(known)) return known;
     known?.session?.stop();
     const take = new Take(key, asked);
     this.#takes.set(key, take);

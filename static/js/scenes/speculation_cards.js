@@ -38,9 +38,12 @@ export const roundOf = (state) => state.speculation.at(-1) ?? null;
 
 /** Tokens a walk brought that tasted guesses, on average; null before the first. @param {State} state */
 export function tokensPerWalk(state) {
-  const tasting = walksOf(state).filter(({ drafts, positions }) => drafts > 0 && positions.length > 0);
-  if (!tasting.length) return null;
-  return tasting.reduce((sum, { positions }) => sum + positions.length, 0) / tasting.length;
+  // What has been judged counts, though its tokens are not written yet; of the last walk only what was written.
+  const judged = new Map(state.speculation.map(({ step, verdict }) => [step, verdict]));
+  const brought = walksOf(state)
+    .map(({ step, positions }) => (judged.get(step) ? positions.length || (judged.get(step)?.kept ?? 0) + 1 : 0))
+    .filter(Boolean);
+  return brought.length ? brought.reduce((sum, each) => sum + each, 0) / brought.length : null;
 }
 
 /**

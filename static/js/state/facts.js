@@ -73,7 +73,7 @@ const RULES = {
     "prefill seconds over prompt tokens",
   ),
   "decode.secondsPerToken": measured((s) => inverse(rate(decodeSteps(s), ownTokens)), seconds, CLOCK),
-  "kv.bytes": measured((s) => s.cache.bytes || null, bytes, "places in the cache times bytes a place"),
+  "kv.bytes": modelled((s) => s.cache.bytes || null, bytes, "places in the cache times bytes a place"),
   "kv.bytesPerToken": modelled(
     (s) => s.opened?.model?.kv_bytes_per_token,
     bytes,
