@@ -44,11 +44,12 @@ class Orders:
     # ---- taking orders
 
     def check_room(self, visitor_digest: str, address: str) -> None:
-        """Raise 503 or 429 when one more run cannot be taken now."""
+        """Raise 503 or 429 when one more run cannot be taken now. Takes that are cooked apart have a line of their own
+        (``cook_take``): a race is several at once, and its lanes are nobody's runs to wait for."""
         status = self._kitchen.status
         if self._closing or not status.takes_orders:
             raise self._unavailable()
-        live = self._store.live()
+        live = [run for run in self._store.live() if run.log is None or not run.log.is_apart]
         if sum(run.creator == visitor_digest for run in live) >= self._settings.max_runs_per_visitor:
             detail = f"You have {self._settings.max_runs_per_visitor} runs cooking already. Wait for one, or stop one."
             raise retry_later(429, "too_many_runs", detail, WAITING_RETRY_SECONDS)

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     body_timeout: float = Field(default=30.0, gt=0)
     """A request's body must have come within this time."""
     max_runs_per_visitor: int = Field(default=4, ge=1)
-    """Live runs of one cookie."""
+    """Live runs of one cookie, but for takes in their own line."""
     max_runs_per_address: int = Field(default=16, ge=1)
     """Live runs from one address: cookies are free to drop, and a class shares one address."""
     max_waiting_runs: int = Field(default=32, ge=1)

@@ -61,6 +61,8 @@ SHARE = 0.9
 """Of the mean length, by which the longest and the shortest neighbour differ from it at spread 1."""
 MOST_POOLED = 16_384
 """Tokens that a pool may have room for, where the first engine's is smaller: 380 MB for the default model."""
+MOST_OTHER_WEIGHTS = 2e9
+"""Bytes of weights in another dtype, which stand beside the first ones: a look must not fill the memory."""
 SMALL_POOL = 32
 """Blocks, where nobody asked and the pool is not what the take is about."""
 NUM_SLABS = 3
@@ -129,7 +131,7 @@ def plan(take: Take, parent: Parent, model: Model, first: EngineConfig) -> Plan:
     if isinstance(take, Static):
         config = replace(config, policy="static")
     if isinstance(take, Race):
-        dtype = _dtype(take, dtype, quantization)
+        dtype = _dtype(take, dtype, quantization, model.card.num_parameters)
         config = _drafting(take, config, model)
     if isinstance(take, KVInt8):
         config = replace(config, kv_cache_dtype="int8")
@@ -228,11 +230,16 @@ def _starving(lengths: list[int], prompts: list[int], size: int) -> int:
 # ---- precision and drafters ----------------------------------------------------------------------------------------
 
 
-def _dtype(take: Race, dtype: str, quantization: str) -> str:
+def _dtype(take: Race, dtype: str, quantization: str, num_parameters: int) -> str:
     if take.dtype in ("auto", dtype):
         return dtype
     if quantization:
         raise KnobError("dtype", f"dtype must be auto: the weights here are {quantization}")
+    num_bytes = num_parameters * {"bfloat16": 2, "float32": 4}[take.dtype]
+    if num_bytes > MOST_OTHER_WEIGHTS:
+        raise KnobError(
+            "dtype", f"dtype must be auto: weights of {take.dtype} would take {num_bytes / 1e9:.1f} GB more memory here"
+        )
     return take.dtype
 
 
@@ -251,6 +258,8 @@ def _drafting(take: Race, config: EngineConfig, model: Model) -> EngineConfig:
 def _check_quantizable(take: Take, model: Model) -> None:
     if model.device.type != "cpu":
         raise KnobError("take", f"take {take.name!r} has kernels on cpu only, and the model is on {model.device}")
+    if model.card.num_parameters > MOST_OTHER_WEIGHTS:  # a byte each, at most
+        raise KnobError("take", f"take {take.name!r} would take too much memory beside a model of this size")
     if model.card.quantization:
         raise KnobError(
             "take", f"take {take.name!r} starts from whole weights; here they are {model.card.quantization}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -430,6 +432,14 @@ def test_no_take_begins_while_the_first_engine_has_work(tiny: Model, parent: Par
     while stove.takes.step(first_is_busy=False):
         pass
     assert stove.cooked(late).ended.reason == "finished"
+
+
+@pytest.mark.parametrize("take", [Standard(dtype="float32"), Int8()], ids=["float32", "int8"])
+def test_no_second_weights_beside_a_model_that_fills_the_memory(parent: Parent, tiny: Model, take: Take) -> None:
+    card = msgspec.structs.replace(tiny.card, num_parameters=7_000_000_000, dtype="bfloat16")
+    large = replace(tiny, card=card, module=copy.deepcopy(tiny.module).to(torch.bfloat16), dtype=torch.bfloat16)
+    with pytest.raises(KnobError, match="memory"):
+        plan(take, parent, large, EngineConfig())
 
 
 def test_waiting_for_ones_own_other_takes_is_no_reason_to_give_up(tiny: Model, parent: Parent) -> None:

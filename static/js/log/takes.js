@@ -93,6 +93,16 @@ export class Takes {
     return take;
   }
 
+  /**
+   * The recorded take plays though this one could be had: those that it is compared with are recorded ones.
+   * @param {string} key
+   * @param {string} words why
+   */
+  standIn(key, words) {
+    const take = this.#takes.get(key);
+    if (take && take.status !== "recorded" && take.status !== "missing") this.#record(take, words);
+  }
+
   /** It waited for the run to end, and that has come. @param {Take} take */
   #due({ status, words, session }) {
     return status === "asking" && words !== "" && session === null && this.host.own().log.closed !== null;
@@ -105,7 +115,8 @@ export class Takes {
    */
   async #ask(take, runId, body) {
     const answer = await this.host.ask(runId, body);
-    if (this.#takes.get(take.key) !== take) return; // asked for anew meanwhile, or another run is on stage
+    // Asked for anew meanwhile, or another run is on stage, or a recorded take stands in for it already.
+    if (this.#takes.get(take.key) !== take || take.status !== "asking") return;
     if ("run" in answer) {
       this.#play(take, this.host.source(answer.run), "queued", "");
       return;

@@ -137,11 +137,13 @@ export function scoresOf(state, looks, controls) {
  */
 export function coinOf(state, token, { ids, mass }) {
   const at = ids.subarray(0, mass.length).indexOf(token.id);
-  if (at < 0) return null;
-  const from = mass.subarray(0, at).reduce((sum, part) => sum + part, 0);
   const { seed, temperature, top_p } = state.opened?.params ?? {};
+  // At temperature 0 no coin is thrown; without a nucleus the line is laid in another order; and what a drafter
+  // proposed was judged by a coin of another kind.
+  if (at < 0 || !(temperature > 0 && top_p < 1) || token.origin !== "target") return null;
+  const from = mass.subarray(0, at).reduce((sum, part) => sum + part, 0);
   const answer = state.tokens.slice(state.request.numPromptTokens, token.position + 1);
-  const told = Number.isSafeInteger(seed) && temperature > 0 && top_p < 1;
+  const told = Number.isSafeInteger(seed);
   let uniform = null;
   if (told && answer.every(({ origin }) => origin === "target")) {
     const fell = coinsOf(seed, answer.length)[answer.length - 1];

@@ -200,7 +200,7 @@ function describeDraw({ scores, draws }, word) {
     return t("Draw {number} of this page fell at {draw} of the line: {word}.", { ...values, word: fell });
   }
   if (!own && shaped) return t("{word} was drawn with other settings than the sliders have now.", { word });
-  if (!coin) return t("{word} was drawn; where its coin fell cannot be told from this log.", { word });
+  if (!coin) return t("{word} was taken; where a coin fell, if any did, cannot be told from this log.", { word });
   const values = { from: coin.from.toFixed(3), to: coin.to.toFixed(3), word };
   return coin.uniform === null
     ? t("The coin fell between {from} and {to} of the line, on {word}.", values)

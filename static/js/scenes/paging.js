@@ -214,7 +214,7 @@ export default {
       "paged",
     ),
     "paging.copies": measured(
-      ofTake("samples", (s) => s.pool.copies.length),
+      ofTake("samples", (s) => s.pool.copies.length || null),
       count,
       COUNTED,
       "samples",

@@ -127,9 +127,21 @@ export class Casting {
 
   /** @param {Take} take */
   #heard(take) {
+    this.#keepTogether(take);
     this.#recast();
     this.#say();
     this.host.changed(take);
+  }
+
+  /**
+   * What a step compares is one workload on one machine: where a recorded take of the default run stands in for one of
+   * its lanes, it does for all.
+   * @param {Take} take
+   */
+  #keepTogether({ key, status, words }) {
+    const keys = this.#keys();
+    if (status !== "recorded" || this.host.own().source.kind !== "run" || !keys.includes(key)) return;
+    for (const other of keys) this.takes.standIn(other, words);
   }
 
   #recast() {
