@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from inference.linear import Share, VectorLinear, multiply, prepare
+from inference.linear import Share, VectorLinear, multiply, prepare, single_row_routine
 
 SHAPE = {
     "vocab_size": 50,
@@ -60,7 +60,11 @@ def test_shares_are_never_those_of_another_input() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_the_vector_routine_is_as_exact_as_the_general_one(dtype: torch.dtype, with_bias: bool) -> None:
+@pytest.mark.parametrize("routine", ["vector", "pair"])
+def test_either_routine_for_one_row_is_as_exact_as_the_general_one(
+    dtype: torch.dtype, with_bias: bool, routine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.linear.single_row_routine", lambda dtype: routine)
     generator = torch.Generator().manual_seed(0)
     weight, row = (
         torch.randn(96, 512, generator=generator).to(dtype),
@@ -72,6 +76,13 @@ def test_the_vector_routine_is_as_exact_as_the_general_one(dtype: torch.dtype, w
         float((multiply(row, weight, bias, vector=vector).double() - exact).abs().max()) for vector in (True, False)
     ]
     assert error[0] <= 2 * error[1]
+
+
+def test_the_routine_for_one_row_is_chosen_once() -> None:
+    chosen = single_row_routine(torch.float32)
+    assert chosen in ("vector", "pair")
+    assert single_row_routine(torch.float32) == chosen
+    assert single_row_routine.cache_info().hits >= 1
 
 
 def test_layers_of_different_kinds_stay_apart() -> None:
