@@ -1,6 +1,7 @@
 // 06 attention: the newest token looks back at all the others; how its scores become shares and its shares a blend; all
 // heads on one map; and who looked at one word.
 
+import { mountCanvas, wipe } from "../stage/canvas.js";
 import { attentionBody, gazeBody } from "./attention_asks.js";
 import { drawBlend, drawChart } from "./attention_chart.js";
 import { facts } from "./attention_facts.js";
@@ -15,12 +16,9 @@ import { clamp, smooth } from "./room.js";
 /** @type {import("../stage/types.d.ts").Scene<Surfaces>} */
 export default {
   mount(layer) {
-    const canvas = document.createElement("canvas");
-    canvas.setAttribute("aria-hidden", "true");
-    layer.append(canvas);
-    const context = canvas.getContext("2d");
-    if (!context) throw new Error("no 2d context");
-    return { canvas, context, heads: new HeadMap() };
+    const sheet = mountCanvas(layer);
+    sheet.canvas.setAttribute("aria-hidden", "true");
+    return { ...sheet, heads: new HeadMap() };
   },
 
   places(state, view) {
@@ -30,10 +28,7 @@ export default {
   },
 
   draw({ canvas, context, heads }, [state], view) {
-    const [width, height] = [Math.round(view.width * view.dpr), Math.round(view.height * view.dpr)];
-    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-    context.setTransform(view.dpr, 0, 0, view.dpr, 0, 0);
-    context.clearRect(0, 0, view.width, view.height);
+    wipe({ canvas, context }, view);
     const picture = pictureOf(state, view);
     const { mix } = picture;
     const reading = 1 - smooth(0, 0.6, mix.chart);

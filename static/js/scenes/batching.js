@@ -1,6 +1,7 @@
 // 08 batching: seats over time, where a dark window is a seat that a step found empty; static against continuous under
 // one clock; then what a step costs at every batch size.
 
+import { mountCanvas, wipe } from "../stage/canvas.js";
 import { cheapest, costOf, sizesOf } from "../state/batch_sizes.js";
 import { count, percent, seconds, significant } from "../state/format.js";
 import { idleIn, seatsOf } from "../state/seats.js";
@@ -61,13 +62,7 @@ const policyTake = (controls, take) => ({
 
 /** @type {import("../stage/types.d.ts").Scene<Surfaces>} */
 export default {
-  mount(layer) {
-    const canvas = document.createElement("canvas");
-    layer.append(canvas);
-    const context = canvas.getContext("2d");
-    if (!context) throw new Error("no 2d context");
-    return { canvas, context };
-  },
+  mount: mountCanvas,
 
   takes: {
     static: (_state, controls) => policyTake(controls, "static"),
@@ -86,10 +81,7 @@ export default {
   },
 
   draw({ canvas, context }, states, view) {
-    const [width, height] = [Math.round(view.width * view.dpr), Math.round(view.height * view.dpr)];
-    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-    context.setTransform(view.dpr, 0, 0, view.dpr, 0, 0);
-    context.clearRect(0, 0, view.width, view.height);
+    wipe({ canvas, context }, view);
     const mix = mixOf(view);
     const boards = 1 - smooth(0, 0.5, mix.curves);
     const brush = brushOf(context, view);

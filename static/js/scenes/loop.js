@@ -1,5 +1,6 @@
 // 03 loop: score every token, reshape, draw one, append it, and again. The token drawn last is followed through it.
 
+import { mountCanvas, wipe } from "../stage/canvas.js";
 import { chipText, label } from "../stage/text.js";
 import { t } from "../ui/messages.js";
 import { drawLine, drawRows } from "./loop_bars.js";
@@ -29,10 +30,7 @@ function contextBefore({ tokens }, place, most) {
 /** @type {import("../stage/types.d.ts").Scene<Surfaces>} */
 export default {
   mount(layer) {
-    const canvas = document.createElement("canvas");
-    layer.append(canvas);
-    const context = canvas.getContext("2d");
-    if (!context) throw new Error("no 2d context");
+    const { canvas, context } = mountCanvas(layer);
     bindDraws();
     return { canvas, context, futures: new Futures(layer) };
   },
@@ -56,10 +54,7 @@ export default {
   },
 
   draw({ canvas, context, futures }, [state], view) {
-    const [width, height] = [Math.round(view.width * view.dpr), Math.round(view.height * view.dpr)];
-    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-    context.setTransform(view.dpr, 0, 0, view.dpr, 0, 0);
-    context.clearRect(0, 0, view.width, view.height);
+    wipe({ canvas, context }, view);
     context.letterSpacing = "0px";
     const picture = pictureOf(state, view);
     const { layout, mix } = picture;

@@ -1,6 +1,7 @@
 // 09 paging: block tables at the left, the pool at the right, arrows by order and not by place. In a race the pool of
 // the slabs stands beside the pool of the pages.
 
+import { mountCanvas, wipe } from "../stage/canvas.js";
 import { label } from "../stage/text.js";
 import { measured, modelled } from "../state/fact.js";
 import { bytes, count, percent } from "../state/format.js";
@@ -128,13 +129,7 @@ function gridFor(state, { pool, near }) {
 
 /** @type {import("../stage/types.d.ts").Scene<Surfaces>} */
 export default {
-  mount(layer) {
-    const canvas = document.createElement("canvas");
-    layer.append(canvas);
-    const context = canvas.getContext("2d");
-    if (!context) throw new Error("no 2d context");
-    return { canvas, context };
-  },
+  mount: mountCanvas,
 
   places(state, view) {
     const layout = layoutOf(view);
@@ -162,10 +157,7 @@ export default {
   },
 
   draw({ canvas, context }, states, view) {
-    const [width, height] = [Math.round(view.width * view.dpr), Math.round(view.height * view.dpr)];
-    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-    context.setTransform(view.dpr, 0, 0, view.dpr, 0, 0);
-    context.clearRect(0, 0, view.width, view.height);
+    wipe({ canvas, context }, view);
     const [state] = states;
     const layout = layoutOf(view);
     if (!tellsBlocks(state)) {

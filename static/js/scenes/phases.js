@@ -1,6 +1,7 @@
 // 04 phases: the steps of the run, a slab and a thread; then what each token cost, how long the reader waited, and how
 // far the machine was from its own roofs.
 
+import { mountCanvas, wipe } from "../stage/canvas.js";
 import { label, visible } from "../stage/text.js";
 import { count, seconds, si } from "../state/format.js";
 import { quantile } from "../state/norms.js";
@@ -48,13 +49,7 @@ function pictureOf(state, view) {
 
 /** @type {import("../stage/types.d.ts").Scene<Surfaces>} */
 export default {
-  mount(layer) {
-    const canvas = document.createElement("canvas");
-    layer.append(canvas);
-    const context = canvas.getContext("2d");
-    if (!context) throw new Error("no 2d context");
-    return { canvas, context };
-  },
+  mount: mountCanvas,
 
   places(state, view) {
     const picture = pictureOf(state, view);
@@ -79,10 +74,7 @@ export default {
   },
 
   draw({ canvas, context }, [state], view) {
-    const [width, height] = [Math.round(view.width * view.dpr), Math.round(view.height * view.dpr)];
-    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-    context.setTransform(view.dpr, 0, 0, view.dpr, 0, 0);
-    context.clearRect(0, 0, view.width, view.height);
+    wipe({ canvas, context }, view);
     const picture = pictureOf(state, view);
     const { mix } = picture;
     const stream = clamp(1 - mix.cost - mix.gaps - mix.roof);

@@ -1,5 +1,6 @@
 // 11 speculation: one walk a token; the apprentice's row and the coin; the race; the two texts.
 
+import { mountCanvas, wipe } from "../stage/canvas.js";
 import { label } from "../stage/text.js";
 import { numWritten } from "../state/speculation.js";
 import { t } from "../ui/messages.js";
@@ -65,13 +66,7 @@ const shown = (weight) => smooth(0.5, 1, weight);
 
 /** @type {import("../stage/types.d.ts").Scene<Surfaces>} */
 export default {
-  mount(layer) {
-    const canvas = document.createElement("canvas");
-    layer.append(canvas);
-    const context = canvas.getContext("2d");
-    if (!context) throw new Error("no 2d context");
-    return { canvas, context };
-  },
+  mount: mountCanvas,
 
   takes: {
     "speculative-sampled": (_, controls) => lane("speculative", controls, {}),
@@ -99,10 +94,7 @@ export default {
   },
 
   draw({ canvas, context }, [state], view) {
-    const [width, height] = [Math.round(view.width * view.dpr), Math.round(view.height * view.dpr)];
-    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-    context.setTransform(view.dpr, 0, 0, view.dpr, 0, 0);
-    context.clearRect(0, 0, view.width, view.height);
+    wipe({ canvas, context }, view);
     const mix = mixOf(view);
     if (shown(mix.walks) > 0) drawWalks(context, state, view, shown(mix.walks));
     if (shown(view.data.bill ?? 0) > 0) {
