@@ -7,7 +7,7 @@ import { Session } from "./log/session.js";
 import { Takes } from "./log/takes.js";
 import { SCENES } from "./scenes/index.js";
 import { NARROW, room } from "./scenes/room.js";
-import { drawDots, drawStill, viewAtRest } from "./stage/stills.js";
+import { drawDots, drawStill, viewOfStill } from "./stage/stills.js";
 import { contrast, readThemes, wear } from "./stage/themes.js";
 import { significant } from "./state/format.js";
 import { element } from "./ui/dom.js";
@@ -59,7 +59,7 @@ const all = (selector, root = document) => /** @type {HTMLElement[]} */ ([...roo
 function fillPalette() {
   for (const box of all(".theme")) {
     wear(box, THEMES[box.dataset.of === "day" ? "day" : "night"]);
-    const { palette } = viewAtRest(box, {});
+    const { palette } = viewOfStill(box, {});
     for (const code of all("[data-hex]", box))
       code.textContent = palette.css[/** @type {ColorName} */ (code.dataset.hex)];
     for (const code of all("[data-contrast]", box)) {
@@ -75,7 +75,7 @@ function drawMarks() {
   player.seek(log.index.tokens[Math.min(18, log.index.tokens.length) - 1] ?? 0);
   for (const canvas of /** @type {HTMLCanvasElement[]} */ (all("canvas[data-guide]"))) {
     const { clientWidth: width, clientHeight: height } = canvas;
-    const view = viewAtRest(canvas, { width, height, hover: 30 });
+    const view = viewOfStill(canvas, { width, height, hover: 30 });
     if (canvas.dataset.guide === "strip") {
       const strip = new Timeline(canvas);
       strip.resize(width, height);
@@ -130,7 +130,7 @@ function drawRoom(row, slug, scene, step) {
     wear(box, THEMES[name]);
     both.append(box);
     const data = JSON.parse(step.dataset.view ?? "{}");
-    const view = viewAtRest(box, { ...size, chapter: slug, data, cast: cast.view() });
+    const view = viewOfStill(box, { ...size, chapter: slug, data, cast: cast.view() });
     drawStill(stage, scene, cast, view);
     // The prologue spans the window; a room stands beside the prose and above the foot.
     const left = slug === "prologue" ? 0 : room(view).left;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import random
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,34 @@ from playwright.sync_api import Page
 
 from benchmarks.browser import until
 from benchmarks.served import ROOT
+from tests.browser.conftest import OpenPage, ask, wait_closed
 
 RECORDINGS = ROOT / "static/recordings"
+TOPICS = ["bread", "rivers", "winter", "a violin", "the moon", "Paris", "glass", "bees", "an old map", "numbers"]
 Event = dict[str, Any]
+
+
+def cook_something(page: Page, sentences: str = "one sentence") -> str:
+    """A live run of a prompt that nobody chose, to its end. Returns its id."""
+    run_id = ask(page, f"Write {sentences} about {random.SystemRandom().choice(TOPICS)}.")
+    wait_closed(page)
+    return run_id
+
+
+def article_over(open_page: OpenPage, whose: str, sentences: str = "one sentence") -> Page:
+    """The article, nothing moving, over the ``recorded`` run, or over a ``live`` one that the test thinks of."""
+    page = open_page(reduced_motion="reduce")
+    if whose == "live":
+        cook_something(page, sentences)
+    else:
+        until(page, "window.__kitchen.log.complete")
+    return page
+
+
+def own(events: list[Event], kind: str) -> list[Event]:
+    """A log's events of one kind that are about its own request."""
+    run_id = events[0]["run_id"]
+    return [event for event in events if event["type"] == kind and event["request_id"] == run_id]
 
 
 def recorded(key: str = "") -> list[Event]:

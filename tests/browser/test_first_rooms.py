@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import base64
-import random
 
 import numpy as np
 import pytest
 from playwright.sync_api import Page
 
 from benchmarks.browser import until
-from tests.browser.conftest import OpenPage, ask, wait_closed
+from tests.browser.conftest import OpenPage
 from tests.browser.rooms import (
     Event,
+    article_over,
     bytes_text,
     described,
     log_on_stage,
+    own,
     picture_of,
     seconds_text,
     set_control,
@@ -23,25 +24,11 @@ from tests.browser.rooms import (
     visit,
 )
 
-WORDS = ["bread", "rivers", "winter", "a violin", "the moon", "Paris", "glass", "bees", "an old map", "numbers"]
-
 
 @pytest.fixture(params=["recorded", "live"])
 def page(request: pytest.FixtureRequest, open_page: OpenPage) -> Page:
     """The article over the recorded run, and over one that the test thinks of."""
-    page = open_page(reduced_motion="reduce")
-    if request.param == "live":
-        about = random.SystemRandom().choice(WORDS)
-        ask(page, f"Write one sentence about {about}.")
-        wait_closed(page)
-    else:
-        until(page, "window.__kitchen.log.complete")
-    return page
-
-
-def own(events: list[Event], kind: str) -> list[Event]:
-    run_id = events[0]["run_id"]
-    return [event for event in events if event["type"] == kind and event["request_id"] == run_id]
+    return article_over(open_page, request.param)
 
 
 def own_steps(events: list[Event]) -> list[tuple[str, int, float]]:

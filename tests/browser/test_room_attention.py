@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import random
 import re
 from typing import Any
 
@@ -15,9 +14,18 @@ from playwright.sync_api import Page, Route, expect
 
 from benchmarks.browser import until
 from tests.browser.conftest import PHONE, OpenPage, ask, wait_closed
-from tests.browser.rooms import Event, described, log_on_stage, picture_of, set_control, significant, table_of, visit
+from tests.browser.rooms import (
+    Event,
+    article_over,
+    described,
+    log_on_stage,
+    picture_of,
+    set_control,
+    significant,
+    table_of,
+    visit,
+)
 
-TOPICS = ["bread", "rivers", "winter", "a violin", "the moon", "Paris", "glass", "bees", "an old map", "numbers"]
 NEAR = 8
 Weights = NDArray[np.float64]
 
@@ -25,14 +33,7 @@ Weights = NDArray[np.float64]
 @pytest.fixture(params=["recorded", "live"])
 def page(request: pytest.FixtureRequest, open_page: OpenPage) -> Page:
     """The article over the recorded run, and over one that the test thinks of."""
-    page = open_page(reduced_motion="reduce")
-    if request.param == "live":
-        about = random.SystemRandom().choice(TOPICS)
-        ask(page, f"Write two sentences about {about}.")
-        wait_closed(page)
-    else:
-        until(page, "window.__kitchen.log.complete")
-    return page
+    return article_over(open_page, request.param, "two sentences")
 
 
 def numbers(array: Event) -> Weights:

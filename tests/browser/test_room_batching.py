@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -16,8 +15,8 @@ from playwright.sync_api import Page, Route, expect
 
 from benchmarks.browser import until
 from benchmarks.served import Served
-from tests.browser.conftest import DESKTOP, PHONE, OpenPage, ask, wait_closed
-from tests.browser.rooms import Event, described, log_on_stage, picture_of, set_control, table_of, visit
+from tests.browser.conftest import DESKTOP, PHONE, OpenPage
+from tests.browser.rooms import Event, cook_something, described, log_on_stage, picture_of, set_control, table_of, visit
 
 STEPS = 6
 OWN, RACE_BEGUN, RACE_OVER, CURVES, COST, OWN_AGAIN = range(STEPS)
@@ -235,15 +234,11 @@ def test_what_is_under_the_pointer_has_words(page: Page) -> None:
 
 # ---- a run of the reader's own -------------------------------------------------------------------------------------
 
-ABOUT = ("bread", "rivers", "winter", "a violin", "the moon", "Paris", "bees")
-
 
 @pytest.fixture
 def own(open_page: OpenPage) -> tuple[Page, str]:
     page = open_page(expect=("429",), reduced_motion="reduce")
-    run_id = ask(page, f"Write one sentence about {random.SystemRandom().choice(ABOUT)}.")
-    wait_closed(page)
-    return page, run_id
+    return page, cook_something(page)
 
 
 def test_a_live_run_sits_in_its_seat(own: tuple[Page, str], served: Served) -> None:

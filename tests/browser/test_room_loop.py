@@ -14,11 +14,14 @@ from playwright.sync_api import Page
 from benchmarks.browser import until
 from inference.sampler import Distribution, distribution
 from inference.sequence import SamplingParams
-from tests.browser.conftest import OpenPage, ask, wait_closed
+from tests.browser.conftest import OpenPage
 from tests.browser.rooms import (
     Event,
+    article_over,
+    cook_something,
     described,
     log_on_stage,
+    own,
     picture_of,
     recorded,
     set_control,
@@ -26,7 +29,6 @@ from tests.browser.rooms import (
     table_of,
     visit,
 )
-from tests.browser.test_first_rooms import WORDS, own
 from tests.inference.test_sampler_in_js import browsers, engines, settings
 
 ROWS = 8
@@ -36,13 +38,7 @@ KNOBS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 @pytest.fixture(params=["recorded", "live"])
 def page(request: pytest.FixtureRequest, open_page: OpenPage) -> Page:
     """The article over the recorded run, and over one that the test thinks of."""
-    page = open_page(reduced_motion="reduce")
-    if request.param == "live":
-        ask(page, f"Write one sentence about {random.SystemRandom().choice(WORDS)}.")
-        wait_closed(page)
-    else:
-        until(page, "window.__kitchen.log.complete")
-    return page
+    return article_over(open_page, request.param)
 
 
 # ---- the same, from the log ----------------------------------------------------------------------------------------
@@ -331,8 +327,7 @@ def test_another_token_leads_to_another_future(page: Page) -> None:
 
 def test_a_reader_forks_their_own_run(open_page: OpenPage) -> None:
     page = open_page(reduced_motion="reduce")
-    ask(page, f"Write one sentence about {random.SystemRandom().choice(WORDS)}.")
-    wait_closed(page)
+    cook_something(page)
     visit(page, "loop", 5)
     set_control(page, "loop_place", 50)
     chip = page.locator(".loop-chip:not([disabled]):not([aria-pressed=true])").first

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from playwright.sync_api import Page
 
 from benchmarks.browser import until
 from tests.browser.conftest import OpenPage, ask, wait_closed
-from tests.browser.rooms import Event, described, log_on_stage, picture_of, set_control, table_of, visit
+from tests.browser.rooms import Event, cook_something, described, log_on_stage, picture_of, set_control, table_of, visit
 
 OWN, SLAB, PAGED, SAMPLES, STARVED, LAST = range(6)
 Name = tuple[str, int]
@@ -263,19 +262,17 @@ def test_every_step_has_a_picture_of_its_own(open_page: OpenPage) -> None:
 
 
 def test_a_live_run_and_its_takes(open_page: OpenPage) -> None:
-    about = random.SystemRandom().choice(["bread", "rivers", "winter", "a violin", "the moon", "Paris", "bees"])
     page = open_page(reduced_motion="reduce")
-    run_id = ask(page, f"Write one sentence about {about}.")
-    wait_closed(page)
+    run_id = cook_something(page)
     for step in (OWN, SLAB, PAGED, SAMPLES, STARVED, LAST):
         visit(page, "paging", step)
         events = log_on_stage(page)
         if step in (OWN, LAST):
-            assert events[0]["run_id"] == run_id, about
+            assert events[0]["run_id"] == run_id, step
         pool = Pool().play(events)
         text = described(page)
         slab = events[0]["engine"].get("allocator") == "slab"
-        assert numbers_in(first_sentence(text)) == (pool.slab_numbers() if slab else pool.numbers()), (about, step)
+        assert numbers_in(first_sentence(text)) == (pool.slab_numbers() if slab else pool.numbers()), (run_id, step)
 
 
 def test_the_reader_cooks_with_pages_of_another_size(open_page: OpenPage) -> None:

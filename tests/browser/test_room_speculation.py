@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 import statistics
 from typing import Any
 
@@ -14,9 +13,11 @@ from benchmarks.browser import until
 from tests.browser.conftest import OpenPage, ask, wait_closed
 from tests.browser.rooms import (
     Event,
+    article_over,
     bytes_text,
     described,
     log_on_stage,
+    own,
     picture_of,
     set_control,
     significant,
@@ -38,27 +39,15 @@ PROOFS = [
     ("look-up", "standard"),
     ("mismatched", "standard"),
 ]
-ABOUT = ["bread", "rivers", "winter", "a violin", "the moon", "glass", "bees", "an old map"]
 
 
 @pytest.fixture(params=["recorded", "live"])
 def page(request: pytest.FixtureRequest, open_page: OpenPage) -> Page:
     """The article over the recorded run, and over one that the test thinks of, with takes of its own."""
-    page = open_page(reduced_motion="reduce")
-    if request.param == "live":
-        ask(page, f"Write one sentence about {random.SystemRandom().choice(ABOUT)}.")
-        wait_closed(page)
-    else:
-        until(page, "window.__kitchen.log.complete")
-    return page
+    return article_over(open_page, request.param)
 
 
 # ---- what a log says -----------------------------------------------------------------------------------------------
-
-
-def own(events: list[Event], kind: str) -> list[Event]:
-    run_id = events[0]["run_id"]
-    return [event for event in events if event["type"] == kind and event["request_id"] == run_id]
 
 
 def own_steps(events: list[Event]) -> list[tuple[str, Event]]:

@@ -6,6 +6,7 @@
 
 import { easeOut, Marks } from "./marks.js";
 import { readPalette, themeOf, watchPalette } from "./palette.js";
+import { viewAtRest } from "./view.js";
 
 /** @typedef {import("./types.d.ts").Scene} Scene */
 /** @typedef {import("./types.d.ts").View} View */
@@ -72,24 +73,7 @@ export class Stage {
     this.marks = new Marks(/** @type {HTMLCanvasElement} */ (root.querySelector("#dots")));
     const palette = readPalette();
     /** @type {View} */
-    this.view = {
-      width: 0,
-      height: 0,
-      dpr: 1,
-      theme: themeOf(palette.rgb.ground),
-      reduced: host.reduced(),
-      hurried: false,
-      palette,
-      chapter: "",
-      progress: 0,
-      step: 0,
-      stepProgress: 0,
-      data: {},
-      controls: {},
-      entered: 1,
-      hover: -1,
-      cast: { main: { key: "own", status: "own", words: "", state: null }, lanes: [] },
-    };
+    this.view = { ...viewAtRest(palette), reduced: host.reduced() };
     watchPalette((fresh) => {
       this.view = { ...this.view, palette: fresh, theme: themeOf(fresh.rgb.ground) };
       this.marks.recolor();

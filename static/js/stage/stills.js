@@ -1,7 +1,8 @@
 // One step of one room as it stands, drawn once: the same scene and dots as on the stage, without its clock.
 
 import { Marks } from "./marks.js";
-import { readPalette, themeOf } from "./palette.js";
+import { readPalette } from "./palette.js";
+import { viewAtRest } from "./view.js";
 
 /** @typedef {import("./types.d.ts").Scene} Scene */
 /** @typedef {import("./types.d.ts").View} View */
@@ -13,28 +14,12 @@ import { readPalette, themeOf } from "./palette.js";
  * @param {Partial<View>} part
  * @returns {View}
  */
-export function viewAtRest(element, part) {
-  const palette = readPalette(element);
-  return {
-    width: 0,
-    height: 0,
-    dpr: Math.min(2, devicePixelRatio || 1),
-    theme: themeOf(palette.rgb.ground),
-    reduced: true,
-    hurried: false,
-    palette,
-    chapter: "",
-    progress: 0,
-    step: 0,
-    stepProgress: 0,
-    data: {},
-    controls: {},
-    entered: 1,
-    hover: -1,
-    cast: { main: { key: "own", status: "own", words: "", state: null }, lanes: [] },
-    ...part,
-  };
-}
+export const viewOfStill = (element, part) => ({
+  ...viewAtRest(readPalette(element)),
+  dpr: Math.min(2, devicePixelRatio || 1),
+  reduced: true,
+  ...part,
+});
 
 /**
  * Dots at rest.
