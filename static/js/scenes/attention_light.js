@@ -129,10 +129,16 @@ function drawThread(context, { page, plot }, view, alpha) {
  */
 export function drawShares(context, { page, weights, plot }, view, alpha) {
   context.globalAlpha = alpha;
+  const size = page.size > 13 ? 13 : 11;
+  /** Centres of what stands: where two would overlap, the larger share has the place. @type {[number, number][]} */
+  const standing = [];
   for (const i of strongest(weights, page.size > 12 ? MOST_NAMED : 3)) {
     if (page.width[i] <= 0) continue;
-    label(context, percent(weights[i]), page.x[i] + page.width[i] / 2, page.y[i] - 1.08 * page.size, {
-      size: page.size > 13 ? 13 : 11,
+    const [x, y] = [page.x[i] + page.width[i] / 2, page.y[i] - 1.08 * page.size];
+    if (standing.some(([otherX, otherY]) => Math.abs(x - otherX) < 3.9 * size && Math.abs(y - otherY) < size)) continue;
+    standing.push([x, y]);
+    label(context, percent(weights[i]), x, y, {
+      size,
       weight: 600,
       face: "mono",
       align: "center",
@@ -180,7 +186,8 @@ export function drawLamp(context, picture, view, alpha) {
     context.arc(lx, ly, 0.24 * lamp.size, 0, 2 * Math.PI);
     context.stroke();
   }
-  label(context, wordOn(look.tokens[asker]).word, lamp.x, lamp.y, {
+  // In quotes: a colon or a space alone would be no word to look at.
+  label(context, `“${wordOn(look.tokens[asker]).word}”`, lamp.x, lamp.y, {
     size: lamp.size,
     weight: 500,
     face: "mono",
