@@ -235,7 +235,8 @@ function recast() {
 
 /** @param {import("./log/takes.js").Take} take its log grew, or it stands otherwise */
 function takeChanged(take) {
-  if (take.session && take.session === cast.main && heldAt === Number.NEGATIVE_INFINITY) follow(scroll.place());
+  // Where the scroll holds the playhead, its moment may lie elsewhere now: a race ends with its slowest lane.
+  if (cast.sessions.includes(take.session) && heldAt === Number.NEGATIVE_INFINITY) follow(scroll.place());
   link.arrived();
   stage.invalidate("log");
 }

@@ -154,6 +154,22 @@ def test_a_long_prompt_leaves_the_answer_in_view(open_page: OpenPage, viewport: 
     until(page, "!document.querySelector('#question').hasAttribute('tabindex')")
 
 
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_why_a_long_prompt_is_refused_can_be_seen(open_page: OpenPage, viewport: dict[str, int]) -> None:
+    page = open_page(viewport=viewport, expect=("413",))
+    page.fill("#prompt-form textarea", "x y " * 5000)
+    page.press("#prompt-form textarea", "Enter")
+    problem = page.locator("#prompt-error .problem")
+    expect(problem).to_contain_text("tokens long", timeout=20_000)
+    page.wait_for_timeout(300)
+    box, foot = problem.bounding_box(), page.locator("#foot").bounding_box()
+    assert box is not None
+    assert foot is not None
+    assert 0 <= box["y"]
+    assert box["y"] + box["height"] <= foot["y"]
+    assert len(page.input_value("#prompt-form textarea")) == 20_000
+
+
 def test_prose_can_be_read_in_a_low_window(open_page: OpenPage) -> None:
     """320 by 256 is what is left of 1280 by 1024 at 400 %."""
     page = open_page(viewport={"width": 320, "height": 256}, reduced_motion="reduce")

@@ -64,6 +64,11 @@ export class Cast {
     return this.#sessionOf(this.roles.main) ?? this.own();
   }
 
+  /** Of all who are on stage and have begun. @returns {(Session | null)[]} */
+  get sessions() {
+    return [this.roles.main, ...this.roles.lanes].map((key) => this.#sessionOf(key)).filter(Boolean);
+  }
+
   /** Bring the other lanes to the moment of the first, and tell it how far the clock may go. */
   align() {
     const { main } = this;

@@ -40,6 +40,10 @@ export function bindPrompt(form, host) {
     }
     if (target?.closest("[data-action=stop]")) host.stop();
   });
+  const refusal = document.querySelector("#prompt-error");
+  // Under a long prompt it would stand below the window, and nothing would seem to have happened.
+  const show = () => refusal?.firstElementChild?.scrollIntoView({ block: "nearest" });
+  if (refusal) new MutationObserver(show).observe(refusal, { childList: true });
   document.addEventListener("kitchen:run", (event) => {
     const run = runOf(/** @type {CustomEvent} */ (event).detail);
     if (run) host.run(run);
