@@ -165,7 +165,7 @@ def test_why_a_long_prompt_is_refused_can_be_seen(open_page: OpenPage, viewport:
     box, foot = problem.bounding_box(), page.locator("#foot").bounding_box()
     assert box is not None
     assert foot is not None
-    assert 0 <= box["y"]
+    assert box["y"] >= 0
     assert box["y"] + box["height"] <= foot["y"]
     assert len(page.input_value("#prompt-form textarea")) == 20_000
 
