@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from functools import lru_cache
 
 import rcssmin
 import rjsmin
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from app.pages.sheets import BUNDLES, bundle
 from app.settings import ROOT
 
 STATIC = ROOT / "static"
@@ -35,6 +37,17 @@ class Static(StaticFiles):
     """Files under ``static/``. Unversioned ones are asked for again each time (a 304 mostly), and scripts and sheets of
     ours leave without their comments; recordings are plain bytes of gzip, which the browser's ``DecompressionStream``
     opens."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        folder, file = os.path.split(path)
+        name, suffix = os.path.splitext(file)
+        if folder != "css" or suffix != ".css" or name not in BUNDLES:
+            return await super().get_response(path, scope)
+        body = bundle(name)
+        tag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
+        known = tag in Headers(scope=scope).get("if-none-match", "")
+        headers = {"Cache-Control": "public, no-cache", "Access-Control-Allow-Origin": "*", "ETag": tag}
+        return Response(b"" if known else body, 304 if known else 200, headers, "text/css")
 
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
+from app.pages.sheets import BUNDLES
 from app.pages.static import STATIC
 from tests.app.conftest import ServedSite
 
@@ -53,3 +55,23 @@ def test_an_unchanged_script_is_not_sent_again(site: ServedSite) -> None:
 def test_what_others_wrote_leaves_as_it_is(site: ServedSite) -> None:
     for path in STATIC.glob("vendor/*.js"):
         assert site.client.get(f"static/vendor/{path.name}").content == path.read_bytes()
+
+
+def test_sheets_leave_as_one_with_every_rule_and_file_that_they_name(site: ServedSite) -> None:
+    for name, parts in BUNDLES.items():
+        response = site.client.get(f"static/css/{name}.css")
+        assert response.headers["content-type"].startswith("text/css")
+        alone = [site.client.get(f"static/css/{part}.css").content for part in parts]
+        assert response.content == b"\n".join(alone)
+        for address in re.findall(rb"url\([\"']?([^)\"']+)", response.content):
+            if not address.startswith(b"data:"):
+                assert site.client.get(f"static/css/{address.decode()}").status_code == 200, address
+        again = site.client.get(f"static/css/{name}.css", headers={"If-None-Match": response.headers["etag"]})
+        assert again.status_code == 304
+
+
+def test_every_sheet_is_in_a_bundle_or_named_by_a_page() -> None:
+    pages = "".join(path.read_text() for path in (STATIC.parent / "templates").glob("*.html"))
+    bundled = {part for parts in BUNDLES.values() for part in parts}
+    alone = {path.stem for path in STATIC.glob("css/*.css")} - bundled
+    assert [name for name in alone if f"static/css/{name}.css" not in pages] == []
