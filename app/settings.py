@@ -48,8 +48,8 @@ class Settings(BaseSettings):
     """More arguments for the engine process that we start, separated by spaces."""
     engine_hang_seconds: float = Field(default=60.0, gt=0)
     """An engine silent for this long while runs are live is killed and started again."""
-    engine_restart_seconds: float = Field(default=1.0, gt=0)
-    """First wait before a restart; doubles with each failure in a row, up to a minute, with jitter."""
+    engine_restart_seconds: float = Field(default=0.25, gt=0)
+    """First wait before a restart; doubles with each failure to come up in a row, up to a minute, with jitter."""
 
     max_prompt_chars: int = Field(default=65_536, ge=1)
     max_tokens: int = Field(default=4_096, ge=1)
