@@ -32,7 +32,6 @@ from app.settings import Settings
 
 logger = structlog.get_logger(__name__)
 
-SWEEP_SECONDS = 3600.0
 PROGRAMS_AND_PAGES = (runs, takes, sockets, schema, health, article, fragments, calculator, styleguide)
 
 
@@ -124,7 +123,7 @@ async def _sweep(site: Site) -> None:
         gone = await site.store.sweep()
         if gone:
             logger.info("runs.swept", count=gone)
-        await asyncio.sleep(SWEEP_SECONDS)
+        await asyncio.sleep(site.settings.sweep_seconds)
 
 
 async def _on_problem(request: Request, error: Exception) -> Response:

@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     """How long a POST waits for the engine to say whether the prompt fits."""
     keep_runs: int = Field(default=1_000, ge=0)
     keep_days: float = Field(default=30.0, gt=0)
+    sweep_seconds: float = Field(default=3600.0, gt=0)
+    """Between two looks at what need not be kept any longer."""
     cached_log_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
     """Closed logs kept in memory."""
 

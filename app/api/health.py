@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
@@ -41,5 +43,6 @@ async def metrics(request: Request) -> Response:
         live=len(live),
         waiting=sum(run.is_waiting for run in live),
         readers=site.readers.total,
+        tasks=len(asyncio.all_tasks()),
     )
     return Response(body, media_type=CONTENT_TYPE_LATEST, headers=_NO_STORE)
