@@ -36,7 +36,7 @@ RUN python3.11 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'r
 # What only builds and tests of these packages want. Bytecode is made here, for a root file system that is read-only; it
 # does not look at the sources' times, which a registry may not keep.
 RUN set -e; cd /opt/venv/lib/python3.11/site-packages; \
-    rm -rf torch/include torch/share torch/bin torch/lib/*.a; \
+    rm -rf torch/include torch/share torch/bin/protoc* torch/bin/test_* torch/lib/*.a; \
     find . -type d \( -name tests -o -name test \) -not -path './torch/*' -prune -exec rm -rf {} +; \
     find . -name __pycache__ -prune -exec rm -rf {} +; \
     /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash . \

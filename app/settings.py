@@ -77,6 +77,8 @@ class Settings(BaseSettings):
     """Events of one reader are batched for this long; longer under load."""
     accept_timeout: float = Field(default=5.0, gt=0)
     """How long a POST waits for the engine to say whether the prompt fits."""
+    drain_seconds: float = Field(default=20.0, ge=0)
+    """How long runs may go on after the signal to stop; whoever stops the process should wait some ten seconds more."""
     keep_runs: int = Field(default=1_000, ge=0)
     keep_days: float = Field(default=30.0, gt=0)
     cached_log_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
