@@ -1,5 +1,5 @@
-"""``python -m app.healthcheck``: whether the kitchen of this container answers, for a HEALTHCHECK in an image that has no
-curl. Only the standard library, so that a look every half minute costs next to nothing."""
+"""``python -m app.healthcheck``: whether the kitchen of this container answers, for a HEALTHCHECK without curl in the image.
+Only the standard library, so that a look every half minute costs next to nothing."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from tests.app.conftest import ServedSite, assert_whole, serving
 
 SERVER = """
@@ -87,9 +88,7 @@ class Reader(threading.Thread):
 
 
 @contextmanager
-def kitchen(
-    data_dir: Path, drain_seconds: float = 15.0, *worker: str, until: str = "readyz"
-) -> Iterator[Kitchen]:
+def kitchen(data_dir: Path, drain_seconds: float = 15.0, *worker: str, until: str = "readyz") -> Iterator[Kitchen]:
     started = Kitchen(data_dir, drain_seconds, *worker)
     try:
         started.wait_for(until)
