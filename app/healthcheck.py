@@ -1,4 +1,4 @@
-"""``python -m app.healthcheck``: whether the kitchen of this container answers, for a HEALTHCHECK without curl in the image.
+"""``python -m app.healthcheck``: whether the kitchen of this container answers; its image has no curl to ask with.
 Only the standard library, so that a look every half minute costs next to nothing."""
 
 from __future__ import annotations

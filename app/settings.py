@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     """From which level on the log is written."""
     log_json: bool | None = None
     """JSON lines when true, for people when false, by terminal when unset."""
+    drain_seconds: float = Field(default=20.0, ge=0)
+    """How long runs may go on after the signal to stop; whoever stops the process should wait some ten seconds more."""
 
     model: str = "smollm2-135m"
     """Name, model directory, ``.gguf`` file or hub id."""
@@ -89,8 +91,6 @@ class Settings(BaseSettings):
     """Events of one reader are batched for this long; longer under load."""
     accept_timeout: float = Field(default=5.0, gt=0)
     """How long a POST waits for the engine to say whether the prompt fits."""
-    drain_seconds: float = Field(default=20.0, ge=0)
-    """How long runs may go on after the signal to stop; whoever stops the process should wait some ten seconds more."""
     keep_runs: int = Field(default=1_000, ge=0)
     """Closed runs that are kept, the youngest."""
     keep_days: float = Field(default=30.0, gt=0)
