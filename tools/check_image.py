@@ -1,7 +1,7 @@
 """Run an image as a careful host would and check that it does what docs/hosting.md says of it.
 
     python tools/check_image.py IMAGE                     # with docker or podman, whichever is here
-    python tools/check_image.py IMAGE --engine buildah    # with neither, as root: buildah's files, Linux's own namespaces
+    python tools/check_image.py IMAGE --engine buildah    # with neither, as root: Linux's own namespaces
 
 The container has no network but its own loopback, a read-only root file system, no capabilities and two volumes. Exits
 with 1 when something is not as it should be; says what was measured either way.

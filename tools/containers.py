@@ -1,6 +1,6 @@
-"""Containers of an image, by Docker or Podman where there is one; else by Linux itself, from files that buildah unpacks.
+"""Containers of an image, by Docker or Podman where there is one; else by Linux, from files that buildah unpacks.
 
-Each has no network but its loopback, a read-only root file system with a tmpfs on /tmp, no capabilities, and volumes."""
+Each has no network but its loopback, a read-only root with a tmpfs on /tmp, no capabilities, and volumes."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class Namespaces:
         mounts = [word for place, folder in volumes.items() for word in (place, str(folder))]
         program = [*config["Entrypoint"], *config.get("Cmd", [])]
         walls = ["unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child"]
-        said = tempfile.TemporaryFile()
+        said = tempfile.TemporaryFile()  # noqa: SIM115  the container's, as long as it lasts
         process = subprocess.Popen(
             [*walls, "sh", "-c", ENTER, "sh", root, config["User"], *mounts, "--", *values, *program],
             stdin=subprocess.DEVNULL,
