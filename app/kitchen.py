@@ -364,7 +364,9 @@ class Kitchen:
         if process is None or process.returncode is not None:
             return
         self._send(Shutdown())
-        for signal_number in (None, signal.SIGTERM, signal.SIGKILL):
+        # An engine that still loads does not listen.
+        first = (None,) if self.ready is not None else ()
+        for signal_number in (*first, signal.SIGTERM, signal.SIGKILL):
             if signal_number is not None:
                 try:
                     process.send_signal(signal_number)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.api.site import site_of
-from app.problems import retry_later
+from app.problems import closing, retry_later
 
 router = APIRouter()
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -25,7 +25,10 @@ async def alive(request: Request) -> Response:
 @router.api_route("/readyz", methods=["GET", "HEAD"])
 async def ready(request: Request) -> Response:
     """The engine takes prompts, or 503 and why not."""
-    kitchen = site_of(request).kitchen
+    site = site_of(request)
+    if site.orders.is_closing:
+        raise closing()
+    kitchen = site.kitchen
     status = kitchen.status
     if kitchen.ready is None:
         detail = f"{status.detail} {status.stage}".strip()
