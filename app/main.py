@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from app.api import health, runs, schema, sockets, takes
+from app.api import downloads, health, runs, schema, sharing, sockets, takes
 from app.api.site import Site
 from app.broadcast import FrameClock
 from app.data_dir import DataDirClaim
@@ -27,12 +27,24 @@ from app.pages.static import STATIC, Static
 from app.pages.templates import render_problem
 from app.problems import Problem
 from app.run_store import RunStore
-from app.security import RootPath, SecurityHeaders, TrustedProxies, Visitors, security_headers
+from app.security import OpenReading, RootPath, SecurityHeaders, TrustedProxies, Visitors, security_headers
 from app.settings import Settings
 
 logger = structlog.get_logger(__name__)
 
-PROGRAMS_AND_PAGES = (runs, takes, sockets, schema, health, article, fragments, calculator, styleguide)
+PROGRAMS_AND_PAGES = (
+    runs,
+    sharing,
+    downloads,
+    takes,
+    sockets,
+    schema,
+    health,
+    article,
+    fragments,
+    calculator,
+    styleguide,
+)
 
 
 def engine_arguments(settings: Settings) -> list[str]:
@@ -63,6 +75,7 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
         # Audio, fonts and images are the defaults; a stream of lines is flushed with every frame all the same.
         exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-ndjson"),
     )
+    app.add_middleware(OpenReading)
     app.add_middleware(RootPath, root_path=settings.root_path)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
@@ -84,6 +97,7 @@ def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
         keep_runs=settings.keep_runs,
         keep_days=settings.keep_days,
         cached_bytes=settings.cached_log_bytes,
+        max_bytes=settings.max_log_bytes,
     )
     metrics = Metrics()
     readers = ReaderLimit(settings.max_readers_per_run, settings.max_readers)

@@ -82,6 +82,29 @@ class SecurityHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
+_READING = re.compile(r"/api/(runs|recordings)/[^/]+(/(events|log|perfetto))?$")
+
+
+class OpenReading:
+    """ASGI middleware: who has a run's id may read it from anywhere, so a room in a sandboxed frame, whose origin is
+    "null", may too. Nothing of this depends on a cookie, and a browser lends none to such a request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not _READING.search(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+
+        async def send_open(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Access-Control-Allow-Origin"] = "*"
+            await send(message)
+
+        await self.app(scope, receive, send_open)
+
+
 class TrustedProxies:
     """ASGI middleware: the caller's address and scheme as told by a proxy that we trust, and by nobody else."""
 

@@ -92,11 +92,17 @@ class Settings(BaseSettings):
     accept_timeout: float = Field(default=5.0, gt=0)
     """How long a POST waits for the engine to say whether the prompt fits."""
     keep_runs: int = Field(default=1_000, ge=0)
-    """Closed runs that are kept, the youngest."""
+    """Runs that are not kept by their creators; the oldest go first, each with its takes."""
     keep_days: float = Field(default=30.0, gt=0)
-    """Days for which a closed run is kept."""
+    """Of a run that its creator does not keep."""
     sweep_seconds: float = Field(default=3600.0, gt=0)
     """Between two looks at what need not be kept any longer."""
+    max_log_bytes: int = Field(default=4 * 1024**3, ge=1024**2)
+    """Of all logs on disk. What creators keep may take half of it."""
+    max_kept_runs: int = Field(default=20, ge=0)
+    """Runs that one visitor may keep beyond their time; 0: nobody keeps any."""
+    max_listed_runs: int = Field(default=10, ge=0)
+    """Runs that one visitor may list in the gallery; 0: it shows recordings alone."""
     cached_log_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
     """Closed logs kept in memory."""
 
