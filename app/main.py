@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from app.api import health, runs, schema, sockets, takes
+from app.api import health, oembed, runs, schema, sockets, takes
 from app.api.site import Site
 from app.broadcast import FrameClock
 from app.data_dir import DataDirClaim
@@ -22,18 +22,18 @@ from app.kitchen import Kitchen
 from app.limits import RateLimit, ReaderLimit
 from app.metrics import Metrics
 from app.orders import Orders
-from app.pages import article, calculator, fragments, styleguide
+from app.pages import article, calculator, embed, fragments, styleguide
 from app.pages.static import STATIC, Static
 from app.pages.templates import render_problem
 from app.problems import Problem
 from app.run_store import RunStore
-from app.security import RootPath, SecurityHeaders, TrustedProxies, Visitors, security_headers
+from app.security import RootPath, SecurityHeaders, TrustedProxies, Visitors, is_framable, security_headers
 from app.settings import Settings
 
 logger = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 3600.0
-PROGRAMS_AND_PAGES = (runs, takes, sockets, schema, health, article, fragments, calculator, styleguide)
+PROGRAMS_AND_PAGES = (runs, takes, sockets, schema, health, oembed, article, embed, fragments, calculator, styleguide)
 
 
 def engine_arguments(settings: Settings) -> list[str]:
@@ -65,7 +65,7 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
         exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-ndjson"),
     )
     app.add_middleware(RootPath, root_path=settings.root_path)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(SecurityHeaders, root_path=settings.root_path)
     app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
     return app
 
@@ -156,5 +156,5 @@ async def _on_fault(request: Request, error: Exception) -> Response:
     logger.error("request.fault", method=request.method, kind=type(error).__name__, exc_info=error)
     problem = Problem(500, "fault", "Something broke on our side. Nothing you sent is to blame.")
     response = render_problem(request, problem)
-    response.headers.update(security_headers(request.headers.get("host", "")))
+    response.headers.update(security_headers(request.headers.get("host", ""), framable=is_framable(request.url.path, request.scope.get("root_path", ""))))
     return response

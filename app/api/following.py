@@ -35,7 +35,9 @@ class Follow(Response):
     media_type = "application/octet-stream"
 
     def __init__(self, site: Site, run: Run, after: int) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        # The id is the key: who has it may read, an embedded page in a sandbox (whose origin is "null") too.
+        super().__init__(headers=headers | {"Access-Control-Allow-Origin": "*"})
         del self.headers["content-length"]
         self._site = site
         self._run = run
