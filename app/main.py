@@ -156,5 +156,9 @@ async def _on_fault(request: Request, error: Exception) -> Response:
     logger.error("request.fault", method=request.method, kind=type(error).__name__, exc_info=error)
     problem = Problem(500, "fault", "Something broke on our side. Nothing you sent is to blame.")
     response = render_problem(request, problem)
-    response.headers.update(security_headers(request.headers.get("host", ""), framable=is_framable(request.url.path, request.scope.get("root_path", ""))))
+    response.headers.update(
+        security_headers(
+            request.headers.get("host", ""), framable=is_framable(request.url.path, request.scope.get("root_path", ""))
+        )
+    )
     return response
