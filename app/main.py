@@ -19,7 +19,7 @@ from app.api.site import Site
 from app.broadcast import FrameClock
 from app.data_dir import DataDirClaim
 from app.kitchen import Kitchen
-from app.limits import RateLimit, ReaderLimit
+from app.limits import Rates, ReaderLimit
 from app.metrics import Metrics
 from app.orders import Orders
 from app.pages import article, calculator, embed, fragments, styleguide
@@ -110,6 +110,7 @@ def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
         max_bytes=settings.max_log_bytes,
     )
     metrics = Metrics()
+    visitors = Visitors.load(settings.data_dir)
     readers = ReaderLimit(settings.max_readers_per_run, settings.max_readers)
     return Site(
         settings=settings,
@@ -118,8 +119,16 @@ def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
         store=store,
         orders=Orders(kitchen, store, settings, metrics),
         metrics=metrics,
-        visitors=Visitors.load(settings.data_dir),
-        posts=RateLimit(settings.posts_per_minute, settings.posts_burst),
+        visitors=visitors,
+        rates=Rates(
+            secret=visitors.secret,
+            redis_url=settings.redis_url,
+            per_minute=settings.posts_per_minute,
+            burst=settings.posts_burst,
+            per_minute_in_all=settings.posts_per_minute_in_all,
+            bytes_per_minute=settings.post_bytes_per_minute,
+            bytes_per_minute_in_all=settings.post_bytes_per_minute_in_all,
+        ),
         readers=readers,
         clock=FrameClock(settings.frame_seconds, lambda: readers.total),
     )

@@ -216,7 +216,7 @@ class Visitors:
     """Knows a visitor again by a random cookie, of which only keyed digests are ever kept."""
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        self.secret = secret
 
     @classmethod
     def load(cls, data_dir: Path) -> Visitors:
@@ -246,7 +246,7 @@ class Visitors:
 
     def digest(self, visitor: str, purpose: str) -> str:
         """What may be stored or told to the engine in the visitor's stead; unlinkable between purposes."""
-        return hmac.new(self._secret, f"{purpose}:{visitor}".encode(), hashlib.sha256).hexdigest()[:32]
+        return hmac.new(self.secret, f"{purpose}:{visitor}".encode(), hashlib.sha256).hexdigest()[:32]
 
     def created(self, request: Request, creator: str) -> bool:
         """Whether the request comes from the visitor whose ``creator`` digest a run carries."""

@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     """Addresses whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     data_dir: Path = Field(default_factory=default_data_dir)
     """Where runs and the installation's secret are kept. One kitchen a directory."""
+    redis_url: str = ""
+    """Of a Redis ("redis://host:6379/0") that several replicas share; empty: everything in this process."""
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     """From which level on the log is written."""
     log_json: bool | None = None
@@ -73,20 +75,26 @@ class Settings(BaseSettings):
     """Live runs of one cookie, but for takes in their own line."""
     max_runs_per_address: int = Field(default=16, ge=1)
     """Live runs from one address: cookies are free to drop, and a class shares one address."""
-    max_waiting_runs: int = Field(default=32, ge=1)
-    """Runs in the line before the engine, of everybody."""
+    max_waiting_runs: int = Field(default=256, ge=1)
+    """Runs in the line before the engine, of everybody. Visitors take turns in it."""
     max_waiting_takes: int = Field(default=8, ge=1)
     """Takes that wait for a second engine or have it, of everybody: each has the machine for itself for seconds."""
     posts_per_minute: float = Field(default=60.0, gt=0)
     """Per address, on average."""
     posts_burst: int = Field(default=20, ge=1)
-    """Per address, at once."""
-    max_readers_per_run: int = Field(default=200, ge=1)
+    """Per address, at once: so many in each window of the time in which the average allows them."""
+    posts_per_minute_in_all: float = Field(default=600.0, gt=0)
+    """Of everybody."""
+    post_bytes_per_minute: int = Field(default=4 * 1024 * 1024, ge=1)
+    """Of the bodies of what one address sends."""
+    post_bytes_per_minute_in_all: int = Field(default=64 * 1024 * 1024, ge=1)
+    """Of everybody's."""
+    max_readers_per_run: int = Field(default=1_500, ge=1)
     """Readers of one run at a time."""
-    max_readers: int = Field(default=2_000, ge=1)
+    max_readers: int = Field(default=3_000, ge=1)
     """Readers of all runs at a time. Each holds a connection, and so an open file."""
     send_timeout: float = Field(default=30.0, gt=0)
-    """A reader that takes nothing for this long is cut off."""
+    """A reader that takes nothing for this long is cut off, and told where to resume."""
     frame_seconds: float = Field(default=0.016, ge=0)
     """Events of one reader are batched for this long; longer under load."""
     accept_timeout: float = Field(default=5.0, gt=0)
