@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, Response
 
 from app.api.site import Site, site_of
 from app.pages.article import public_address
-from app.pages.chapters import Chapter, rooms
+from app.pages.chapters import Chapter, chapters
 from app.pages.modules import modules_of
 from app.pages.shelf import Shown, shown
 from app.pages.strip import HEIGHT, WIDTH, Strip, strip_of
@@ -125,12 +125,13 @@ class Group:
 
 def recorded_groups() -> list[Group]:
     """The shelf in the order of the rooms."""
-    by_room: dict[str, list[tuple[Shown, Drawn]]] = {slug: [] for slug in (*rooms(), "")}
+    places = {chapter.slug: chapter for chapter in chapters()}
+    by_room: dict[str, list[tuple[Shown, Drawn]]] = {slug: [] for slug in (*places, "")}
     for entry in shown():
         drawn = _gallery.drawn(entry.name, partial(recorded_lines, entry.name))
         if drawn is not None:
             by_room[entry.room if entry.room in by_room else ""].append((entry, drawn))
-    return [Group(rooms().get(slug), cards) for slug, cards in by_room.items() if cards]
+    return [Group(places.get(slug), cards) for slug, cards in by_room.items() if cards]
 
 
 @router.api_route("/gallery", methods=["GET", "HEAD"])
@@ -141,9 +142,8 @@ async def show_gallery(request: Request, before: str = "") -> Response:
     rows = site.store.index.listed(last if last and last.listed else None, PAGE + 1)
 
     def draw() -> dict[str, Any]:
-        cards = [
-            (row, _gallery.drawn(row.run_id, lambda r=row: site.store.files.read(r.run_id))) for row in rows[:PAGE]
-        ]  # type: ignore[misc]
+        read = site.store.files.read
+        cards = [(row, _gallery.drawn(row.run_id, partial(read, row.run_id))) for row in rows[:PAGE]]
         return {
             "groups": recorded_groups() if last is None else [],
             "listed": [(row, drawn) for row, drawn in cards if drawn is not None],

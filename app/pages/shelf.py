@@ -44,7 +44,7 @@ def shown() -> tuple[Shown, ...]:
                 "The run that the page opens with: the prompt is read in one sweep, then every token costs a step of "
                 "its own."
             ),
-            "phases",
+            "prologue",
             1,
         ),
         Shown(

@@ -10,11 +10,10 @@ from app.catalogue import translations
 from app.portrait import Portrait, Share
 
 WIDTH, HEIGHT = 480.0, 132.0
-LANES = (6.0, 70.0)
-"""Where the slots lie."""
-BARS = (82.0, 126.0)
-"""Where the tokens stand."""
-LANE_MOST = 16.0
+MARGIN = 4.0
+LANES_MOST = 68.0
+"""What the slots may take of the height; the tokens stand in the rest."""
+LANE_MOST = 20.0
 NARROWEST = 0.6
 
 
@@ -38,11 +37,9 @@ def strip_of(portrait: Portrait) -> Strip:
 def lane_places(portrait: Portrait) -> tuple[dict[int, float], float]:
     """The top of each slot's lane, and how high one is."""
     slots = portrait.slots
-    top, bottom = LANES
-    pitch = (bottom - top) / max(1, len(slots))
-    height = min(LANE_MOST, pitch * 0.78)
-    first = top + (bottom - top - pitch * len(slots)) / 2
-    return {slot: first + pitch * row + (pitch - height) / 2 for row, slot in enumerate(slots)}, height
+    pitch = min(LANE_MOST / 0.8, LANES_MOST / max(1, len(slots)))
+    height = pitch * 0.8
+    return {slot: MARGIN + pitch * row for row, slot in enumerate(slots)}, height
 
 
 def merged(shares: list[Share], closest: float) -> list[Share]:
@@ -73,7 +70,8 @@ def _lanes(portrait: Portrait) -> dict[str, str]:
 
 def _bars(portrait: Portrait) -> dict[str, str]:
     scale = WIDTH / portrait.seconds
-    top, bottom = BARS
+    places, lane = lane_places(portrait)
+    top, bottom = max(places.values(), default=0.0) + lane + 14.0, HEIGHT - MARGIN
     width = max(NARROWEST, min(4.0, 0.72 * WIDTH / max(1, len(portrait.tokens))))
     drawn: dict[str, list[str]] = defaultdict(list)
     kinds = {"draft": "accepted", "recovered": "recovered"}

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from app.api.site import site_of
 from app.catalogue import translations
 from app.cited import cited_facts
-from app.pages.units import human_bytes, human_count
+from app.pages.units import human_bytes, human_count, human_figure
 from app.problems import Problem
 from app.settings import ROOT
 
@@ -36,6 +36,7 @@ def environment(language: str = "en") -> Environment:
     made.globals["cited_facts"] = cited_facts()
     made.filters["bytes"] = human_bytes
     made.filters["thousands"] = human_count
+    made.filters["figure"] = human_figure
     return made
 
 

@@ -21,3 +21,10 @@ def human_bytes(count: float) -> str:
 def human_count(count: int) -> str:
     """A whole number with its thousands apart."""
     return f"{count:,}"
+
+
+def human_figure(value: float) -> str:
+    """Three figures, or all of those before the point: ``0.027``, ``26.9``, ``2,041``."""
+    if value >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value >= 1e-3 else f"{value:.1g}"
