@@ -11,6 +11,7 @@ from app.settings import ROOT
 FOLDER = ROOT / "static" / "css"
 BUNDLES = {
     "first_screen": ("theme", "base", "layout", "stage", "hall", "prologue", "rooms_nav"),
+    "shelves": ("theme", "base", "layout", "prologue", "shelf"),
     "embedded": ("theme", "base", "layout", "stage", "hall", "embed"),
     "all_rooms": ("controls", "rooms", "calculator", "loop", "attention", "batching", "paging", "speculation"),
 }
