@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from app.api import downloads, health, runs, schema, sharing, sockets, takes
+from app.api import downloads, health, oembed, runs, schema, sharing, sockets, takes
 from app.api.site import Site
 from app.broadcast import FrameClock
 from app.data_dir import DataDirClaim
@@ -22,12 +22,20 @@ from app.kitchen import Kitchen
 from app.limits import RateLimit, ReaderLimit
 from app.metrics import Metrics
 from app.orders import Orders
-from app.pages import article, calculator, fragments, styleguide
+from app.pages import article, calculator, embed, fragments, styleguide
 from app.pages.static import STATIC, Static
 from app.pages.templates import render_problem
 from app.problems import Problem
 from app.run_store import RunStore
-from app.security import OpenReading, RootPath, SecurityHeaders, TrustedProxies, Visitors, security_headers
+from app.security import (
+    OpenReading,
+    RootPath,
+    SecurityHeaders,
+    TrustedProxies,
+    Visitors,
+    is_framable,
+    security_headers,
+)
 from app.settings import Settings
 
 logger = structlog.get_logger(__name__)
@@ -40,7 +48,9 @@ PROGRAMS_AND_PAGES = (
     sockets,
     schema,
     health,
+    oembed,
     article,
+    embed,
     fragments,
     calculator,
     styleguide,
@@ -77,7 +87,7 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
     )
     app.add_middleware(OpenReading)
     app.add_middleware(RootPath, root_path=settings.root_path)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(SecurityHeaders, root_path=settings.root_path)
     app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
     return app
 
@@ -169,5 +179,9 @@ async def _on_fault(request: Request, error: Exception) -> Response:
     logger.error("request.fault", method=request.method, kind=type(error).__name__, exc_info=error)
     problem = Problem(500, "fault", "Something broke on our side. Nothing you sent is to blame.")
     response = render_problem(request, problem)
-    response.headers.update(security_headers(request.headers.get("host", "")))
+    response.headers.update(
+        security_headers(
+            request.headers.get("host", ""), framable=is_framable(request.url.path, request.scope.get("root_path", ""))
+        )
+    )
     return response
