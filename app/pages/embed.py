@@ -42,8 +42,8 @@ async def show_embed(request: Request, chapter: str, run: str = "", lang: str = 
 
 
 def embed_html(room: Chapter, runs: Mapping[str, str], *, language: str = "en", address: str = "") -> str:
-    """The page. ``runs``: addresses of the logs that it may play besides the recorded one, by the runs' ids. ``address``
-    of the site, where it has one: then it says where its oEmbed is."""
+    """The page. ``runs``: addresses of the logs that it may play besides the recorded one, by the ids of the runs.
+    ``address`` of the site, where it has one: then it says where its oEmbed is."""
     page: dict[str, Any] = {
         "chapter": room.slug,
         "recording": RECORDING,

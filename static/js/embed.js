@@ -47,6 +47,8 @@ withoutKitchen(section);
 
 /** Whether the step says where the playhead stands; else another hand did. */
 let held = true;
+/** On the way from one step to another. */
+let walking = false;
 /** What the address wishes for once the run has come that far. */
 let wanted = wishes.time;
 let toPlay = wishes.autoplay;
@@ -93,6 +95,7 @@ const steps = new Steps(boxOf(section, elements, 0), elements, {
   reduced,
   went: () => {
     held = true;
+    walking = true;
     wanted = null;
     toPlay = false;
     player().pause();
@@ -139,17 +142,17 @@ function beforeFrame(now) {
   const place = steps.place(now);
   stage.setPlace(place);
   casting.enter(place.cast);
-  if (steps.walking(now)) {
-    follow();
-    stage.invalidate("view");
-  }
+  if (!walking) return;
+  follow();
+  walking = steps.walking(now);
+  if (walking) stage.invalidate("view");
 }
 
 /** Set the playhead where the step says, or where the address wished it. */
 function follow() {
   const { log } = player();
   if (log.seq === 0) return;
-  if (wanted !== null && (log.t >= wanted || log.complete)) {
+  if (wanted !== null && waited() && (log.t >= wanted || log.complete)) {
     cast.align();
     player().pause();
     player().seekTime(wanted);
@@ -166,13 +169,12 @@ function follow() {
   if (found) player().scroll(found);
 }
 
-/** Everybody who is to be on stage is there. */
+/** Everybody who is to be on stage at this step is there, and so is its picture. */
 function waited() {
   const { main, lanes } = cast.view();
-  return (
-    stage.sceneHere !== null &&
-    [main, ...lanes].every(({ key, state, status }) => key === "own" || state || status === "missing")
-  );
+  const entered = casting.said === (elements[steps.to].dataset.cast ?? "");
+  const there = [main, ...lanes].every(({ key, state, status }) => key === "own" || state || status === "missing");
+  return stage.sceneHere !== null && entered && there;
 }
 
 /** The log grew, or it stands otherwise. */

@@ -57,15 +57,16 @@ export class Casting {
     });
   }
 
-  #said = "";
+  /** The `data-cast` of the step that the reader is at. */
+  said = "";
   #resting = 0;
   /** @type {import("../log/session.js").Session | null} */
   #main = null;
 
   /** The reader came to a step. @param {string | undefined} said its `data-cast` */
   enter(said = "") {
-    if (said === this.#said) return;
-    this.#said = said;
+    if (said === this.said) return;
+    this.said = said;
     this.cast.roles = rolesOf(said);
     clearTimeout(this.#resting);
     const wanted = this.#keys();
@@ -93,8 +94,8 @@ export class Casting {
     clearTimeout(this.#resting);
     this.takes.clear();
     this.#main = null;
-    const said = this.#said;
-    this.#said = "";
+    const said = this.said;
+    this.said = "";
     this.enter(said);
   }
 
