@@ -26,7 +26,7 @@ import { Tooltip } from "./ui/tooltip.js";
 import { Transport } from "./ui/transport.js";
 
 /** @typedef {import("./log/session.js").Source} Source */
-/** @typedef {{ run_id: string | null, mine: boolean, recording: string, takes: Record<string, string>, messages: Record<string, string> }} Config `takes`: recorded ones, by their keys */
+/** @typedef {{ run_id: string | null, mine: boolean, recording: string, takes: Record<string, string>, messages: Record<string, string>, embeds: string }} Config `takes`: recorded ones, by their keys; `embeds`: how the addresses of embedded rooms end */
 
 /** A scroll shorter than this, in pixels, does not take the playhead from another hand. */
 const SCROLL_TAKES_OVER = 40;
@@ -103,7 +103,8 @@ const transport = new Transport(required("#transport"), { player, status: () => 
 const ribbon = new Ribbon(required("#ribbon"), { token, hover, tooltip, seek: ({ seq }) => seek(seq) });
 const answer = new Answer(required("#answer"), optional("#question"), { token, hover, tooltip });
 const copy = required("[data-action=link]");
-const nav = new RoomsNav(topbar, scroll.sections, copy);
+const embed = required("[data-action=embed]");
+const nav = new RoomsNav(topbar, scroll.sections, [copy, embed]);
 const link = new DeepLink({
   go,
   log: () => {
@@ -131,6 +132,10 @@ const describe = seldom(500, () => {
 });
 
 bindCopy(copy, () => linkTo({ slug: stage.view.chapter, time: player().t, step: stage.view.step }));
+embed.addEventListener("click", async () => {
+  const { embedDialog } = await import("./ui/embed_dialog.js");
+  embedDialog({ base: document.baseURI, suffix: config.embeds }, inView).open();
+});
 const controls = bindControls(article, (values) => stage.setView({ controls: values }));
 bindPointer(stage, { player, tooltip, seek, choose: controls.set });
 bindMotion(topbar, (still) => {
@@ -147,6 +152,14 @@ addEventListener("popstate", () => {
   if (optional(".run-status")?.dataset.run !== runId) required("#prompt-status").replaceChildren();
   void openPage(runId);
 });
+
+/** The room in view, for a frame elsewhere; the first screen is none, and the hall behind it stands for it. */
+function inView() {
+  const { chapter, step } = stage.view;
+  const section = document.querySelector(`.room#${CSS.escape(chapter)}`) ?? required("#kv-hall");
+  const title = section.querySelector("h2")?.textContent ?? section.id;
+  return { room: section.id, title, run: session.runId, step: section.id === chapter ? step : 0, time: player().t };
+}
 
 /** @param {number} milliseconds */
 function timed(milliseconds) {
