@@ -39,11 +39,15 @@ class Reader(threading.Thread):
         super().__init__(daemon=True)
         self.url = f"http://127.0.0.1:{kitchen.port}/api/runs/{run_id}/events"
         self.events: list[dict[str, Any]] = []
+        self.connected = threading.Event()
         self.start()
+        assert self.connected.wait(20)
 
     def run(self) -> None:
         with httpx.stream("GET", self.url, timeout=20) as response:
-            self.events += [json.loads(line) for line in response.iter_lines()]
+            self.connected.set()
+            for line in response.iter_lines():
+                self.events.append(json.loads(line))
 
     def all(self) -> list[dict[str, Any]]:
         self.join(30)
