@@ -130,6 +130,7 @@ const hear = seldom(200, () => live.update(player().state, player().moving));
 const opening = new Opening({ open: openFile });
 const tools = new Tools(topbar);
 tools.add("open-file", t("Open a log from a file"), () => opening.choose());
+tools.add("picture", t("Save a picture of this room"), () => void savePicture());
 const closeFile = tools.add("close-file", t("Close the file"), () => void openPage(null));
 const answerChapter = required("#answer").closest(".chapter")?.id;
 const describe = seldom(500, () => {
@@ -354,6 +355,23 @@ function openFile(file) {
   bind({ kind: "opened", file });
   if (stage.view.chapter === answerChapter) scrollTo(0, 0);
   return [];
+}
+
+/** The room on stage as a file, with what it shows and whose run it is below it. */
+async function savePicture() {
+  const { creditOf, pictureOf, save } = await import("./ui/picture.js");
+  const { chapter: slug, step } = stage.view;
+  const title = optional(`#${CSS.escape(slug)} :is(h1, h2)`)?.textContent?.trim() ?? "";
+  const address = new URL(document.baseURI);
+  // A run's address is the key to read it: not for everybody who sees the picture.
+  const open = session.source.kind === "recording";
+  address.search = "";
+  address.hash = open ? linkTo({ slug, time: player().t, step }) : slug;
+  const credits = [...new Set([cast.main, ...cast.sessions])].map((run) =>
+    creditOf((run ?? session).player.state, run === session ? whose() : t("A take of it")),
+  );
+  const words = stage.scene?.describe(player().state, stage.view, cast.states()) ?? "";
+  save(await pictureOf(stage, { title, words, credits, address: address.href }), `open-kitchen-${slug}.png`);
 }
 
 /** @param {string} path */
