@@ -15,6 +15,7 @@ BUNDLES = {
     "embedded": ("theme", "base", "layout", "stage", "hall", "embed"),
     "all_rooms": (
         "controls",
+        "tools",
         "rooms",
         "calculator",
         "loop",
