@@ -15,7 +15,7 @@ export const FIELDS = {
   "SnapshotRequest": "request_id:str sample:int slot:int? num_tokens:int num_computed_tokens:int block_ids:int[]",
   "log.closed": "reason:crashed|error|finished|interrupted|rejected|stopped detail:str=\"\" totals:Totals",
   "Totals": "prompt_tokens:int=0 cached_tokens:int=0 completion_tokens:int=0 num_steps:int=0 num_preemptions:int=0 seconds:num=0.0",
-  "request.queued": "request_id:str sample:int=0 position:int num_waiting:int",
+  "request.queued": "request_id:str sample:int=0 position:int num_waiting:int detail:str=\"\"",
   "request.tokenized": "request_id:str sample:int=0 token_ids:int[] pieces:str[] own:(int,int)[] seconds:num merges:BPEMerges?=null",
   "BPEMerges": "words:BPEWord[] order:int[] num_tokens:int",
   "BPEWord": "symbols:str[] merges:(int,int)[]",
