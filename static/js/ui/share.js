@@ -71,6 +71,7 @@ export class ShareDialog {
     this.momentWords = element("span", {});
     this.own = element("div", { class: "share-own" });
     this.files = element("div", { class: "share-files" });
+    this.last = element("div", { class: "share-own" });
     const copy = button("primary", t("Copy"), () => void this.#copy());
     const close = button("ghost share-close", "", () => this.root.close());
     close.setAttribute("aria-label", t("Close"));
@@ -83,6 +84,7 @@ export class ShareDialog {
       element("label", { class: "check" }, [this.moment, this.momentWords]),
       this.own,
       this.files,
+      this.last,
       this.said,
     ]);
     this.moment.addEventListener("input", () => this.#showLink());
@@ -123,9 +125,15 @@ export class ShareDialog {
     const owned = own && standing !== null && ended;
     say(this.about, this.#aboutWords(ended));
     this.files.replaceChildren(...(ended ? this.#fileLinks() : []));
-    const parts = owned ? this.#wishes(/** @type {Standing} */ (standing)) : [];
-    this.own.replaceChildren(...parts);
-    this.own.hidden = parts.length === 0;
+    // What is being typed while the answer to something else comes is not lost.
+    const typed = /** @type {HTMLInputElement | null} */ (this.own.querySelector("input[name=title]"));
+    const typing = typed !== null && typed === document.activeElement;
+    this.own.replaceChildren(...(owned ? this.#wishes(standing) : []));
+    const title = /** @type {HTMLInputElement | null} */ (this.own.querySelector("input[name=title]"));
+    if (typed && title) title.value = typed.value;
+    if (typing) title?.focus();
+    this.last.replaceChildren(...(owned ? [row([this.#deleteButton()])] : []));
+    this.own.hidden = this.last.hidden = !owned;
   }
 
   /** @param {boolean} ended */
@@ -174,7 +182,7 @@ export class ShareDialog {
     kept.checked = standing.kept;
     kept.addEventListener("change", () => void this.#change({ kept: kept.checked }, kept));
     const keep = element("label", { class: "check" }, [kept, element("span", { text: t("Keep it, with its takes") })]);
-    return [keep, this.#listing(standing), remove];
+    return [keep, this.#listing(standing)];
   }
 
   /** @param {Standing} standing */
@@ -238,10 +246,10 @@ export class ShareDialog {
       }
     }
     if ("problem" in answer && hand instanceof HTMLInputElement && hand.type === "text") return;
-    const focused = this.root.contains(document.activeElement);
     this.#show();
+    if (this.root.contains(document.activeElement) && document.activeElement !== this.root) return;
     const place = wish.kept === undefined ? ".share-listing input, .share-row .secondary" : "[type=checkbox]";
-    if (focused) /** @type {HTMLElement | null} */ (this.own.querySelector(place))?.focus();
+    /** @type {HTMLElement | null} */ (this.own.querySelector(place))?.focus();
   }
 
   /** @param {HTMLButtonElement} hand */
