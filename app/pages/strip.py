@@ -26,6 +26,8 @@ class Strip:
     drafted one), ``rails`` (the slots themselves)."""
     words: str
     """The same for who does not see it."""
+    box: str = f"0 0 {WIDTH:g} {HEIGHT:g}"
+    """The ``viewBox``."""
 
 
 def strip_of(portrait: Portrait) -> Strip:
