@@ -22,7 +22,7 @@ from app.kitchen import Kitchen
 from app.limits import Rates, ReaderLimit
 from app.metrics import Metrics
 from app.orders import Orders
-from app.pages import article, calculator, embed, fragments, gallery, styleguide
+from app.pages import article, calculator, embed, fragments, gallery, preview, styleguide
 from app.pages.static import STATIC, Static
 from app.pages.templates import render_problem
 from app.problems import Problem
@@ -52,6 +52,7 @@ PROGRAMS_AND_PAGES = (
     article,
     embed,
     gallery,
+    preview,
     fragments,
     calculator,
     styleguide,
