@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 
 from app.broadcast import Broadcast, FrameClock, frame_text
+from app.metrics import Metrics
 from app.wire import Frame, Wire
 
 ENDED = 1000
@@ -36,9 +37,10 @@ class Reader:
 class Fanout:
     """The sockets that follow one log."""
 
-    def __init__(self, log: Broadcast, clock: FrameClock, stall_seconds: float) -> None:
+    def __init__(self, log: Broadcast, clock: FrameClock, metrics: Metrics, stall_seconds: float) -> None:
         self._log = log
         self._clock = clock
+        self._metrics = metrics
         self._stall_seconds = stall_seconds
         self._loop = asyncio.get_running_loop()
         self._readers: set[Reader] = set()
@@ -47,10 +49,10 @@ class Fanout:
         self._last_tick = 0.0
 
     @classmethod
-    def of(cls, log: Broadcast, clock: FrameClock, stall_seconds: float) -> Fanout:
+    def of(cls, log: Broadcast, clock: FrameClock, metrics: Metrics, stall_seconds: float) -> Fanout:
         """That of this log, made for its first reader and gone with its last."""
         if not isinstance(log.audience, Fanout):
-            log.audience = cls(log, clock, stall_seconds)
+            log.audience = cls(log, clock, metrics, stall_seconds)
         return log.audience
 
     def join(self, wire: Wire, after: int) -> Reader:
@@ -100,7 +102,9 @@ class Fanout:
         is_news = reader.position < len(log.lines)
         if is_news:
             stop = log.batch_end(reader.position)
-            wire.write(self._frame(reader.position, stop))
+            frame = self._frame(reader.position, stop)
+            wire.write(frame)
+            self._metrics.sent("socket", len(frame.text))
             reader.position = stop
         if reader.position < len(log.lines):
             if not wire.is_paused:
@@ -140,6 +144,6 @@ class Fanout:
             self._watch(reader)
             return
         reader.deadline = None
-        self._clock.num_dropped += 1
+        self._metrics.dropped("socket")
         reader.wire.drop(TOO_SLOW, f"too slow; resume with after={reader.position}")
         self.leave(reader)
