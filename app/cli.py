@@ -239,7 +239,7 @@ def bench(
     only: Annotated[
         str | None,
         typer.Option(
-            help="engine, quantization, speculation, sockets, page, rooms or lighthouse; all when not given.",
+            help="engine, quantization, speculation, sockets, page, rooms, embeds or lighthouse; all when not given.",
             envvar="OPENKITCHEN_BENCH_ONLY",
         ),
     ] = None,
