@@ -186,6 +186,7 @@ def test_night_or_day_as_the_address_says(host_page: HostPage, theme: str, groun
     assert room.evaluate("getComputedStyle(document.documentElement).backgroundColor") == ground
 
 
+@pytest.mark.slow
 def test_a_run_of_the_kitchens_plays_and_an_unknown_one_says_so(site: ServedSite, host_page: HostPage) -> None:
     run_id = site.run("hello there, kitchen")
     events = site.events(run_id)
