@@ -17,7 +17,6 @@ from app.main import PROGRAMS_AND_PAGES
 from app.pages.chapters import chapters, rooms
 from tests.app.conftest import ServedSite, serving
 
-
 ASKED: set[str] = set()
 """Files that a room named and that were asked for: most are named by all of them."""
 

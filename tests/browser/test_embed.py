@@ -285,6 +285,23 @@ def test_the_site_itself_is_not_framed(host_page: HostPage, path: str) -> None:
     assert "chrome-error" in page.frames[1].url
 
 
+def test_a_picture_out_of_sight_is_not_drawn(browser: Browser, site: ServedSite) -> None:
+    """In a window of its own, where no browser helps: the words are in view, the picture above them is not."""
+    page = browser.new_page(viewport={"width": 358, "height": 500})
+    page.goto(f"{site.url}embed/loop?autoplay=1")
+    until(page, "window.__kitchen?.player.t > 0.2")
+    page.evaluate("scrollTo(0, 600)")
+    page.wait_for_timeout(300)
+    page.evaluate("window.__drawn = 0; window.__kitchen.stage.listen(() => { window.__drawn += 1; })")
+    before = page.evaluate("window.__kitchen.player.t")
+    page.wait_for_timeout(500)
+    assert page.evaluate("[window.__kitchen.player.t, window.__drawn]") == [before, 0]
+    page.evaluate("scrollTo(0, 0)")
+    until(page, "t => window.__drawn > 3 && window.__kitchen.player.t > t", before)
+    page.close()
+
+
+@pytest.mark.slow
 def test_a_room_out_of_sight_draws_nothing_and_stands(host_page: HostPage) -> None:
     page = host_page(frame("phases?autoplay=1") + '<p style="height: 4000px"></p>', motion="no-preference")
     room = frame_of(page)
