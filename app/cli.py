@@ -202,6 +202,36 @@ def _check_recording(output: Path) -> None:
 
 
 @app.command()
+def export(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to write it.", envvar="OPENKITCHEN_EXPORT_FOLDER")
+    ],
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A finished run to take along, by its id; as often as you like.", envvar="OPENKITCHEN_EXPORT_RUN"
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Though DIR holds other files; they stay.", envvar="OPENKITCHEN_EXPORT_FORCE"),
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Write the article, its rooms for frames and its recordings as plain files: any web server serves them, under any
+    path, with no kitchen behind them."""
+    from app.export import CannotExport
+    from app.export import export as write
+
+    try:
+        files = write(folder, settings_from(data_dir=data_dir), run or [], force=force)
+    except (CannotExport, OSError) as error:
+        fail(f"Nothing was exported: {error}")
+    size = sum((folder / name).stat().st_size for name in files)
+    typer.echo(f"{folder}: {len(files)} files, {size / 1e6:.1f} MB. To look at it: python3 -m http.server -d {folder}")
+
+
+@app.command()
 def bench(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures there too.", envvar="OPENKITCHEN_BENCH_JSON")
@@ -209,7 +239,7 @@ def bench(
     only: Annotated[
         str | None,
         typer.Option(
-            help="engine, quantization, speculation, sockets, page, rooms or lighthouse; all when not given.",
+            help="engine, quantization, speculation, sockets, page, rooms, embeds or lighthouse; all when not given.",
             envvar="OPENKITCHEN_BENCH_ONLY",
         ),
     ] = None,

@@ -62,6 +62,21 @@ def embed_policy(host: str) -> str:
     )
 
 
+def file_policy() -> str:
+    """For pages that are plain files, in their ``<meta>``. What a page in a sandbox may load is said by scheme: to it
+    a ``'self'`` that stands in the page is nobody. (Who may frame a page only a header can say.)"""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            *(f"{kind}-src 'self' http: https:" for kind in ("script", "style", "font", "connect")),
+            "img-src 'self' http: https: data:",
+            "frame-src 'self'",
+            "form-action 'none'",
+            "base-uri 'self' http: https:",
+        )
+    )
+
+
 def is_framable(path: str, root_path: str) -> bool:
     """Whether other sites may put this address into a frame."""
     return re.fullmatch(r"/embed/[^/]+", path.removeprefix(root_path)) is not None

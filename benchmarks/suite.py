@@ -15,6 +15,7 @@ PARTS = {
     "sockets": "what a socket reader costs a step",
     "page": "from Enter to paint, page weight, frames (needs Chromium)",
     "rooms": "a walk through all rooms while a run streams: frames, layout, memory, weight (needs Chromium)",
+    "embeds": "ten rooms in frames on another origin's page, scrolled past (needs Chromium)",
     "lighthouse": "what Lighthouse says of the served page (needs Chromium and Node)",
 }
 

@@ -13,6 +13,7 @@ import { say, seldom } from "./ui/dom.js";
 import { LiveRegion } from "./ui/live_region.js";
 import { setMessages, t } from "./ui/messages.js";
 import { bindMotion, reduced } from "./ui/motion.js";
+import { withoutKitchen } from "./ui/no_kitchen.js";
 import { Notice, noticeOf } from "./ui/notice.js";
 import { Numbers } from "./ui/numbers.js";
 import { Opening } from "./ui/opening.js";
@@ -29,7 +30,7 @@ import { Tooltip } from "./ui/tooltip.js";
 import { Transport } from "./ui/transport.js";
 
 /** @typedef {import("./log/session.js").Source} Source */
-/** @typedef {{ run_id: string | null, mine: boolean, kitchen?: boolean, recording: string, takes: Record<string, string>, messages: Record<string, string>, embeds: string }} Config `takes`: recorded ones, by their keys; `embeds`: how the addresses of embedded rooms end */
+/** @typedef {{ run_id: string | null, mine: boolean, recording: string, takes: Record<string, string>, messages: Record<string, string>, embeds: string, kitchen: boolean, runs: Record<string, string> }} Config `takes`: recorded ones, by their keys; `embeds`: how the addresses of embedded rooms end; `kitchen`: whether one stands behind the page; `runs`: where none does, the logs that lie beside it, by their runs' ids */
 
 /** A scroll shorter than this, in pixels, does not take the playhead from another hand. */
 const SCROLL_TAKES_OVER = 40;
@@ -71,6 +72,7 @@ let session = new Session({ kind: "recording", url: config.recording }, changed)
 
 const topbar = required("#topbar");
 bindTheme(optional("[data-action=theme]"));
+if (!config.kitchen) withoutKitchen(article);
 const casting = new Casting(required("#stage"), article, {
   own: () => session,
   recordings: config.takes ?? {},
@@ -79,6 +81,7 @@ const casting = new Casting(required("#stage"), article, {
   controls: () => stage.view.controls,
   changed: takeChanged,
   recast,
+  ...(config.kitchen ? {} : { ask: noKitchen }),
 });
 const { cast } = casting;
 /** Of the run on stage: the reader's own, or the take that a step shows. */
@@ -170,16 +173,21 @@ bindMotion(topbar, (still) => {
   if (still && player().drive === "clock") player().pause();
   stage.setView({ reduced: still });
 });
-bindPrompt(/** @type {HTMLFormElement} */ (required("#prompt-form")), { run: open, stop });
+if (config.kitchen) bindPrompt(/** @type {HTMLFormElement} */ (required("#prompt-form")), { run: open, stop });
 document.addEventListener("htmx:afterSwap", () => numbers.refresh());
 document.addEventListener("htmx:after:swap", () => numbers.refresh());
 addEventListener("popstate", () => {
   const runId = runOfAddress();
   if (runId === addressed) return; // a link within the page
   addressed = runId;
-  if (optional(".run-status")?.dataset.run !== runId) required("#prompt-status").replaceChildren();
+  if (optional(".run-status")?.dataset.run !== runId) optional("#prompt-status")?.replaceChildren();
   void openPage(runId);
 });
+
+/** Nobody cooks a take here. */
+async function noKitchen() {
+  return { refused: 0, detail: t("This copy of the page has no kitchen.") };
+}
 
 /** The room in view, for a frame elsewhere; the first screen is none, and the hall behind it stands for it. */
 function inView() {
@@ -429,6 +437,12 @@ async function openPage(runId) {
     showRecording(new URL(location.href).searchParams.has("run"));
     return;
   }
+  if (!config.kitchen) {
+    const log = Object.hasOwn(config.runs, runId) ? config.runs[runId] : null;
+    if (log === null) showRecording(true);
+    else bind({ kind: "run", runId, socketUrl: "", eventsUrl: absolute(log), closed: true });
+    return;
+  }
   const base = `api/runs/${encodeURIComponent(runId)}`;
   const urls = { summary: absolute(base), socket: socketUrl(`${base}/socket`), events: absolute(`${base}/events`) };
   const source = await findRun(runId, urls);
@@ -472,5 +486,5 @@ Object.defineProperty(globalThis, "__kitchen", {
 
 const idle = globalThis.requestIdleCallback ?? ((/** @type {() => void} */ run) => setTimeout(run, 500));
 idle(() => stage.prepare(stage.view.chapter));
-void openPage(config.run_id ?? null);
+void openPage(config.kitchen ? config.run_id : runOfAddress());
 link.follow();
