@@ -50,7 +50,7 @@ def serve(
     from app.data_dir import DataDirUnusable
     from app.log_setup import set_up_logging
     from app.main import create_app
-    from app.server import PortTaken, bind, make_server
+    from app.server import SPARE_FILES, PortTaken, allow_open_files, bind, make_server
 
     settings = settings_from(
         host=host,
@@ -74,6 +74,7 @@ def serve(
         site = create_app(settings)
     except DataDirUnusable as error:
         fail(str(error))
+    allow_open_files(settings.max_readers + SPARE_FILES)
     server = make_server(site, settings, lambda: typer.echo(f"Open Kitchen is served at {url}"))
     try:
         server.run(sockets=[listener])
@@ -262,6 +263,9 @@ def doctor(
     device: Device = None,
     dtype: Dtype = None,
     data_dir: DataDir = None,
+    host: Host = None,
+    port: Port = None,
+    root_path: RootPath = None,
 ) -> None:
     """Say what this machine has, what would be used, what is missing and how to get it. On a GPU, check the kernels
     and measure them. Exits with 1 when something needed is missing, or a kernel is wrong."""
@@ -271,7 +275,10 @@ def doctor(
 
     from app.doctor import examine
 
-    report = examine(settings_from(model=model, device=device, dtype=dtype, data_dir=data_dir), typer.echo)
+    settings = settings_from(
+        model=model, device=device, dtype=dtype, data_dir=data_dir, host=host, port=port, root_path=root_path
+    )
+    report = examine(settings, typer.echo)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     if not report.healthy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import resource
 import socket
 import time
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from app.connections import HTTPConnection
 from app.settings import Settings
 from app.wire import Wire
 
+SPARE_FILES = 128
+"""What a kitchen has open besides its readers: libraries, logs that are written, sockets to the engine."""
 LINGER_SECONDS = 30.0
 LINGER_CHECK_SECONDS = 5.0
 
@@ -48,6 +51,15 @@ def bind(host: str, port: int) -> socket.socket:
             ) from error
         raise PortTaken(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
     return listener
+
+
+def allow_open_files(wanted: int) -> None:
+    """Raise this process's limit on open files as far as it may be raised: each reader holds a connection, and the
+    usual limit of 1,024 is for programs that have none."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class Server(uvicorn.Server):

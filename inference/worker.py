@@ -192,10 +192,11 @@ class Worker:
         self._progress("importing torch", None)
         import torch
 
+        from inference.machine import num_processors
         from inference.models import cache_dir, load_model
         from inference.roofline import measure
 
-        torch.set_num_threads(options.num_threads or _num_cpus())
+        torch.set_num_threads(options.num_threads or num_processors())
         model = load_model(
             options.model,
             dtype=options.dtype,
@@ -373,11 +374,6 @@ def _small(config: EngineConfig) -> EngineConfig:
     """The same engine with a pool that is just enough to warm up in."""
     needed = -(-128 // config.block_size) + 1
     return msgspec.structs.replace(config, num_blocks=min(config.num_blocks, needed))
-
-
-def _num_cpus() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def die_with_parent() -> None:
