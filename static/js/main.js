@@ -68,6 +68,10 @@ let addressed = runOfAddress();
 /** Runs that this reader asked for. @type {Set<string | null>} */
 const own = new Set(config.mine ? [config.run_id] : []);
 
+/** What was on stage before it. @type {Source | null} */
+let before = null;
+/** The room in which two runs are compared, once somebody does. @type {Promise<import("./ui/comparing.js").Comparing> | null} */
+let comparing = null;
 let session = new Session({ kind: "recording", url: config.recording }, changed);
 
 const topbar = required("#topbar");
@@ -151,6 +155,7 @@ const shareable = bindShare(tools, optional(".share-this"), {
   },
 });
 tools.add("open-file", t("Open a log from a file"), () => opening.choose());
+tools.add("compare", t("Compare with another run"), () => void compare(null));
 tools.add("picture", t("Save a picture of this room"), () => void savePicture());
 const closeFile = tools.add("close-file", t("Close the file"), () => void openPage(null));
 const answerChapter = required("#answer").closest(".chapter")?.id;
@@ -333,6 +338,7 @@ function markFirstToken() {
  */
 function bind(source) {
   session.stop();
+  if (session.log.seq > 0) before = session.source;
   session = new Session(source, changed);
   answer.clear();
   ribbon.clear();
@@ -393,7 +399,43 @@ function openFile(file) {
   required("#prompt-status").replaceChildren();
   bind({ kind: "opened", file });
   if (stage.view.chapter === answerChapter) scrollTo(0, 0);
-  return [];
+  if (before === null) return [];
+  return [{ words: t("Compare it with the run before"), act: () => void compare("(before)") }];
+}
+
+/**
+ * Two runs under one clock, in a room of its own at the end of the article.
+ * @param {string | import("./log/opened_file.js").Opened | null} other a recording's name or a run's id, or a file; null:
+ *   what is at hand
+ * @param {boolean} [walk] take the reader there
+ */
+async function compare(other, walk = true) {
+  const recordings = Object.fromEntries(
+    Object.entries({ [config.recording.replace(/^.*\/|\.jsonl\.gz$/g, "")]: config.recording, ...config.takes }).map(
+      ([name, path]) => [name, absolute(path)],
+    ),
+  );
+  comparing ??= import("./ui/comparing.js").then(
+    ({ Comparing }) =>
+      new Comparing({
+        recordings,
+        run: (runId) => findRun(runId, urlsOf(runId)),
+        before: () => before,
+        bring: (source, words) => casting.takes.bring("with", source, words),
+        choose: () => opening.choose((file) => void compare(file)),
+        arrive: (section) => {
+          nav.add(section);
+          scroll.measure();
+          numbers.refresh();
+        },
+      }),
+  );
+  const room = await comparing;
+  if (walk) go("compare", 0);
+  if (typeof other === "object" && other) room.withFile(other);
+  else if (other) await room.with(other);
+  else if (!casting.takes.get("with")?.session) await room.withWhatIsAtHand(session.source.kind === "recording");
+  else room.list();
 }
 
 /** The room on stage as a file, with what it shows and whose run it is below it. */
@@ -443,9 +485,7 @@ async function openPage(runId) {
     else bind({ kind: "run", runId, socketUrl: "", eventsUrl: absolute(log), closed: true });
     return;
   }
-  const base = `api/runs/${encodeURIComponent(runId)}`;
-  const urls = { summary: absolute(base), socket: socketUrl(`${base}/socket`), events: absolute(`${base}/events`) };
-  const source = await findRun(runId, urls);
+  const source = await findRun(runId, urlsOf(runId));
   if (mine !== asked) return;
   if (source === null) {
     showRecording(true);
@@ -453,6 +493,12 @@ async function openPage(runId) {
   }
   unknownRun = false;
   bind(source);
+}
+
+/** @param {string} runId */
+function urlsOf(runId) {
+  const base = `api/runs/${encodeURIComponent(runId)}`;
+  return { summary: absolute(base), socket: socketUrl(`${base}/socket`), events: absolute(`${base}/events`) };
 }
 
 /** @param {boolean} unknown it plays in the place of a run that nobody knows */
@@ -487,4 +533,6 @@ Object.defineProperty(globalThis, "__kitchen", {
 const idle = globalThis.requestIdleCallback ?? ((/** @type {() => void} */ run) => setTimeout(run, 500));
 idle(() => stage.prepare(stage.view.chapter));
 void openPage(config.kitchen ? config.run_id : runOfAddress());
+const other = new URL(location.href).searchParams.get("with");
+if (other) void compare(other, !location.hash);
 link.follow();

@@ -6,7 +6,7 @@ import { t } from "../ui/messages.js";
 /**
  * @param {HTMLElement} root gets the words
  * @param {import("../types/events.d.ts").LogOpened} opened
- * @param {"recording" | "run"} kind
+ * @param {import("../log/session.js").Source["kind"]} kind
  */
 export function sourceWords(root, opened, kind) {
   if (root.childElementCount) return;

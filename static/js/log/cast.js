@@ -117,9 +117,11 @@ export class Cast {
     return [this.main.player.state, ...others];
   }
 
-  /** @returns {{ main: Lane, lanes: Lane[] }} */
+  /** @returns {{ main: Lane, lanes: Lane[], span: number }} `span`: seconds that the clock of all goes on, as far as known */
   view() {
-    return { main: this.#lane(this.roles.main), lanes: this.roles.lanes.map((key) => this.#lane(key)) };
+    const { main, roles } = this;
+    const span = Math.max(0, main.player.end - startOf(main));
+    return { main: this.#lane(roles.main), lanes: roles.lanes.map((key) => this.#lane(key)), span };
   }
 
   /** @param {string} key @returns {Lane} */
