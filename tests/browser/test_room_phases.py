@@ -1,4 +1,4 @@
-"""A neighbour's long prompt, at once and in pieces: what the step says is timed again here, in Python, from both logs."""
+"""A neighbour's long prompt, at once and in pieces: what the step says is timed again here, from both logs."""
 
 from __future__ import annotations
 
