@@ -10,6 +10,7 @@ import secrets
 import time
 import zlib
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ class RunStore:
         self._keep_runs = keep_runs
         self._keep_seconds = keep_days * 86_400
         self._cached_bytes = cached_bytes
+        self.elsewhere: Callable[[str], Awaitable[Run | None]] | None = None
+        """Who to ask for a run that is not on this disk (``cluster.py``)."""
         self._live: dict[str, Run] = {}
         self._closed: OrderedDict[str, tuple[Run, int]] = OrderedDict()
 
@@ -53,10 +56,16 @@ class RunStore:
         return list(self._live.values())
 
     def create(
-        self, creator: str, address: str, params: dict[str, Any], probes: Probes, lineage: Lineage | None = None
+        self,
+        creator: str,
+        address: str,
+        params: dict[str, Any],
+        probes: Probes,
+        lineage: Lineage | None = None,
+        run_id: str = "",
     ) -> Run:
         """A new run under an id that nobody can guess. Raises OSError when the disk will not have it."""
-        run_id = secrets.token_urlsafe(16)
+        run_id = run_id or new_run_id()
         try:
             about = About(creator=creator, created_at=time.time())
             write_private(self._about_path(run_id), msgspec.json.encode(about))
@@ -88,6 +97,11 @@ class RunStore:
         """The run, or None for an id that is malformed, unknown or gone."""
         if not _RUN_ID.fullmatch(run_id):
             return None
+        run = await self.find_here(run_id)
+        return await self.elsewhere(run_id) if run is None and self.elsewhere is not None else run
+
+    async def find_here(self, run_id: str) -> Run | None:
+        """The run, if it lives here or lies on this disk."""
         if run_id in self._live:
             return self._live[run_id]
         if run_id in self._closed:
@@ -102,6 +116,35 @@ class RunStore:
         self._closed[run.run_id] = (run, sum(map(len, run.broadcast.lines)))
         while len(self._closed) > 1 and sum(size for _, size in self._closed.values()) > self._cached_bytes:
             self._closed.popitem(last=False)
+
+    # ---- copies, where several replicas share their runs (``cluster_shelf.py``)
+
+    def closed_ids(self) -> list[str]:
+        """Of every closed log on this disk."""
+        return [path.name.partition(".")[0] for path in self.directory.glob("*.jsonl.gz")]
+
+    def read_copy(self, run_id: str) -> tuple[bytes, bytes] | None:
+        """What stands beside a closed log, and the log, packed."""
+        try:
+            return self._about_path(run_id).read_bytes(), self._packed_path(run_id).read_bytes()
+        except OSError:
+            return None
+
+    def adopt(self, run_id: str, about: bytes, packed: bytes) -> bool:
+        """Keep the copy of a run that closed elsewhere."""
+        try:
+            write_private(self._about_path(run_id), about)
+            write_private(self._packed_path(run_id).with_suffix(".gz.new"), packed)
+            os.replace(self._packed_path(run_id).with_suffix(".gz.new"), self._packed_path(run_id))
+        except OSError as error:
+            logger.warning("run.not_adopted", error=str(error))
+            return False
+        return True
+
+    def drop(self, run_id: str) -> None:
+        """A closed run and all that is kept of it."""
+        self._closed.pop(run_id, None)
+        self._delete(run_id)
 
     # ---- the disk
 
@@ -201,6 +244,11 @@ class RunStore:
             except OSError:
                 continue
         return None
+
+
+def new_run_id() -> str:
+    """One that nobody can guess: it is the key to read the run."""
+    return secrets.token_urlsafe(16)
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -119,6 +119,11 @@ class RunLog:
         """``log.closed`` has been written."""
         return self.broadcast.closed
 
+    def backdate(self, seconds: float) -> None:
+        """It was asked for this long ago, at another replica."""
+        self.opened_at -= seconds
+        self._zero -= seconds
+
     def open_take(self, ready: Ready, knobs: dict[str, Any], began: float) -> None:
         """``open`` for a take that is cooked apart, whose turn came at ``began`` on our clock: the wait for it, and the
         making of other weights, are no part of its log."""

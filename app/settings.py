@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +37,16 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     log_json: bool | None = None
     """JSON lines when true, for people when false, by terminal when unset."""
+
+    engine: Literal["own", "none"] = "own"
+    """``none``: this replica serves pages and readers only; others cook, or nobody does."""
+    redis_url: str = ""
+    """Redis over which several replicas share line, limits and logs ("redis://host:6379/0"); empty: this one is alone.
+    """
+    lease_seconds: float = Field(default=6.0, gt=0)
+    """A replica that Redis has not heard of for this long is taken to be dead, and another ends its runs."""
+    secret: SecretStr = SecretStr("")
+    """With which visitors' cookies are digested, the same for all replicas; empty: one is made and kept."""
 
     model: str = "smollm2-135m"
     device: str = "auto"

@@ -23,12 +23,14 @@ async def alive(request: Request) -> Response:
 @router.api_route("/readyz", methods=["GET", "HEAD"])
 async def ready(request: Request) -> Response:
     """The engine takes prompts, or 503 and why not."""
-    kitchen = site_of(request).kitchen
+    site = site_of(request)
+    kitchen = site.kitchen
     status = kitchen.status
     if kitchen.ready is None:
         detail = f"{status.detail} {status.stage}".strip()
         raise retry_later(503, status.state, detail, max(status.retry_seconds, 1.0))
-    return JSONResponse({"status": "ready", "model": kitchen.ready.model.name}, headers=_NO_STORE)
+    about = {"cluster": site.cluster.status()} if site.cluster else {}
+    return JSONResponse({"status": "ready", "model": kitchen.ready.model.name, **about}, headers=_NO_STORE)
 
 
 @router.api_route("/metrics", methods=["GET", "HEAD"])

@@ -29,7 +29,11 @@ async def follow_socket(socket: WebSocket, run_id: str) -> None:
     run's id is the key."""
     site = site_of(socket)
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope.get("subprotocols", ()) else None)
-    run = await site.store.find(run_id)
+    try:
+        run = await site.store.find(run_id)
+    except Problem as problem:
+        await socket.close(TRY_AGAIN_LATER, problem.detail[:120])
+        return
     if run is None:
         await socket.close(UNKNOWN_RUN, "unknown run")
         return

@@ -1,0 +1,297 @@
+"""Several replicas as one kitchen, over Redis: who lives, who ends what a dead one began, and what is news."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from app.cluster_kitchen import KitchenElsewhere
+from app.cluster_link import Link, RedisGone
+from app.cluster_log import KEPT_SECONDS, Record
+from app.cluster_orders import MOST_TRIES, Refusal, SharedOrders
+from app.cluster_scripts import APPEND, BEAT, CLAIM, PUT_BACK
+from app.cluster_shelf import Shelf
+from app.kitchen import EngineStatus, Kitchen, State
+from app.metrics import Metrics
+from app.run_store import About, RunStore, close_orphan
+from app.security import Visitors
+from app.settings import Settings
+from inference.messages import Ready
+
+logger = structlog.get_logger(__name__)
+
+BEATS_PER_LEASE = 3
+PROBE_SECONDS = 0.25
+"""Redis is asked this often whether it is back."""
+PLACES_SECONDS = 1.0
+
+
+class EngineCard(msgspec.Struct, kw_only=True):
+    """How a replica's engine is, as it tells the others. An empty state: it has none."""
+
+    state: State | None
+    detail: str = ""
+    ready: Ready | None = None
+    free_seats: int = 0
+
+
+class Cluster:
+    """This replica among the others."""
+
+    def __init__(
+        self, settings: Settings, kitchen: Kitchen, store: RunStore, metrics: Metrics, visitors: Visitors
+    ) -> None:
+        self.name = secrets.token_hex(8)
+        self.link = Link(settings.redis_url)
+        self.num_replicas = 0
+        self.num_engines = 0
+        self._lease = settings.lease_seconds
+        self._kitchen = kitchen
+        self._store = store
+        self._visitors = visitors
+        self._has_secret_of_its_own = bool(settings.secret.get_secret_value())
+        self._shelf = Shelf(self.link, store, settings.keep_days * 86_400)
+        self.orders = SharedOrders(kitchen, store, settings, metrics, self.link, self._shelf, self.name)
+        store.elsewhere = self.orders.find
+        self._epoch = b""
+        self._strange: set[str] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Join the others; in the background where Redis is away."""
+        try:
+            await self._beat()
+        except RedisGone:
+            logger.warning("cluster.apart")
+        work: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (
+            self._keep_beating,
+            self._hear_news,
+            self._tell_places,
+            self.orders.serve_line,
+        )
+        self._tasks = [asyncio.create_task(self._forever(each), name=each.__name__) for each in work]
+
+    async def stop(self) -> None:
+        """Leave: our own runs have been closed, and the others need not wait for our lease to end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            for run_id in self.orders.held:
+                await self.link.script(PUT_BACK, run_id, self.name, MOST_TRIES)
+            await self.link.command("HDEL", "kitchen:replicas", self.name)
+        except RedisGone:
+            pass
+        await self.link.close()
+
+    async def _forever(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            try:
+                await work()
+            except RedisGone:
+                await self.link.wait_up()
+            except Exception:
+                # Whatever it was, this replica must not fall silent for it.
+                logger.exception("cluster.fault")
+                await asyncio.sleep(1.0)
+
+    # ---- who lives
+
+    async def _keep_beating(self) -> None:
+        while True:
+            try:
+                await self._beat()
+            except RedisGone:
+                pass
+            await asyncio.sleep(self._lease / BEATS_PER_LEASE if self.link.up else PROBE_SECONDS)
+
+    async def _beat(self) -> None:
+        answer = await self.link.script(
+            BEAT, self.name, int(self._lease * 1000), msgspec.json.encode(self._card()), self.name, probing=True
+        )
+        epoch, _, alive, dead = answer
+        self._look_around([msgspec.json.decode(card, type=EngineCard) for card in alive])
+        if epoch != self._epoch:
+            lost, self._epoch = self._epoch != b"", epoch
+            await self._join(lost=lost)
+        for name in dead:
+            await self._bury(name)
+        await self._look_after_ours()
+
+    def _card(self) -> EngineCard:
+        if isinstance(self._kitchen, KitchenElsewhere):
+            return EngineCard(state=None)
+        status = self._kitchen.status
+        return EngineCard(
+            state=status.state,
+            detail=status.detail,
+            ready=self._kitchen.ready,
+            free_seats=self.orders.num_free_seats,
+        )
+
+    def _look_around(self, cards: list[EngineCard]) -> None:
+        engines = [card for card in cards if card.state is not None]
+        self.num_replicas = len(cards)
+        self.num_engines = sum(card.ready is not None for card in engines)
+        order = ("ready", "loading", "starting", "restarting", "failed", "no_model", "stopped")
+        best = min(engines, key=lambda card: order.index(card.state or "stopped"), default=None)
+        status = EngineStatus(best.state, best.detail) if best is not None and best.state is not None else None
+        self.orders.engine_elsewhere = status is not None and status.takes_orders
+        if isinstance(self._kitchen, KitchenElsewhere):
+            self._kitchen.hear(status, best.ready if best is not None else None)
+
+    async def _join(self, *, lost: bool) -> None:
+        """At the start, or after Redis came back empty: then everybody puts back what they have."""
+        await self._share_secret()
+        await self._shelf.compare(give=True)
+        if lost:
+            logger.warning("redis.empty")
+            # What was begun is claimed first by who cooks it.
+            asyncio.get_running_loop().call_later(self._lease, lambda: self._tasks.append(self._post_again()))
+
+    def _post_again(self) -> asyncio.Task[None]:
+        return asyncio.create_task(self.orders.post_again())
+
+    async def _share_secret(self) -> None:
+        if self._has_secret_of_its_own:
+            return
+        await self.link.command("SET", "kitchen:secret", self._visitors.secret, "NX")
+        secret = await self.link.command("GET", "kitchen:secret")
+        if secret is not None and secret != self._visitors.secret:
+            self._visitors.adopt(secret)
+
+    async def _look_after_ours(self) -> None:
+        """A record that says a run is ours, of which we know nothing (the answer that gave it to us was lost)."""
+        found = await self.link.command("HGETALL", "kitchen:runs")
+        strange = set()
+        for run_id, text in found.items():
+            name = run_id.decode()
+            if msgspec.json.decode(text, type=Record).owner == self.name and name not in self.orders.held:
+                strange.add(name)
+        for run_id in strange & self._strange:
+            if await self.link.script(PUT_BACK, run_id, self.name, MOST_TRIES) not in (b"waits", b"not ours"):
+                await self._end(run_id)
+        self._strange = strange
+
+    # ---- who is dead
+
+    async def _bury(self, dead: str) -> None:
+        claimed = await self.link.script(CLAIM, self.name, dead)
+        if not claimed:
+            return
+        logger.warning("cluster.replica_dead", runs=len(claimed) // 2)
+        for run_id in claimed[::2]:
+            if await self.link.script(PUT_BACK, run_id, self.name, MOST_TRIES) not in (b"waits", b"not ours"):
+                await self._end(run_id.decode())
+
+    async def _end(self, run_id: str) -> None:
+        """End a run that is ours now and nobody cooks any more, where its Stream ends."""
+        record_text = await self.link.command("HGET", "kitchen:runs", run_id)
+        if record_text is None:
+            return
+        record = msgspec.json.decode(record_text, type=Record)
+        lines: list[bytes] = []
+        whole = False
+        for _, fields in await self._entries(run_id):
+            lines += fields[b"lines"].split(b"\n")
+            whole = fields[b"last"] == b"1"
+        if not whole:
+            known = len(lines)
+            lines = await asyncio.to_thread(_ended, run_id, lines)
+            ending = lines[known:]
+            await self.link.script(
+                APPEND, run_id, self.name, record_text, known + 1, len(lines), b"\n".join(ending), 1, KEPT_SECONDS
+            )
+        about = msgspec.json.encode(About(creator=record.creator, created_at=record.asked_at))
+        packed = await asyncio.to_thread(_packed, lines)
+        await self._shelf.place(run_id, self.name, about, packed)
+        logger.info("run.interrupted_elsewhere", events=len(lines))
+
+    async def _entries(self, run_id: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        found: list[tuple[bytes, dict[bytes, bytes]]] = await self.link.command(
+            "XRANGE", f"kitchen:log:{run_id}", "-", "+"
+        )
+        return found
+
+    # ---- news
+
+    async def _hear_news(self) -> None:
+        newest = await self.link.command("XREVRANGE", "kitchen:news", "+", "-", "COUNT", 1)
+        after = newest[0][0].decode() if newest else "0-0"
+        await self._shelf.compare(give=False)
+        while True:
+            for entry, fields in await self.link.read("kitchen:news", after):
+                after = entry
+                await self._hear(fields[b"word"].decode(), fields[b"id"].decode(), fields[b"more"])
+
+    async def _hear(self, word: str, run_id: str, more: bytes) -> None:
+        if word == "order":
+            self.orders.wake()
+        elif word == "stop":
+            self.orders.stop_here(run_id)
+        elif word == "refused":
+            await self.orders.refused(run_id, msgspec.json.decode(more, type=Refusal))
+        elif word == "shelved":
+            if run_id not in self.orders.held and await self._store.find_here(run_id) is None:
+                await self._shelf.take(run_id)
+            await self.orders.settled_elsewhere(run_id)
+        elif word == "deleted":
+            await asyncio.to_thread(self._store.drop, run_id)
+
+    async def _tell_places(self) -> None:
+        while True:
+            await asyncio.sleep(PLACES_SECONDS)
+            if self.link.up:
+                await self.orders.tell_places()
+
+    # ---- what is said of it
+
+    def status(self) -> dict[str, Any]:
+        """For ``/readyz``."""
+        return {
+            "redis": "up" if self.link.up else "away",
+            "replicas": self.num_replicas,
+            "engines": self.num_engines,
+        }
+
+
+def _ended(run_id: str, lines: list[bytes]) -> list[bytes]:
+    """The log with its end, as the start of a kitchen would have healed it."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / f"{run_id}.jsonl"
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+        close_orphan(run_id, path)
+        return path.read_bytes().splitlines()
+
+
+def _packed(lines: list[bytes]) -> bytes:
+    import gzip
+
+    return gzip.compress(b"\n".join([*lines, b""]), 6, mtime=0)
+
+
+async def examine(url: str) -> tuple[bool, str]:
+    """For ``openkitchen doctor``: whether this Redis will do, and what to do if not."""
+    link = Link(url)
+    try:
+        began = time.perf_counter()
+        info = await link.command("INFO", "server")
+        seconds = time.perf_counter() - began
+    except RedisGone:
+        return False, "Redis does not answer. Is OPENKITCHEN_REDIS_URL right, and the server up?"
+    except Exception as error:
+        return False, f"Redis refuses: {error}."
+    finally:
+        await link.close()
+    version = str(info.get("redis_version", "?"))
+    if int(version.partition(".")[0] or 0) < 5:
+        return False, f"Redis {version} has no Streams: 5.0 or newer is needed (6.2 or newer is tested)."
+    return True, f"Redis {version}, {seconds * 1000:.1f} ms away"

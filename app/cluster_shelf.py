@@ -1,0 +1,67 @@
+"""Closed logs in common: every replica keeps its own copy of each, and Redis is the shelf over which they come."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from app.cluster_link import Link
+from app.cluster_scripts import DISCARD, SHELVE
+from app.run_store import RunStore
+from app.runs import Run
+
+logger = structlog.get_logger(__name__)
+
+
+class Shelf:
+    """What has closed anywhere is put here, packed, and taken from here to disk by everybody else. So lists, downloads
+    and pictures of a run work at any replica from its own files, and a disk that is lost loses no run."""
+
+    def __init__(self, link: Link, store: RunStore, keep_seconds: float) -> None:
+        self._link = link
+        self._store = store
+        self._keep_seconds = int(keep_seconds)
+
+    async def put(self, run: Run, replica: str) -> None:
+        """A run that closed here. Raises RedisGone."""
+        copy = await asyncio.to_thread(self._store.read_copy, run.run_id)
+        if copy is None:  # (deleted at once, or the disk is full)
+            await self.discard(run.run_id)
+            return
+        about, packed = copy
+        await self.place(run.run_id, replica, about, packed)
+
+    async def place(self, run_id: str, replica: str, about: bytes, packed: bytes) -> None:
+        """The same for a run that is not on this disk. Raises RedisGone."""
+        await self._link.script(SHELVE, run_id, replica, packed, about, self._keep_seconds)
+
+    async def take(self, run_id: str) -> bool:
+        """Bring a run to this replica's disk. False where the shelf has none. Raises RedisGone."""
+        about = await self._link.command("HGET", "kitchen:shelf", run_id)
+        packed = await self._link.command("GET", f"kitchen:packed:{run_id}") if about else None
+        if not about or packed is None:
+            return False
+        return await asyncio.to_thread(self._store.adopt, run_id, about, packed)
+
+    async def discard(self, run_id: str) -> None:
+        """Everywhere and for good. Raises RedisGone."""
+        await self._link.script(DISCARD, run_id)
+
+    async def compare(self, *, give: bool) -> None:
+        """Fetch what came while we were away, drop what was deleted; with ``give``, put back what Redis has lost.
+        Raises RedisGone."""
+        found = await self._link.command("HGETALL", "kitchen:shelf")
+        there = {run_id.decode(): about for run_id, about in found.items()}
+        here = set(await asyncio.to_thread(self._store.closed_ids))
+        for run_id, about in there.items():
+            if not about and run_id in here:
+                await asyncio.to_thread(self._store.drop, run_id)
+            elif about and run_id not in here and not await self.take(run_id):
+                # Its time on the shelf is over.
+                await self._link.command("HDEL", "kitchen:shelf", run_id)
+        for run_id in here - set(there) if give else ():
+            copy = await asyncio.to_thread(self._store.read_copy, run_id)
+            if copy is not None:
+                about, packed = copy
+                await self._link.script(SHELVE, run_id, "", packed, about, self._keep_seconds)
