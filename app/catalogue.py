@@ -30,6 +30,12 @@ def po_path(language: str) -> Path:
 
 
 @cache
+def languages() -> tuple[str, ...]:
+    """Those that there is a catalogue of."""
+    return tuple(sorted(path.parent.parent.name for path in LOCALE.glob(f"*/LC_MESSAGES/{DOMAIN}.po")))
+
+
+@cache
 def translations(language: str = "en") -> gettext.NullTranslations:
     """The catalogue, compiled in memory (no build step, no binary in git). A missing one translates nothing."""
     try:

@@ -111,9 +111,20 @@ def record(
     temperature: Annotated[
         float, typer.Option(min=0.0, max=2.0, help="0 is greedy.", envvar="OPENKITCHEN_RECORD_TEMPERATURE")
     ] = 0.6,
-    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, envvar="OPENKITCHEN_RECORD_TOP_P")] = 0.9,
+    top_p: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Draw among the likeliest with this much of it.", envvar="OPENKITCHEN_RECORD_TOP_P"
+        ),
+    ] = 0.9,
     repetition_penalty: Annotated[
-        float, typer.Option(min=0.1, max=2.0, envvar="OPENKITCHEN_RECORD_REPETITION_PENALTY")
+        float,
+        typer.Option(
+            min=0.1,
+            max=2.0,
+            help="Over 1: what was said is less likely.",
+            envvar="OPENKITCHEN_RECORD_REPETITION_PENALTY",
+        ),
     ] = 1.1,
     seed: Annotated[
         int,

@@ -46,7 +46,7 @@ HELLO_SECONDS = 5.0
 """An engine that owes us nothing is asked this often how it is; the answer also keeps the clocks aligned."""
 SHUTDOWN_SECONDS = 5.0
 STABLE_SECONDS = 30.0
-"""An engine that was ready for this long has come up well: the next failure is the first in a row again."""
+"""An engine that cooked, or was ready for this long, had come up well: its failure is the first in a row again."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,8 @@ class Kitchen:
         self._supervisor: asyncio.Task[None] | None = None
         self._last_heard = 0.0
         self._began = 0.0
+        self._cooked = False
+        """This engine has said what it did: it came up well."""
         self._warm_seconds = 10.0
         """How long the last warm-up took: what a caller is told to wait for the next."""
         self._clock_offset = 0.0
@@ -188,6 +190,7 @@ class Kitchen:
         listener = self._listener
         assert listener is not None
         if isinstance(reply, Events):
+            self._cooked = True
             listener.engine_said(reply, self._clock_offset)
         elif isinstance(reply, Cooking):
             listener.take_cooking(reply, self._clock_offset)
@@ -244,12 +247,11 @@ class Kitchen:
     async def _supervise(self) -> None:
         failures = 0
         while True:
-            self._began = time.monotonic()
+            self._began, self._cooked = time.monotonic(), False
             try:
                 await self._run_once()
             except EngineLost as lost:
-                ready_for = time.monotonic() - self._began if self.ready is not None else 0.0
-                failures = 1 if ready_for > STABLE_SECONDS else failures + 1
+                failures = 1 if self._came_up_well() else failures + 1
                 delay = self._lose(lost, failures)
                 if lost.final:
                     return
@@ -263,6 +265,10 @@ class Kitchen:
                 delay = self._lose(EngineLost("The kitchen made a mistake and starts afresh."), failures)
             await asyncio.sleep(delay)
             self.num_restarts += 1
+
+    def _came_up_well(self) -> bool:
+        """It is not the starting that fails, so waiting longer before the next start would help nobody."""
+        return self.ready is not None and (self._cooked or time.monotonic() - self._began > STABLE_SECONDS)
 
     def _lose(self, lost: EngineLost, failures: int) -> float:
         """Tell everybody. Returns the seconds to wait before the next try: doubling, with jitter, up to a minute."""
@@ -358,7 +364,9 @@ class Kitchen:
         if process is None or process.returncode is not None:
             return
         self._send(Shutdown())
-        for signal_number in (None, signal.SIGTERM, signal.SIGKILL):
+        # An engine that still loads does not listen.
+        first = (None,) if self.ready is not None else ()
+        for signal_number in (*first, signal.SIGTERM, signal.SIGKILL):
             if signal_number is not None:
                 try:
                     process.send_signal(signal_number)

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from app.api import health, runs, schema, sockets, takes
+from app.api import downloads, health, oembed, runs, schema, sharing, sockets, takes
 from app.api.site import Site
 from app.broadcast import FrameClock
 from app.cluster_kitchen import KitchenElsewhere
@@ -24,18 +24,39 @@ from app.kitchen import Kitchen
 from app.limits import RateLimit, ReaderLimit
 from app.metrics import Metrics
 from app.orders import Orders
-from app.pages import article, calculator, fragments, styleguide
+from app.pages import article, calculator, embed, fragments, styleguide
 from app.pages.static import STATIC, Static
 from app.pages.templates import render_problem
 from app.problems import Problem
 from app.run_store import RunStore
-from app.security import RootPath, SecurityHeaders, TrustedProxies, Visitors, security_headers
+from app.security import (
+    OpenReading,
+    RootPath,
+    SecurityHeaders,
+    TrustedProxies,
+    Visitors,
+    is_framable,
+    security_headers,
+)
 from app.settings import Settings
 
 logger = structlog.get_logger(__name__)
 
-SWEEP_SECONDS = 3600.0
-PROGRAMS_AND_PAGES = (runs, takes, sockets, schema, health, article, fragments, calculator, styleguide)
+PROGRAMS_AND_PAGES = (
+    runs,
+    sharing,
+    downloads,
+    takes,
+    sockets,
+    schema,
+    health,
+    oembed,
+    article,
+    embed,
+    fragments,
+    calculator,
+    styleguide,
+)
 
 
 def engine_arguments(settings: Settings) -> list[str]:
@@ -66,8 +87,9 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
         # Audio, fonts and images are the defaults; a stream of lines is flushed with every frame all the same.
         exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-ndjson"),
     )
+    app.add_middleware(OpenReading)
     app.add_middleware(RootPath, root_path=settings.root_path)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(SecurityHeaders, root_path=settings.root_path)
     app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
     return app
 
@@ -81,6 +103,7 @@ def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
         keep_runs=settings.keep_runs,
         keep_days=settings.keep_days,
         cached_bytes=settings.cached_log_bytes,
+        max_bytes=settings.max_log_bytes,
     )
     metrics = Metrics()
     visitors = load_visitors(settings)
@@ -149,7 +172,7 @@ async def _sweep(site: Site) -> None:
         gone = await site.store.sweep()
         if gone:
             logger.info("runs.swept", count=gone)
-        await asyncio.sleep(SWEEP_SECONDS)
+        await asyncio.sleep(site.settings.sweep_seconds)
 
 
 async def _on_problem(request: Request, error: Exception) -> Response:
@@ -181,5 +204,9 @@ async def _on_fault(request: Request, error: Exception) -> Response:
     logger.error("request.fault", method=request.method, kind=type(error).__name__, exc_info=error)
     problem = Problem(500, "fault", "Something broke on our side. Nothing you sent is to blame.")
     response = render_problem(request, problem)
-    response.headers.update(security_headers(request.headers.get("host", "")))
+    response.headers.update(
+        security_headers(
+            request.headers.get("host", ""), framable=is_framable(request.url.path, request.scope.get("root_path", ""))
+        )
+    )
     return response

@@ -51,6 +51,7 @@ class Metrics:
         self.live_runs = Gauge("openkitchen_live_runs", "Runs whose logs still grow.", registry=self.registry)
         self.waiting_runs = Gauge("openkitchen_waiting_runs", "Of those, in the line.", registry=self.registry)
         self.readers = Gauge("openkitchen_readers", "Readers following a log.", registry=self.registry)
+        self.tasks = Gauge("openkitchen_event_loop_tasks", "Tasks of the web process.", registry=self.registry)
         self._last_token: dict[str, dict[int, float]] = {}
         """Of each run's samples."""
 
@@ -74,11 +75,12 @@ class Metrics:
         self.prompt_tokens.inc(summary.totals.prompt_tokens)
         self.cached_tokens.inc(summary.totals.cached_tokens)
 
-    def render(self, *, state: str, live: int, waiting: int, readers: int) -> bytes:
+    def render(self, *, state: str, live: int, waiting: int, readers: int, tasks: int) -> bytes:
         """The text format."""
         for name in STATES:
             self.engine_state.labels(name).set(1.0 if name == state else 0.0)
         self.live_runs.set(live)
         self.waiting_runs.set(waiting)
         self.readers.set(readers)
+        self.tasks.set(tasks)
         return generate_latest(self.registry)

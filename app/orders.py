@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 import structlog
@@ -10,7 +12,7 @@ from msgspec.structs import asdict, replace
 
 from app.kitchen import Kitchen
 from app.metrics import Metrics
-from app.problems import FieldError, Problem, retry_later
+from app.problems import FieldError, Problem, closing, retry_later
 from app.run_store import RunStore
 from app.runs import Lineage, Run
 from app.settings import Settings
@@ -23,6 +25,9 @@ from inference.takes import Parent, Take
 logger = structlog.get_logger(__name__)
 
 WAITING_RETRY_SECONDS = 5.0
+DRAIN_CHECK_SECONDS = 0.05
+_INTERRUPTED_COOKING = "The kitchen was shut down while this was cooking."
+_INTERRUPTED_WAITING = "The kitchen was shut down before this had its turn."
 _REJECTED_STATUS = {"too_long": 413, "invalid": 422}
 
 
@@ -66,7 +71,7 @@ class Orders:
             detail = f"This kitchen has no model to cook with; its recordings play all the same. {status.detail}"
             return retry_later(503, "no_model", detail, 300.0)
         if self._closing or status.state == "stopped":
-            return retry_later(503, "closing", "The kitchen is closing.", 10.0)
+            return closing()
         detail = "The engine fell over and is being started again."
         return retry_later(503, "engine_restarting", detail, max(status.retry_seconds, 5.0))
 
@@ -165,12 +170,28 @@ class Orders:
         else:
             self._kitchen.abort(run.run_id)
 
+    @property
+    def is_closing(self) -> bool:
+        """No more runs are taken, for good."""
+        return self._closing
+
+    async def drain(self, seconds: float, hurried: Callable[[], bool]) -> None:
+        """The site is going down: no more runs from now on, but those that live may finish, cooking or in line, for
+        ``seconds`` or until somebody is in a hurry."""
+        self._closing = True
+        if live := self._store.live():
+            logger.info("site.draining", live=len(live), seconds=seconds, hint="a second signal ends them now")
+        deadline = time.monotonic() + seconds
+        while self._store.live() and time.monotonic() < deadline and not hurried():
+            await asyncio.sleep(DRAIN_CHECK_SECONDS)
+
     async def close(self) -> None:
-        """The site is going down: no more runs, and those that live end here with a reason."""
+        """The site is down: those that still live end here with a reason."""
         self._closing = True
         for run in self._store.live():
             self._kitchen.abort(run.run_id)
-            self._close(run, "interrupted", "The kitchen was shut down while this was cooking.")
+            waited = run.is_waiting
+            self._close(run, "interrupted", _INTERRUPTED_WAITING if waited else _INTERRUPTED_COOKING)
         if self._settling:
             await asyncio.wait(self._settling, timeout=10.0)
 

@@ -53,3 +53,8 @@ def retry_later(status: int, code: str, detail: str, seconds: float) -> Problem:
 def unknown_run() -> Problem:
     """The same answer for an id that never was, is gone, or is malformed."""
     return Problem(404, "unknown_run", "There is no run of that name here. It may be older than this kitchen keeps.")
+
+
+def closing() -> Problem:
+    """No more runs: the site is being shut down."""
+    return retry_later(503, "closing", "The kitchen is closing.", 10.0)

@@ -1,55 +1,80 @@
-"""The runs on disk: one log and one small file about it each; found again on demand, healed at start, and let go."""
+"""The runs: live ones, closed ones found again on demand, healed at start, and let go when their time is over."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
-import os
 import re
 import secrets
+import threading
 import time
-import zlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import structlog
 
 from app.broadcast import Broadcast
+from app.run_files import About, Ended, RunFiles, write_private
+from app.run_index import Family, Row, RunIndex, row_of
 from app.runs import Lineage, LogFile, Run, RunLog, read_summary
-from inference.events import LogClosed, LogOpened, decode, encode
 from inference.probes import Probes
 
 logger = structlog.get_logger(__name__)
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{22}")
-_INTERRUPTED = "The kitchen was shut down or fell over while this was cooking."
+_ROWS_AT_ONCE = 500
+_REMEMBERED_DELETIONS = 10_000
 
 
-class About(msgspec.Struct, kw_only=True):
-    """What is kept beside a log: never the prompt, which is in the log alone."""
+class Elsewhere(Protocol):
+    """The other replicas of this kitchen (``cluster.py``)."""
 
-    creator: str
-    created_at: float
-    """Unix seconds."""
+    async def find(self, run_id: str) -> Run | None:
+        """A run that is not on this disk."""
+
+    def changed(self, run_id: str) -> None:
+        """What stands about a closed run is another now."""
+
+    def deleted(self, run_ids: Iterable[str]) -> None:
+        """These are gone for good."""
+
+
+def new_run_id() -> str:
+    """One that nobody can guess: it is the key to read the run."""
+    return secrets.token_urlsafe(16)
 
 
 class RunStore:
     """Runs by id. Live ones are held here until they close; closed ones are read from disk when somebody asks, and the
-    last ones asked for stay in memory."""
+    last ones asked for stay in memory. The files are the truth; lists and sweeps ask the index."""
 
-    def __init__(self, data_dir: Path, *, keep_runs: int, keep_days: float, cached_bytes: int) -> None:
-        self.directory = data_dir / "runs"
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        keep_runs: int,
+        keep_days: float,
+        cached_bytes: int,
+        max_bytes: int = 2**62,
+    ) -> None:
+        self.files = RunFiles(data_dir / "runs")
+        self.directory = self.files.directory
+        self.index = RunIndex(self.directory / "index.sqlite")
         self._keep_runs = keep_runs
         self._keep_seconds = keep_days * 86_400
+        self._max_bytes = max_bytes
         self._cached_bytes = cached_bytes
-        self.elsewhere: Callable[[str], Awaitable[Run | None]] | None = None
-        """Who to ask for a run that is not on this disk (``cluster.py``)."""
+        self.elsewhere: Elsewhere | None = None
         self._live: dict[str, Run] = {}
         self._closed: OrderedDict[str, tuple[Run, int]] = OrderedDict()
+        self._disk = threading.Lock()
+        """Held by who changes the files of a run that has closed: a deleted one must not come back."""
+        self._catching_up = threading.Lock()
+        self._deleted: dict[str, None] = {}
+        """The last ones: who was reading one meanwhile must not bring it back."""
 
     def live(self) -> list[Run]:
         """Runs whose logs still grow, oldest first."""
@@ -66,15 +91,23 @@ class RunStore:
     ) -> Run:
         """A new run under an id that nobody can guess. Raises OSError when the disk will not have it."""
         run_id = run_id or new_run_id()
+        about = About(
+            creator=creator,
+            created_at=time.time(),
+            parent=lineage.parent if lineage else "",
+            take=lineage.take.name if lineage else "",
+            # (Its parent may have been deleted while it was being asked for.)
+            doomed=lineage is not None and lineage.parent in self._deleted,
+        )
         try:
-            about = About(creator=creator, created_at=time.time())
-            write_private(self._about_path(run_id), msgspec.json.encode(about))
-            log = RunLog(run_id, LogFile(self._path(run_id)), params, probes, lineage=lineage)
+            write_private(self.files.about(run_id), msgspec.json.encode(about))
+            log = RunLog(run_id, LogFile(self.files.log(run_id)), params, probes, lineage=lineage)
         except OSError:
-            self._delete(run_id)
+            self.files.delete(run_id)
             raise
         run = Run(run_id, creator, log.broadcast, log.summary, log, address)
         self._live[run_id] = run
+        self._put(run_id, about)
         return run
 
     def discard(self, run: Run) -> None:
@@ -82,7 +115,8 @@ class RunStore:
         self._live.pop(run.run_id, None)
         if run.log is not None and not run.log.is_closed:
             run.log.close("rejected", "")
-        self._delete(run.run_id)
+        self.files.delete(run.run_id)
+        self.index.drop([run.run_id])
 
     async def settle(self, run: Run) -> None:
         """A live run has closed: keep it in memory as a closed one, and pack its file, unless its end is missing there
@@ -91,14 +125,35 @@ class RunStore:
             return
         self._remember(Run(run.run_id, run.creator, run.broadcast, run.summary))
         if run.log is None or run.log.is_whole:
-            await asyncio.to_thread(self._pack, run.run_id)
+            await asyncio.to_thread(self._settle_files, run)
+            self._forget([run.run_id] if run.run_id in self._deleted else [])
+        if self.index.total_bytes() > self._max_bytes:
+            await self.sweep()
+
+    def _settle_files(self, run: Run) -> None:
+        # (Packing takes a while, and nobody else should wait for it.)
+        packed = self.files.pack(run.run_id)
+        with self._disk:
+            about = self.files.read_about(run.run_id)
+            if about is None or about.doomed:
+                self._delete([run.run_id])
+                return
+            about.ended = Ended.of(run.summary)
+            try:
+                # In this order: what is not packed yet is looked at again at the next start.
+                self.files.write_about(run.run_id, about)
+            except OSError as error:
+                logger.warning("run.about_unwritten", error=str(error))
+            if packed is not None:
+                self.files.put_packed(run.run_id, packed)
+            self._put(run.run_id, about)
 
     async def find(self, run_id: str) -> Run | None:
         """The run, or None for an id that is malformed, unknown or gone."""
         if not _RUN_ID.fullmatch(run_id):
             return None
         run = await self.find_here(run_id)
-        return await self.elsewhere(run_id) if run is None and self.elsewhere is not None else run
+        return await self.elsewhere.find(run_id) if run is None and self.elsewhere is not None else run
 
     async def find_here(self, run_id: str) -> Run | None:
         """The run, if it lives here or lies on this disk."""
@@ -108,7 +163,7 @@ class RunStore:
             self._closed.move_to_end(run_id)
             return self._closed[run_id][0]
         run = await asyncio.to_thread(self._read, run_id)
-        if run is not None and run_id not in self._closed:
+        if run is not None and run_id not in self._closed and run_id not in self._deleted:
             self._remember(run)
         return run
 
@@ -116,6 +171,89 @@ class RunStore:
         self._closed[run.run_id] = (run, sum(map(len, run.broadcast.lines)))
         while len(self._closed) > 1 and sum(size for _, size in self._closed.values()) > self._cached_bytes:
             self._closed.popitem(last=False)
+
+    def _forget(self, run_ids: Iterable[str]) -> None:
+        for run_id in run_ids:
+            self._closed.pop(run_id, None)
+
+    def _read(self, run_id: str) -> Run | None:
+        about, lines = self.files.read_about(run_id), self.files.read(run_id)
+        if about is None or about.doomed or lines is None:
+            return None
+        try:
+            return Run(run_id, about.creator, Broadcast(lines, closed=True), read_summary(run_id, lines))
+        except msgspec.MsgspecError as error:
+            logger.error("run.unreadable", error=str(error))
+            return None
+
+    async def packed_log(self, run: Run) -> bytes:
+        """A closed log in the form of a recording: one JSON object a line, gzip."""
+
+        def read() -> bytes:
+            data = self.files.read_packed(run.run_id)
+            return data if data is not None else gzip.compress(b"\n".join([*run.broadcast.lines, b""]), 6, mtime=0)
+
+        return await asyncio.to_thread(read)
+
+    # ---- what its creator may do with it
+
+    def expires_at(self, row: Row) -> float | None:
+        """Unix seconds; None for a run that is kept. A take goes with its run. (Where the kitchen runs out of room,
+        the oldest go sooner.)"""
+        first = row if row.family == row.run_id else self.index.get(row.family) or row
+        return None if first.kept else first.created_at + self._keep_seconds
+
+    async def change(self, run_id: str, change: Callable[[About], None]) -> bool:
+        """Change what stands about a closed run. False where it is gone. Raises OSError."""
+
+        def work() -> bool:
+            with self._disk:
+                about = self.files.read_about(run_id)
+                if about is None or about.doomed:
+                    return False
+                change(about)
+                self.files.write_about(run_id, about)
+                self._put(run_id, about)
+                return True
+
+        changed = await asyncio.to_thread(work)
+        if changed and self.elsewhere is not None:
+            self.elsewhere.changed(run_id)
+        return changed
+
+    async def delete(self, run_id: str) -> list[Run]:
+        """A closed run and its takes, for good. Returns the takes that still cook: they are to be stopped, and go when
+        they have ended. Raises OSError."""
+        live, gone = await asyncio.to_thread(self._delete_with_takes, run_id)
+        self._forget(gone)
+        if self.elsewhere is not None:
+            self.elsewhere.deleted(gone)
+        return live
+
+    def _delete_with_takes(self, run_id: str) -> tuple[list[Run], list[str]]:
+        self.catch_up()
+        live: list[Run] = []
+        closed: list[str] = []
+        with self._disk:
+            self._deleted[run_id] = None
+            for take in self.index.takes_of(run_id):
+                if (run := self._live.get(take)) is None:
+                    closed.append(take)
+                    continue
+                live.append(run)
+                if (about := self.files.read_about(take)) is not None:
+                    about.doomed = True
+                    self.files.write_about(take, about)
+            self._delete([*closed, run_id])
+        return live, [*closed, run_id]
+
+    def _delete(self, run_ids: list[str]) -> None:
+        for run_id in run_ids:
+            self._deleted[run_id] = None
+            self.files.delete(run_id)
+        self.index.drop(run_ids)
+        while len(self._deleted) > _REMEMBERED_DELETIONS:
+            self._deleted.pop(next(iter(self._deleted)))
 
     # ---- copies, where several replicas share their runs (``cluster_shelf.py``)
 
@@ -125,171 +263,109 @@ class RunStore:
 
     def read_copy(self, run_id: str) -> tuple[bytes, bytes] | None:
         """What stands beside a closed log, and the log, packed."""
-        try:
-            return self._about_path(run_id).read_bytes(), self._packed_path(run_id).read_bytes()
-        except OSError:
-            return None
+        about, packed = self.files.read_about(run_id), self.files.read_packed(run_id)
+        return (msgspec.json.encode(about), packed) if about is not None and packed is not None else None
 
-    def adopt(self, run_id: str, about: bytes, packed: bytes) -> bool:
-        """Keep the copy of a run that closed elsewhere."""
-        try:
-            write_private(self._about_path(run_id), about)
-            write_private(self._packed_path(run_id).with_suffix(".gz.new"), packed)
-            os.replace(self._packed_path(run_id).with_suffix(".gz.new"), self._packed_path(run_id))
-        except OSError as error:
-            logger.warning("run.not_adopted", error=str(error))
-            return False
-        return True
+    def adopt(self, run_id: str, about: bytes, packed: bytes | None) -> bool:
+        """Keep the copy of a run that closed elsewhere, or what was changed there about one that is here (no log)."""
+        with self._disk:
+            if run_id in self._deleted or run_id in self._live:
+                return False
+            try:
+                found = msgspec.json.decode(about, type=About)
+                self.files.write_about(run_id, found)
+                if packed is not None:
+                    self.files.put_packed(run_id, packed)
+                self._put(run_id, found)
+            except (OSError, msgspec.MsgspecError) as error:
+                logger.warning("run.not_adopted", error=str(error))
+                return False
+            return True
 
     def drop(self, run_id: str) -> None:
-        """A closed run and all that is kept of it."""
-        self._closed.pop(run_id, None)
-        self._delete(run_id)
+        """A closed run and all that is kept of it; it was deleted, or ended otherwise, elsewhere."""
+        with self._disk:
+            self.files.delete(run_id)
+            self.index.drop([run_id])
+        self._forget([run_id])
 
-    # ---- the disk
+    # ---- the index, and time
 
-    def _path(self, run_id: str) -> Path:
-        return self.directory / f"{run_id}.jsonl"
-
-    def _packed_path(self, run_id: str) -> Path:
-        return self.directory / f"{run_id}.jsonl.gz"
-
-    def _about_path(self, run_id: str) -> Path:
-        return self.directory / f"{run_id}.json"
-
-    def _delete(self, run_id: str) -> None:
-        for path in (self._path(run_id), self._packed_path(run_id), self._about_path(run_id)):
-            path.unlink(missing_ok=True)
-
-    def _read(self, run_id: str) -> Run | None:
-        try:
-            # A log being packed exists in both forms for a moment, and in the packed one after.
-            try:
-                data = self._path(run_id).read_bytes()
-            except FileNotFoundError:
-                data = gzip.decompress(self._packed_path(run_id).read_bytes())
-            about = msgspec.json.decode(self._about_path(run_id).read_bytes(), type=About)
-            lines = data.splitlines()
-            return Run(run_id, about.creator, Broadcast(lines, closed=True), read_summary(run_id, lines))
-        except FileNotFoundError:
-            return None
-        except (OSError, EOFError, zlib.error, msgspec.MsgspecError) as error:
-            logger.error("run.unreadable", error=str(error))
-            return None
-
-    def _pack(self, run_id: str) -> None:
-        """``NAME.jsonl`` to ``NAME.jsonl.gz``, the form of a recording; whole or not at all."""
-        path, packed = self._path(run_id), self._packed_path(run_id)
-        unfinished = packed.with_suffix(".gz.new")
-        try:
-            write_private(unfinished, gzip.compress(path.read_bytes(), compresslevel=6))
-            os.replace(unfinished, packed)
-            path.unlink()
-        except OSError as error:
-            unfinished.unlink(missing_ok=True)
-            logger.warning("run.unpacked", error=str(error))
+    def _put(self, run_id: str, about: About) -> None:
+        found = self.files.found(run_id)
+        self.index.put([row_of(run_id, about, found, self.index.family_of(run_id, about.parent))])
 
     def close_orphans(self) -> int:
-        """At the start: end every log that a crash or a power cut left open, with reason ``interrupted``. A last line
-        that was cut in the middle is dropped. Returns how many there were."""
-        count = 0
-        for path in sorted(self.directory.glob("*.jsonl")):
-            run_id = path.stem
-            try:
-                count += close_orphan(run_id, path)
-            except (OSError, msgspec.MsgspecError) as error:
-                logger.error("run.unhealed", error=str(error))
-                continue
-            self._pack(run_id)
-        for leftover in self.directory.glob("*.new"):
-            leftover.unlink(missing_ok=True)
+        """At the start: every log gets its end, and the index what it missed. Returns how many had none."""
+        count = self.files.close_orphans()
+        self.catch_up(again=True)
         return count
 
+    def catch_up(self, *, again: bool = False) -> None:
+        """Bring the index up to date with the files, where it is behind (or ``again``). Only files that changed are
+        read."""
+        with self._catching_up:
+            if not (again or self.index.is_behind):
+                return
+            if self.index.is_behind:
+                self.index.renew()
+            self.index.is_behind = False
+            now = time.time()
+            known, there = self.index.stamps(), self.files.scan()
+            self.index.drop(run_id for run_id in known if run_id not in there)
+            changed: list[tuple[str, About]] = []
+            for run_id, found in there.items():
+                if run_id in self._live or known.get(run_id) == found.stamp:
+                    continue
+                about = self.files.read_about(run_id)
+                if about is None:
+                    # What it says of itself is lost: nobody's, and as old as its files.
+                    about = About(creator="", created_at=found.changed_at)
+                if about.doomed or (found.log_bytes is None and about.created_at < now):
+                    self._delete([run_id])
+                else:
+                    changed.append((run_id, about))
+            # (Parents before their takes.)
+            changed.sort(key=lambda pair: pair[1].created_at)
+            for start in range(0, len(changed), _ROWS_AT_ONCE):
+                rows: dict[str, Row] = {}
+                for run_id, about in changed[start : start + _ROWS_AT_ONCE]:
+                    parent = rows.get(about.parent)
+                    family = parent.family if parent else self.index.family_of(run_id, about.parent)
+                    rows[run_id] = row_of(run_id, about, there[run_id], family)
+                self.index.put(list(rows.values()))
+
     async def sweep(self) -> int:
-        """Delete closed runs beyond the number and age that are kept, oldest first. Returns how many went."""
+        """Delete closed runs beyond the number, the age and the bytes that are kept, oldest first, each with its takes;
+        but none that its creator keeps. Returns how many went. Opens no log."""
         gone = await asyncio.to_thread(self._delete_old, time.time())
-        for run_id in gone:
-            self._closed.pop(run_id, None)
+        self._forget(gone)
         return len(gone)
 
     def _delete_old(self, now: float) -> list[str]:
         """Runs that began after ``now`` are let be: they may not be among the live ones yet. A run is as old as it says
         of itself; a log that was healed or packed later is not younger for it."""
-        found: list[tuple[float, str]] = []
+        self.catch_up()
+        families = self.index.families()
+        left, total = 0, sum(family.bytes for family in families)
+        lapsed: list[Family] = []
+        standing: list[Family] = []
+        for family in families:
+            if family.kept or family.began >= now:
+                continue
+            old = left >= self._keep_runs or family.began < now - self._keep_seconds
+            (lapsed if old else standing).append(family)
+            left += 0 if old else family.count
+        total -= sum(family.bytes for family in lapsed)
+        while standing and total > self._max_bytes:
+            lapsed.append(standing.pop())
+            total -= lapsed[-1].bytes
         gone: list[str] = []
-        for run_id in {path.name.partition(".")[0] for path in self.directory.glob("*.json*")}:
-            since = self._created_at(run_id)
-            if run_id in self._live or since is None or since >= now:
-                continue
-            if self._path(run_id).exists() or self._packed_path(run_id).exists():
-                found.append((since, run_id))
-            else:
-                gone.append(run_id)
-        found.sort(reverse=True)
-        oldest = now - self._keep_seconds
-        gone += [run_id for index, (since, run_id) in enumerate(found) if index >= self._keep_runs or since < oldest]
-        for run_id in gone:
-            self._delete(run_id)
+        for family in lapsed:
+            with self._disk:
+                members = self.index.members(family.run_id)
+                # A family of which one still cooks is let be.
+                if not any(run_id in self._live for run_id in members):
+                    self._delete(members)
+                    gone += members
         return gone
-
-    def _created_at(self, run_id: str) -> float | None:
-        """Unix seconds; those of the file where what is written about the run cannot be read, None where nothing is."""
-        try:
-            return msgspec.json.decode(self._about_path(run_id).read_bytes(), type=About).created_at
-        except (OSError, msgspec.MsgspecError):
-            pass
-        for path in (self._about_path(run_id), self._packed_path(run_id), self._path(run_id)):
-            try:
-                return path.stat().st_mtime
-            except OSError:
-                continue
-        return None
-
-
-def new_run_id() -> str:
-    """One that nobody can guess: it is the key to read the run."""
-    return secrets.token_urlsafe(16)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """A new file that nobody but us may read."""
-    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(data)
-
-
-def close_orphan(run_id: str, path: Path) -> bool:
-    """Append what is missing to a log without an end; False if nothing is."""
-    whole: list[bytes] = []
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        try:
-            event = decode(line)
-        except msgspec.MsgspecError:
-            break
-        if event.seq != len(whole) + 1:
-            break
-        whole.append(line)
-    summary = read_summary(run_id, whole)
-    if summary.closed is not None:
-        return False
-    if not whole:
-        opened = LogOpened(
-            seq=1,
-            run_id=run_id,
-            source="live",
-            opened_at=path.stat().st_mtime,
-            model=None,
-            hardware=None,
-            engine=None,
-            software=None,
-            params={},
-            provides=[],
-        )
-        summary.apply(opened)
-        whole.append(encode(opened))
-    totals = msgspec.structs.replace(summary.totals, seconds=summary.t)
-    closed = LogClosed(seq=len(whole) + 1, t=summary.t, reason="interrupted", detail=_INTERRUPTED, totals=totals)
-    whole.append(encode(closed))
-    healed = path.with_suffix(".jsonl.new")
-    write_private(healed, b"".join(line + b"\n" for line in whole))
-    os.replace(healed, path)
-    return True

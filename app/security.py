@@ -23,14 +23,13 @@ VISITOR_COOKIE = "kitchen_visitor"
 SECRET_BYTES = 32
 VISITOR_SECONDS = 30 * 24 * 3600
 _VISITOR = re.compile(r"[A-Za-z0-9_-]{22}")
+_HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
 
 
 def content_security_policy(host: str) -> str:
     """Nothing but our own files, nothing inline. ``host`` is named for sockets: older browsers hold that ``'self'``
     does not cover ``ws:``. It comes from the request, so it is dropped unless it is a plain host and port."""
-    sockets = (
-        f" ws://{host} wss://{host}" if re.fullmatch(r"[A-Za-z0-9.\-]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?", host) else ""
-    )
+    sockets = f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
     return "; ".join(
         (
             "default-src 'none'",
@@ -39,6 +38,7 @@ def content_security_policy(host: str) -> str:
             "img-src 'self' data:",
             "font-src 'self'",
             f"connect-src 'self'{sockets}",
+            "frame-src 'self'",
             "form-action 'self'",
             "base-uri 'none'",
             "frame-ancestors 'self'",
@@ -46,31 +46,55 @@ def content_security_policy(host: str) -> str:
     )
 
 
-def security_headers(host: str) -> dict[str, str]:
-    """The headers of every response of the site (what uvicorn answers to a request that is no HTTP is its own)."""
+def embed_policy(host: str) -> str:
+    """The same for a room in a frame, which any page may hold: it sends no form and frames nothing. ``host`` is named
+    for browsers to which ``'self'`` is nobody in a sandbox."""
+    own = f"'self' {host}" if _HOST.fullmatch(host) else "'self'"
+    return "; ".join(
+        (
+            "default-src 'none'",
+            *(f"{kind}-src {own}" for kind in ("script", "style", "font", "connect")),
+            f"img-src {own} data:",
+            "form-action 'none'",
+            f"base-uri {own}",
+            "frame-ancestors *",
+        )
+    )
+
+
+def is_framable(path: str, root_path: str) -> bool:
+    """Whether other sites may put this address into a frame."""
+    return re.fullmatch(r"/embed/[^/]+", path.removeprefix(root_path)) is not None
+
+
+def security_headers(host: str, *, framable: bool = False) -> dict[str, str]:
+    """The headers of every response of the site (what uvicorn answers to a request that is no HTTP is its own).
+    ``framable``: other sites may frame it."""
+    framing = {"Cross-Origin-Opener-Policy": "same-origin", "X-Frame-Options": "SAMEORIGIN"}
     return {
-        "Content-Security-Policy": content_security_policy(host),
+        "Content-Security-Policy": embed_policy(host) if framable else content_security_policy(host),
         "X-Content-Type-Options": "nosniff",
         # A run's id is the key to read it, and stands in the address bar. (``no-referrer`` would also turn the Origin
         # of our own form into "null".)
         "Referrer-Policy": "same-origin",
         "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-        "Cross-Origin-Opener-Policy": "same-origin",
-        "X-Frame-Options": "SAMEORIGIN",
+        **({} if framable else framing),
     }
 
 
 class SecurityHeaders:
     """ASGI middleware: the security headers on every HTTP response of the site."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, root_path: str = "") -> None:
         self.app = app
+        self.root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        values = security_headers(Headers(scope=scope).get("host", ""))
+        host = Headers(scope=scope).get("host", "")
+        values = security_headers(host, framable=is_framable(scope["path"], self.root_path))
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -80,6 +104,29 @@ class SecurityHeaders:
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+_READING = re.compile(r"/api/(runs|recordings)/[^/]+(/(events|log|perfetto))?$")
+
+
+class OpenReading:
+    """ASGI middleware: who has a run's id may read it from anywhere, so a room in a sandboxed frame, whose origin is
+    "null", may too. Nothing of this depends on a cookie, and a browser lends none to such a request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not _READING.search(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+
+        async def send_open(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Access-Control-Allow-Origin"] = "*"
+            await send(message)
+
+        await self.app(scope, receive, send_open)
 
 
 class TrustedProxies:

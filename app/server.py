@@ -7,6 +7,7 @@ import errno
 import socket
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -67,12 +68,19 @@ class Server(uvicorn.Server):
                 self._on_served()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End live runs first: their readers then get ``log.closed`` and leave by themselves."""
+        """Let live runs finish, and end those that do not in time: their readers get ``log.closed`` and leave by
+        themselves. Until then the site is served, so that a reader may come back and ``/readyz`` can say no."""
+        await self._site.orders.drain(self._site.settings.drain_seconds, lambda: self.force_exit)
         await self._site.orders.close()
         await asyncio.sleep(0.1)
         await super().shutdown(sockets)
         if self._reaper is not None:
             self._reaper.cancel()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal asks for an orderly end, a second one for a quick one, whichever the two are."""
+        self.force_exit = self.should_exit
+        super().handle_exit(sig, frame)
 
     def abort_connection(self, scope: Scope) -> None:
         """Cut the connection that this scope came over, without waiting for what it holds to be taken."""

@@ -22,10 +22,12 @@ def default_data_dir() -> Path:
 class Settings(BaseSettings):
     """Where to listen, what to run, and how much of it. Seconds, bytes and characters unless a name says otherwise."""
 
-    model_config = SettingsConfigDict(env_prefix="OPENKITCHEN_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="OPENKITCHEN_", extra="ignore", use_attribute_docstrings=True)
 
     host: str = "127.0.0.1"
+    """Address to listen on; ``0.0.0.0`` for every one that the machine has."""
     port: int = Field(default=8000, ge=0, le=65_535)
+    """Port to listen on; 0 picks a free one."""
     root_path: str = ""
     """Path prefix under which a proxy serves the site ("/kitchen"); works whether or not the proxy strips it."""
     public_origins: Annotated[tuple[str, ...], NoDecode] = ()
@@ -34,9 +36,13 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     data_dir: Path = Field(default_factory=default_data_dir)
+    """Where runs and the installation's secret are kept. One kitchen a directory."""
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    """From which level on the log is written."""
     log_json: bool | None = None
     """JSON lines when true, for people when false, by terminal when unset."""
+    drain_seconds: float = Field(default=20.0, ge=0)
+    """How long runs may go on after the signal to stop; whoever stops the process should wait some ten seconds more."""
 
     engine: Literal["own", "none"] = "own"
     """``none``: this replica serves pages and readers only; others cook, or nobody does."""
@@ -49,22 +55,28 @@ class Settings(BaseSettings):
     """With which visitors' cookies are digested, the same for all replicas; empty: one is made and kept."""
 
     model: str = "smollm2-135m"
+    """Name, model directory, ``.gguf`` file or hub id."""
     device: str = "auto"
+    """``cpu``, ``cuda``, ``cuda:N``, or ``auto``: a GPU if there is one."""
     dtype: str = "auto"
+    """``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 where the hardware multiplies it."""
     drafter: str | None = None
+    """Speculative decoding: ``eagle``, ``ngram``, ``mismatched``, ``model:MODEL``, or several with commas between."""
     engine_endpoint: str = ""
     """ZeroMQ endpoint of an engine process that somebody else runs; empty: start our own."""
     engine_args: Annotated[tuple[str, ...], NoDecode] = ()
     """More arguments for the engine process that we start, separated by spaces."""
     engine_hang_seconds: float = Field(default=60.0, gt=0)
     """An engine silent for this long while runs are live is killed and started again."""
-    engine_restart_seconds: float = Field(default=1.0, gt=0)
-    """First wait before a restart; doubles with each failure in a row, up to a minute, with jitter."""
+    engine_restart_seconds: float = Field(default=0.25, gt=0)
+    """First wait before a restart; doubles with each failure to come up in a row, up to a minute, with jitter."""
 
     max_prompt_chars: int = Field(default=65_536, ge=1)
+    """Longest prompt, in characters."""
     max_tokens: int = Field(default=4_096, ge=1)
     """Most tokens that one run may ask for; the model's own length is checked besides."""
     max_body_bytes: int = Field(default=256 * 1024, ge=1)
+    """Largest body of a request."""
     body_timeout: float = Field(default=30.0, gt=0)
     """A request's body must have come within this time."""
     max_runs_per_visitor: int = Field(default=4, ge=1)
@@ -80,7 +92,9 @@ class Settings(BaseSettings):
     posts_burst: int = Field(default=20, ge=1)
     """Per address, at once."""
     max_readers_per_run: int = Field(default=200, ge=1)
+    """Readers of one run at a time."""
     max_readers: int = Field(default=2_000, ge=1)
+    """Readers of all runs at a time. Each holds a connection, and so an open file."""
     send_timeout: float = Field(default=30.0, gt=0)
     """A reader that takes nothing for this long is cut off."""
     frame_seconds: float = Field(default=0.016, ge=0)
@@ -88,7 +102,17 @@ class Settings(BaseSettings):
     accept_timeout: float = Field(default=5.0, gt=0)
     """How long a POST waits for the engine to say whether the prompt fits."""
     keep_runs: int = Field(default=1_000, ge=0)
+    """Runs that are not kept by their creators; the oldest go first, each with its takes."""
     keep_days: float = Field(default=30.0, gt=0)
+    """Of a run that its creator does not keep."""
+    sweep_seconds: float = Field(default=3600.0, gt=0)
+    """Between two looks at what need not be kept any longer."""
+    max_log_bytes: int = Field(default=4 * 1024**3, ge=1024**2)
+    """Of all logs on disk. What creators keep may take half of it."""
+    max_kept_runs: int = Field(default=20, ge=0)
+    """Runs that one visitor may keep beyond their time; 0: nobody keeps any."""
+    max_listed_runs: int = Field(default=10, ge=0)
+    """Runs that one visitor may list in the gallery; 0: it shows recordings alone."""
     cached_log_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
     """Closed logs kept in memory."""
 

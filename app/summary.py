@@ -45,6 +45,8 @@ class Summary:
         self.t = 0.0
         self.first_token_t: float | None = None
         self.last_token_t: float | None = None
+        self.num_tokens = 0
+        """Of sample 0."""
 
     def apply(self, event: AnyEvent) -> None:
         """Fold in one event of this run's log (stamped, projected)."""
@@ -63,6 +65,7 @@ class Summary:
         elif own and isinstance(event, TokenSampled):
             self.totals.completion_tokens += 1
             if first:
+                self.num_tokens += 1
                 self.text += event.text
                 self.first_token_t = event.t if self.first_token_t is None else self.first_token_t
                 self.last_token_t = event.t
@@ -100,6 +103,13 @@ class Summary:
             self.totals.prompt_tokens = event.usage.prompt_tokens
             self.totals.cached_tokens = event.usage.cached_tokens
 
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens after the first, over the time from the first to the last; None where there is no such time."""
+        if self.first_token_t is None or self.last_token_t is None or self.last_token_t <= self.first_token_t:
+            return None
+        return (self.num_tokens - 1) / (self.last_token_t - self.first_token_t)
+
     def to_dict(self) -> dict[str, Any]:
         """The body of ``GET /api/runs/{id}``. Times in seconds of the log."""
         totals = self.closed.totals if self.closed else self.totals
@@ -120,6 +130,7 @@ class Summary:
             "position": self.position,
             "text": self.text,
             "first_token_seconds": self.first_token_t,
+            "tokens_per_second": self.tokens_per_second,
             "totals": {
                 "prompt_tokens": totals.prompt_tokens,
                 "cached_tokens": totals.cached_tokens,

@@ -35,6 +35,7 @@ class Served:
         self.url = f"http://127.0.0.1:{self.port}{root_path}/"
         self._wait_ready = wait_ready
         self._data = tempfile.TemporaryDirectory(prefix="openkitchen-")
+        self.data_dir = Path(self._data.name)
         self._env = os.environ | {f"OPENKITCHEN_{name.upper()}": str(value) for name, value in settings.items()}
         self._env |= {"OPENKITCHEN_DATA_DIR": self._data.name, "OPENKITCHEN_ROOT_PATH": root_path}
         self.log = Path(self._data.name) / "server.log"
@@ -61,6 +62,11 @@ class Served:
             self._process.kill()
             self._process.wait()
         self._data.cleanup()
+
+    @property
+    def pid(self) -> int:
+        """Of the web process."""
+        return self._process.pid
 
     def wait_ready(self) -> None:
         """Until the engine takes requests."""

@@ -104,17 +104,13 @@ def load_model(
     progress("finding the model", None)
     found = find_model(os.fspath(name))
     with ThreadPoolExecutor(1) as executor:  # the digest is computed while transformers is being imported
-        ready = executor.submit(_converted, found, cache_dir(data_dir)) if found.suffix == ".gguf" else None
+        ready = executor.submit(_converted, found, cache_dir(data_dir))
         import torch
         import transformers
 
-        manifest = None
-        path = found
-        if ready is not None:
-            target, source_sha256, manifest = ready.result()
-            if manifest is None:
-                manifest = _convert(found, source_sha256, target, progress)
-            path = target
+        path, source_sha256, manifest = ready.result()
+        if manifest is None and found.suffix == ".gguf":
+            manifest = _convert(found, source_sha256, path, progress)
     chosen_device = choose_device(device)
     chosen_dtype = choose_dtype(dtype, chosen_device)
     progress("loading weights", None)
@@ -219,21 +215,26 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _converted(gguf: Path, cache: Path) -> tuple[Path, str, Manifest | None]:
-    """Where the conversion of ``gguf`` belongs, the file's digest, and the manifest if all of it is there and right."""
-    digest = _sha256(gguf)
-    target = cache / "models" / f"{gguf.stem.lower()}-{digest[:12]}"
+def _converted(found: Path, cache: Path) -> tuple[Path, str, Manifest | None]:
+    """Where the model directory of ``found`` is or belongs, the digest of what it is made from, and its manifest if all
+    of it is there and right. A directory that was converted elsewhere (an image's, say) still says what it is."""
+    if found.suffix != ".gguf":
+        return found, "", _verified(found)
+    digest = _sha256(found)
+    target = cache / "models" / f"{found.stem.lower()}-{digest[:12]}"
     return target, digest, _verified(target, digest)
 
 
-def _verified(directory: Path, source_sha256: str) -> Manifest | None:
-    """The manifest of ``directory`` if every file in it has the digest that was written down, else None."""
+def _verified(directory: Path, source_sha256: str | None = None) -> Manifest | None:
+    """The manifest of ``directory`` if every file in it has the digest that was written down, else None; and if it was
+    made from ``source_sha256``, where that is given."""
     try:
         manifest = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
         right = all(_sha256(directory / file) == digest for file, digest in manifest.files.items())
     except (OSError, msgspec.MsgspecError):
         return None
-    return manifest if right and manifest.format == FORMAT and manifest.source_sha256 == source_sha256 else None
+    known = source_sha256 in (None, manifest.source_sha256)
+    return manifest if right and known and manifest.format == FORMAT else None
 
 
 def _convert(gguf: Path, source_sha256: str, target: Path, progress: Progress) -> Manifest:

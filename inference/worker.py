@@ -153,7 +153,7 @@ class Worker:
         """Load, serve, and return the exit status."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
-        _die_with_parent()
+        die_with_parent()
         if os.getppid() != self._parent:  # it died before we could ask to be told
             logger.warning("the parent process is gone")
             self._link.close()
@@ -360,7 +360,7 @@ def _num_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ask Linux for a SIGTERM when the parent dies. Elsewhere the loop looks for itself."""
     if sys.platform == "linux":
         try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.api.site import site_of
-from app.problems import retry_later
+from app.problems import closing, retry_later
 
 router = APIRouter()
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -24,6 +26,8 @@ async def alive(request: Request) -> Response:
 async def ready(request: Request) -> Response:
     """The engine takes prompts, or 503 and why not."""
     site = site_of(request)
+    if site.orders.is_closing:
+        raise closing()
     kitchen = site.kitchen
     status = kitchen.status
     if kitchen.ready is None:
@@ -43,5 +47,6 @@ async def metrics(request: Request) -> Response:
         live=len(live),
         waiting=sum(run.is_waiting for run in live),
         readers=site.readers.total,
+        tasks=len(asyncio.all_tasks()),
     )
     return Response(body, media_type=CONTENT_TYPE_LATEST, headers=_NO_STORE)

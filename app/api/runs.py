@@ -20,6 +20,7 @@ from app.api.run_request import (
     parse_run_request,
     read_body,
 )
+from app.api.sharing import standing
 from app.api.site import Site, site_of
 from app.pages.article import render_article
 from app.pages.templates import render_fragment, wants_fragment
@@ -107,8 +108,9 @@ def _created(request: Request, run: Run) -> Response:
 @router.api_route("/api/runs/{run_id}", methods=["GET", "HEAD"])
 async def show_run(request: Request, run_id: str) -> Response:
     """What it has come to so far."""
-    run = await site_of(request).run(run_id)
-    return JSONResponse(run.summary.to_dict(), headers={"Cache-Control": "no-store"})
+    site = site_of(request)
+    run = await site.run(run_id)
+    return JSONResponse({**run.summary.to_dict(), **standing(site, run)}, headers={"Cache-Control": "no-store"})
 
 
 @router.api_route("/api/runs/{run_id}/events", methods=["GET", "HEAD"])

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, Response
 from app.api.site import site_of
 from app.catalogue import script_messages, translations
 from app.pages.calculator import calculator_context
+from app.pages.chapters import chapters
 from app.pages.modules import modules_of
 from app.pages.templates import NO_STORE, environment
 from app.problems import Problem
@@ -59,6 +60,7 @@ async def render_article(
     }
     context = {
         "page": page,
+        "chapters": chapters(),
         "modules": modules_of("static/js/main.js"),
         "address": public_address(request, site.settings),
         "run": run.summary if run else None,

@@ -11,6 +11,7 @@ from app.settings import ROOT
 FOLDER = ROOT / "static" / "css"
 BUNDLES = {
     "first_screen": ("theme", "base", "layout", "stage", "hall", "prologue", "rooms_nav"),
+    "embedded": ("theme", "base", "layout", "stage", "hall", "embed"),
     "all_rooms": ("controls", "rooms", "calculator", "loop", "attention", "batching", "paging", "speculation"),
 }
 """``static/css/NAME.css`` by what it is made of, in the order of the cascade: what the first screen waits for, and what

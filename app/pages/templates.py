@@ -21,8 +21,8 @@ NO_STORE = {"Cache-Control": "no-store", "Vary": "Cookie, HX-Request"}
 
 
 @cache
-def environment() -> Environment:
-    """The one Jinja environment: everything escaped, every name known, every text through the catalogue."""
+def environment(language: str = "en") -> Environment:
+    """The Jinja environment of a language: everything escaped, every name known, every text through the catalogue."""
     made = Environment(
         loader=FileSystemLoader(ROOT / "templates"),
         autoescape=True,
@@ -32,7 +32,7 @@ def environment() -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     made.policies["ext.i18n.trimmed"] = True
-    made.install_gettext_translations(translations(), newstyle=True)  # type: ignore[attr-defined]
+    made.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]
     made.globals["cited_facts"] = cited_facts()
     made.filters["bytes"] = human_bytes
     made.filters["thousands"] = human_count

@@ -1,7 +1,6 @@
 // The page: wires log, stage and hands together. What happens is in the modules; this says who hears of what.
 
 import { findRun } from "./log/find.js";
-import { resolve } from "./log/moments.js";
 import { Session } from "./log/session.js";
 import { SCENES } from "./scenes/index.js";
 import { Stage } from "./stage/stage.js";
@@ -211,17 +210,8 @@ function beforeFrame() {
  */
 function follow(place) {
   const { log } = player();
-  const found = place && momentOf(place, momentNamed);
+  const found = place && momentOf(place, (name) => cast.moment(name));
   if (found && log.seq > 0) player().scroll(found);
-}
-
-/** In a race time counts, for no event of one log is a moment of the other. @param {string} name */
-function momentNamed(name) {
-  const { log } = player();
-  const found = resolve(log, name);
-  if (!cast.racing) return found;
-  cast.align();
-  return { ...found, t: name === "end" ? player().end : log.timeAt(found.seq) };
 }
 
 /** Another run has the main role: its words and its strip take the place of the last one's. */

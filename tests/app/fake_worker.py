@@ -59,6 +59,7 @@ from inference.messages import (
     Shutdown,
     TakeEnded,
 )
+from inference.worker import die_with_parent
 
 MODEL = ModelCard(
     name="fake", architecture="none", num_layers=2, hidden_size=8, num_heads=2, num_kv_heads=1, head_dim=4,
@@ -284,6 +285,7 @@ def main() -> None:
     parser.add_argument("--fail", default="")
     parser.add_argument("--load-seconds", type=float, default=0.0)
     options, _ = parser.parse_known_args()
+    die_with_parent()
     FakeWorker(options.endpoint, options.fail, options.load_seconds).run()
 
 

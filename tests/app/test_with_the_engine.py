@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -167,4 +169,19 @@ def test_killed_in_the_middle_and_back_again(kitchen: ServedSite) -> None:
     assert events[-1]["reason"] == "crashed"
     assert kitchen.post("too soon").status_code == 503
     kitchen.wait(lambda: kitchen.client.get("readyz").status_code == 200, READY_SECONDS)
+    assert kitchen.events(kitchen.run("Say hello.", max_tokens=8))[-1]["reason"] == "finished"
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_moments_it_is_back_within_ten_seconds(kitchen: ServedSite) -> None:
+    """Idle machine: seven seconds, of which five are torch's and transformers' imports."""
+    chance = random.Random(7)
+    for _ in range(20):
+        run_id = kitchen.run(LONG, max_tokens=300)
+        time.sleep(chance.uniform(0.0, 1.0))
+        began = time.monotonic()
+        os.kill(kitchen.site.kitchen.pid, signal.SIGKILL)
+        assert_whole(kitchen.events(run_id), run_id)
+        kitchen.wait(lambda: kitchen.client.get("readyz").status_code == 200, READY_SECONDS, every=0.1)
+        assert time.monotonic() - began < 10.0
     assert kitchen.events(kitchen.run("Say hello.", max_tokens=8))[-1]["reason"] == "finished"

@@ -3,6 +3,7 @@
 
 import { applyUpTo } from "../state/apply.js";
 import { createState } from "../state/create.js";
+import { resolve } from "./moments.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../stage/types.d.ts").Lane} Lane */
@@ -95,6 +96,19 @@ export class Cast {
       const lane = this.#sessionOf(key);
       return lane !== null && lane !== this.main && !isProbe(lane);
     });
+  }
+
+  /**
+   * A named moment of the run in the main role. In a race time counts, for no event of one log is a moment of the other.
+   * @param {string} name
+   * @returns {import("../ui/scroll.js").Moment}
+   */
+  moment(name) {
+    const { player, log } = this.main;
+    const found = resolve(log, name);
+    if (!this.racing) return found;
+    this.align();
+    return { ...found, t: name === "end" ? player.end : log.timeAt(found.seq) };
   }
 
   /** States in the order of the roles; null for a lane that is not there. */

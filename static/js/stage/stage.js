@@ -96,6 +96,7 @@ export class Stage {
   /** When the dots set out last: with a change of rooms, or with another run in the same one. */
   #departedAt = Number.NEGATIVE_INFINITY;
   #scheduled = false;
+  #seen = true;
   /** Milliseconds between frames, smoothed; the last frame; the last one that drew. */
   #pace = 16;
   #lastFrame = Number.NEGATIVE_INFINITY;
@@ -121,8 +122,16 @@ export class Stage {
     this.#schedule();
   }
 
+  /** In sight: what nobody sees is not drawn, and its clock stands. @param {boolean} seen */
+  show(seen) {
+    if (seen === this.#seen) return;
+    this.#seen = seen;
+    this.host.player().wake();
+    if (seen) this.#schedule();
+  }
+
   #schedule() {
-    if (this.#scheduled) return;
+    if (this.#scheduled || !this.#seen) return;
     this.#scheduled = true;
     requestAnimationFrame((now) => this.#frame(now));
   }
@@ -260,6 +269,7 @@ export class Stage {
   /** @param {number} now */
   #frame(now) {
     this.#scheduled = false;
+    if (!this.#seen) return;
     const started = performance.now();
     // How long the last drawn frame kept the next one waiting.
     const gap = now - this.#lastFrame;

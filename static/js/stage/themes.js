@@ -23,7 +23,7 @@ function rootOf(name) {
 
 /** @returns {Record<"night" | "day", Variables>} */
 export function readThemes() {
-  const night = rootOf("theme.css");
+  const night = rootOf("first_screen.css");
   return { night, day: new Map([...night, ...rootOf("day.css")]) };
 }
 

@@ -9,7 +9,7 @@ import { t } from "./messages.js";
 /** @typedef {import("../stage/types.d.ts").Scene} Scene */
 /** @typedef {import("../log/takes.js").Take} Take */
 /** @typedef {import("../log/takes.js").Answer} Answer */
-/** @typedef {{ own: () => import("../log/session.js").Session, recordings: Record<string, string>, source: (run: import("../log/takes.js").NewRun) => import("../log/session.js").Source, scene: () => Scene | null, controls: () => Record<string, any>, changed: (take: Take) => void, recast: () => void }} Host `recast`: another run has the main role */
+/** @typedef {{ own: () => import("../log/session.js").Session, recordings: Record<string, string>, source: (run: import("../log/takes.js").NewRun) => import("../log/session.js").Source, scene: () => Scene | null, controls: () => Record<string, any>, changed: (take: Take) => void, recast: () => void, ask?: (runId: string, body: object) => Promise<Answer> }} Host `recast`: another run has the main role; `ask`: how a take is asked for, where not of the kitchen that sent the page */
 
 /** How long a reader rests at a step before a take is cooked for it, in milliseconds: scrolling past costs nobody. */
 const REST_MS = 700;
@@ -40,7 +40,7 @@ export class Casting {
     this.host = host;
     this.takes = new Takes({
       own: host.own,
-      ask,
+      ask: host.ask ?? ask,
       recorded: (key) => (Object.hasOwn(host.recordings, key) ? host.recordings[key] : null),
       source: host.source,
       changed: (take) => this.#heard(take),
@@ -57,15 +57,16 @@ export class Casting {
     });
   }
 
-  #said = "";
+  /** The `data-cast` of the step that the reader is at. */
+  said = "";
   #resting = 0;
   /** @type {import("../log/session.js").Session | null} */
   #main = null;
 
   /** The reader came to a step. @param {string | undefined} said its `data-cast` */
   enter(said = "") {
-    if (said === this.#said) return;
-    this.#said = said;
+    if (said === this.said) return;
+    this.said = said;
     this.cast.roles = rolesOf(said);
     clearTimeout(this.#resting);
     const wanted = this.#keys();
@@ -93,8 +94,8 @@ export class Casting {
     clearTimeout(this.#resting);
     this.takes.clear();
     this.#main = null;
-    const said = this.#said;
-    this.#said = "";
+    const said = this.said;
+    this.said = "";
     this.enter(said);
   }
 

@@ -39,6 +39,30 @@ export function blend(from, to, amount) {
 }
 
 /**
+ * A place between two steps of a chapter.
+ * @param {ChapterBox} chapter
+ * @param {number} before
+ * @param {number} after
+ * @param {number} fraction of the way, 0 to 1
+ * @returns {Place}
+ */
+export function placeBetween({ slug, steps }, before, after, fraction) {
+  const step = fraction < 0.5 ? before : after;
+  const { cast = "", moment } = steps[step];
+  const together = steps[before].cast === steps[after].cast;
+  return {
+    chapter: slug,
+    progress: 0,
+    step,
+    stepProgress: fraction,
+    data: blend(steps[before].data, steps[after].data, fraction),
+    cast,
+    from: together ? steps[before].moment : moment,
+    to: together ? steps[after].moment : moment,
+  };
+}
+
+/**
  * @param {ChapterBox[]} chapters in the order of the page
  * @param {number} y anchor, document pixels
  * @returns {Place | null} null where there is no chapter
@@ -48,8 +72,8 @@ export function locate(chapters, y) {
   if (!chapter) return null;
   const progress = clamp((y - chapter.top) / Math.max(1, chapter.bottom - chapter.top));
   const { steps } = chapter;
-  const place = { chapter: chapter.slug, progress, step: 0, stepProgress: 0, data: {}, cast: "", from: null, to: null };
-  if (steps.length === 0) return place;
+  if (steps.length === 0)
+    return { chapter: chapter.slug, progress, step: 0, stepProgress: 0, data: {}, cast: "", from: null, to: null };
   const middles = steps.map((step) => (step.top + step.bottom) / 2);
   const before = Math.max(
     0,
@@ -58,18 +82,7 @@ export function locate(chapters, y) {
   const after = Math.min(steps.length - 1, before + 1);
   const distance = middles[after] - middles[before];
   const fraction = held(distance > 0 ? (y - middles[before]) / distance : 0);
-  const step = fraction < 0.5 ? before : after;
-  const { cast = "", moment } = steps[step];
-  const together = steps[before].cast === steps[after].cast;
-  return {
-    ...place,
-    step,
-    stepProgress: fraction,
-    data: blend(steps[before].data, steps[after].data, fraction),
-    cast,
-    from: together ? steps[before].moment : moment,
-    to: together ? steps[after].moment : moment,
-  };
+  return { ...placeBetween(chapter, before, after, fraction), progress };
 }
 
 /**
@@ -100,6 +113,31 @@ function dataOf(element) {
   } catch {
     return {};
   }
+}
+
+/**
+ * What a section says of itself and its steps, and where they lie.
+ * @param {HTMLElement} section
+ * @param {HTMLElement[]} steps
+ * @param {number} scrolled
+ * @returns {ChapterBox}
+ */
+export function boxOf(section, steps, scrolled) {
+  /** @param {Element} element */
+  const box = (element) => {
+    const { top, bottom } = element.getBoundingClientRect();
+    return { top: top + scrolled, bottom: bottom + scrolled };
+  };
+  return {
+    slug: section.dataset.scene ?? section.id,
+    ...box(section),
+    steps: steps.map((step) => ({
+      moment: step.dataset.moment ?? null,
+      cast: step.dataset.cast,
+      data: dataOf(step),
+      ...box(step),
+    })),
+  };
 }
 
 export class ScrollBinding {
@@ -150,21 +188,7 @@ export class ScrollBinding {
     this.#anchor = innerHeight * (Number.isFinite(share) ? share : 0.5);
     const sections = /** @type {HTMLElement[]} */ ([...this.article.querySelectorAll(".chapter[id]")]);
     this.#elements = sections.map((section) => [...section.querySelectorAll(".step")]).map((list) => list.map(asHtml));
-    /** @param {Element} element */
-    const box = (element) => {
-      const { top, bottom } = element.getBoundingClientRect();
-      return { top: top + scrolled, bottom: bottom + scrolled };
-    };
-    this.chapters = sections.map((section, i) => ({
-      slug: section.dataset.scene ?? section.id,
-      ...box(section),
-      steps: this.#elements[i].map((step) => ({
-        moment: step.dataset.moment ?? null,
-        cast: step.dataset.cast,
-        data: dataOf(step),
-        ...box(step),
-      })),
-    }));
+    this.chapters = sections.map((section, i) => boxOf(section, this.#elements[i], scrolled));
     this.sections = sections;
   }
 
