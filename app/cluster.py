@@ -21,7 +21,8 @@ from app.cluster_scripts import APPEND, BEAT, CLAIM, PUT_BACK
 from app.cluster_shelf import Shelf
 from app.kitchen import EngineStatus, Kitchen, State
 from app.metrics import Metrics
-from app.run_store import About, RunStore, close_orphan
+from app.run_files import About, Ended, close_orphan
+from app.run_store import RunStore
 from app.security import Visitors
 from app.settings import Settings
 from inference.messages import Ready

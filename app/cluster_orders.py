@@ -282,8 +282,8 @@ class SharedOrders(Orders):
         ready = self._kitchen.ready
         if not self._cooks or ready is None or self._closing:
             return 0
-        cooking = sum(run.log is not None and not run.log.is_apart for run in self._store.live())
-        return max(0, ready.engine.max_num_seqs - cooking - self._beginning)
+        here = sum(run.log is not None and not run.log.is_apart for run in self._store.live())
+        return max(0, self._seats.of(ready.engine) - here - self._beginning)
 
     def wake(self) -> None:
         """Somebody waits, or a seat is free."""
@@ -317,11 +317,11 @@ class SharedOrders(Orders):
         run_id, record = got[0].decode(), msgspec.json.decode(got[1], type=Record)
         self.held.add(run_id)
         if got[2] is None:
-            self._spawn(self._close_here(run_id, record, "error", "It waited too long for an engine."))
+            self._start(self._close_here(run_id, record, "error", "It waited too long for an engine."))
             return True
         self._beginning += line == "line"
         begun = asyncio.Event()
-        self._spawn(self._begin(run_id, record, _ORDER.decode(got[2]), begun))
+        self._start(self._begin(run_id, record, _ORDER.decode(got[2]), begun))
         await begun.wait()
         return True
 
@@ -338,7 +338,7 @@ class SharedOrders(Orders):
             run.log.backdate(waited)
             self._beginning -= not record.apart
             begun.set()
-            await self._submit(run, request, ready)
+            await self._enter(run, request)
         except Problem as problem:
             if run is None:
                 self._beginning -= not record.apart
@@ -388,7 +388,7 @@ class SharedOrders(Orders):
         if run.broadcast is run.log.broadcast:
             run.broadcast = Broadcast()
         record = msgspec.structs.replace(record, owner=self._name)
-        self._spawn(self._carry(run, Outbound(self._link, self._name, run, run.log.broadcast, record)))
+        self._start(self._carry(run, Outbound(self._link, self._name, run, run.log.broadcast, record)))
 
     async def _carry(self, run: Run, outbound: Outbound) -> None:
         try:
@@ -406,11 +406,11 @@ class SharedOrders(Orders):
             self.held.discard(run.run_id)
 
     async def _until_settled(self, run: Run) -> None:
-        while any(run.run_id == live.run_id for live in self._store.live()) or self._settling:
-            if self._settling:
-                await asyncio.wait(self._settling)
-            else:
-                await asyncio.sleep(0.01)
+        """Its file is packed."""
+        while any(run.run_id == live.run_id for live in self._store.live()):
+            await asyncio.sleep(0.01)
+        if pending := set(self._settling):
+            await asyncio.wait(pending)
 
     async def _give_up(self, run: Run) -> None:
         """We were away for so long that another replica has ended this run: theirs is the log that counts."""
@@ -437,7 +437,7 @@ class SharedOrders(Orders):
         if run.log is not None:
             super().stop(run)
         elif not run.broadcast.closed:
-            self._spawn(self._stop_elsewhere(run))
+            self._start(self._stop_elsewhere(run))
 
     async def _stop_elsewhere(self, run: Run) -> None:
         owner = await self._insist(TAKE_OUT, run.run_id, self._name)
@@ -507,7 +507,7 @@ class SharedOrders(Orders):
             except RedisGone:
                 await self._link.wait_up()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)

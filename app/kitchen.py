@@ -22,6 +22,7 @@ import zmq.asyncio
 from inference.messages import (
     Abort,
     Accepted,
+    Check,
     Command,
     Cooking,
     CookTake,
@@ -156,8 +157,9 @@ class Kitchen:
         if self._context is not None:
             self._context.destroy(linger=0)
 
-    def send(self, request: Generate | CookTake) -> None:
-        """Hand over a request. One sent to an engine that is just going down is closed with it."""
+    def send(self, request: Generate | CookTake | Check) -> None:
+        """Hand over a request, or ask whether it could be served. One sent to an engine that is just going down is
+        closed with it."""
         self._send(request)
 
     def abort(self, request_id: str) -> None:

@@ -21,7 +21,7 @@ from app.broadcast import FrameClock
 from app.cluster_kitchen import KitchenElsewhere
 from app.data_dir import DataDirClaim
 from app.kitchen import Kitchen
-from app.limits import RateLimit, ReaderLimit
+from app.limits import Rates, ReaderLimit
 from app.metrics import Metrics
 from app.orders import Orders
 from app.pages import article, calculator, embed, fragments, styleguide
@@ -121,7 +121,15 @@ def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
         orders=cluster.orders if cluster else Orders(kitchen, store, settings, metrics),
         metrics=metrics,
         visitors=visitors,
-        posts=RateLimit(settings.posts_per_minute, settings.posts_burst),
+        rates=Rates(
+            secret=lambda: visitors.secret,
+            redis_url=settings.redis_url,
+            per_minute=settings.posts_per_minute,
+            burst=settings.posts_burst,
+            per_minute_in_all=settings.posts_per_minute_in_all,
+            bytes_per_minute=settings.post_bytes_per_minute,
+            bytes_per_minute_in_all=settings.post_bytes_per_minute_in_all,
+        ),
         readers=readers,
         clock=FrameClock(settings.frame_seconds, lambda: readers.total),
         cluster=cluster,

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
 import structlog
 from msgspec.structs import asdict, replace
 
 from app.kitchen import Kitchen
+from app.line import Line, Order
 from app.metrics import Metrics
 from app.problems import FieldError, Problem, closing, retry_later
 from app.run_store import RunStore
 from app.runs import Lineage, Run
+from app.seats import Seats, Wait
 from app.settings import Settings
 from inference.events import CloseReason
-from inference.messages import Accepted, Cooking, CookTake, Events, Generate, Ready, Rejected, TakeEnded
+from inference.messages import Accepted, Check, Cooking, CookTake, Events, Generate, Ready, Rejected, TakeEnded
 from inference.probes import Probes
 from inference.sequence import SamplingParams
 from inference.takes import Parent, Take
@@ -29,19 +31,33 @@ DRAIN_CHECK_SECONDS = 0.05
 _INTERRUPTED_COOKING = "The kitchen was shut down while this was cooking."
 _INTERRUPTED_WAITING = "The kitchen was shut down before this had its turn."
 _REJECTED_STATUS = {"too_long": 413, "invalid": 422}
+_KEPT = "The engine fell over and is being started again. This run had not begun, and waits on."
+_ANOTHER = "The engine came back as another one than this log began with, so it could not go on."
 
 
 class Orders:
-    """All live runs: whether another is taken, and each of the engine's messages into every log."""
+    """All live runs: whether another is taken, whose turn is next, and each of the engine's messages into every log.
 
-    def __init__(self, kitchen: Kitchen, store: RunStore, settings: Settings, metrics: Metrics) -> None:
+    A run waits in the line until the engine has a seat for it: the engine serves first come, first served, and would
+    let one visitor's thirty runs go before another's first. Its log is open all that time and says ``request.queued``
+    as its place changes, as the engine's own line does: time zero is when it was asked for, and waiting is waiting,
+    wherever it is done. The engine is told how long that was (``waited``), and goes on from there.
+    """
+
+    def __init__(
+        self, kitchen: Kitchen, store: RunStore, settings: Settings, metrics: Metrics, line: Line | None = None
+    ) -> None:
         self._kitchen = kitchen
         self._store = store
         self._settings = settings
         self._metrics = metrics
-        self._requests: dict[str, Generate | CookTake] = {}
-        """What each live run asks of the engine, until the engine has it (kept for those posted while it warms)."""
-        self._replies: dict[str, asyncio.Future[Accepted | Rejected]] = {}
+        self._line = line or Line()
+        self._seats = Seats()
+        self._handing_over = asyncio.Lock()
+        self._num_standing = 0
+        """In the line, as last looked at."""
+        self._replies: dict[str, asyncio.Future[Accepted | Rejected | None]] = {}
+        """Callers who wait for the engine's word; None: it gives none, and the run waits all the same."""
         self._settling: set[asyncio.Task[None]] = set()
         self._closing = False
         kitchen.is_busy = lambda: any(run.log is not None and run.log.is_open for run in store.live())
@@ -87,20 +103,18 @@ class Orders:
         self.check_room(creator, address)
         run = self._create(creator, address, params, probes)
         request = Generate(request_id=run.run_id, prompt=prompt, params=params, probes=probes, cache_salt=cache_salt)
-        ready = self._kitchen.ready
-        if ready is None:
-            self._requests[run.run_id] = request
-        else:
-            await self._submit(run, request, ready)
+        await self._enter(run, request)
         self._metrics.runs_started.inc()
-        logger.info("run.accepted", prompt_chars=len(prompt), max_tokens=params.max_tokens, warming=ready is None)
+        warming = self._kitchen.ready is None
+        logger.info("run.accepted", prompt_chars=len(prompt), max_tokens=params.max_tokens, warming=warming)
         return run
 
     async def cook_take(
         self, take: Take, parent: Parent, parent_id: str, *, creator: str, cache_salt: str, address: str
     ) -> Run:
         """Make a run of it, whose parent is ``parent_id``; as ``take``, but that the engine must be ready. Those that
-        are cooked apart have a line of their own, a shorter one: each has the machine for itself."""
+        are cooked apart have a line of their own in the engine process, a shorter one: each has the machine for
+        itself."""
         self.check_room(creator, address)
         ready = self._kitchen.ready
         if ready is None:
@@ -112,7 +126,7 @@ class Orders:
         lineage = Lineage(parent_id, take)
         run = self._create(creator, address, take.params(parent), take.asked_probes, lineage)
         command = CookTake(request_id=run.run_id, take=take, parent=parent, cache_salt=cache_salt)  # type: ignore[arg-type]
-        await self._submit(run, command, ready)
+        await self._enter(run, command)
         self._metrics.runs_started.inc()
         logger.info("take.accepted", take=take.name)
         return run
@@ -132,43 +146,113 @@ class Orders:
             logger.error("run.unwritable", error=str(error))
             raise self._unwritable() from error
 
-    async def _submit(self, run: Run, request: Generate | CookTake, ready: Ready) -> None:
-        reply: asyncio.Future[Accepted | Rejected] = asyncio.get_running_loop().create_future()
-        self._replies[run.run_id] = reply
+    async def _enter(self, run: Run, request: Generate | CookTake) -> None:
+        """To the engine if it has a seat, else into the line. With the engine ready, waits for its word. Raises Problem
+        for what it refuses."""
         assert run.log is not None
-        if not run.log.is_apart:  # (else it opens when its engine is known)
-            run.log.open(ready)
-        if run.log.is_closed:
-            self._replies.pop(run.run_id)
-            self._store.discard(run)
-            raise self._unwritable()
-        self._kitchen.send(request)
+        ready = self._kitchen.ready
+        reply: asyncio.Future[Accepted | Rejected | None] = asyncio.get_running_loop().create_future()
+        self._replies[run.run_id] = reply
         try:
+            if run.log.is_apart:  # (its log opens when its engine is known)
+                self._kitchen.send(request)
+            else:
+                await self._join(run, request, ready)
+            if ready is None:
+                return
             answer = await asyncio.wait_for(reply, self._settings.accept_timeout)
         except TimeoutError:
             # A busy engine: the run is queued all the same, and a late refusal closes its log.
             return
         except asyncio.CancelledError:
             # The caller hung up before it learned the run's id: nobody will ever read this.
-            self._kitchen.abort(run.run_id)
+            self.stop(run)
             raise
         finally:
             self._replies.pop(run.run_id, None)
         if isinstance(answer, Rejected):
+            self._seats.leave(run.run_id, None)
             self._store.discard(run)
-            first = answer.detail[:1] if answer.field else answer.detail[:1].upper()
-            detail = f"{first}{answer.detail[1:].removesuffix('.')}."
-            errors = (FieldError(answer.field, detail),) if answer.field else ()
-            raise Problem(_REJECTED_STATUS[answer.reason], answer.reason, detail, errors)
+            self._spawn(self._depart(run.run_id))
+            raise _refusal(answer)
+
+    async def _join(self, run: Run, request: Generate | CookTake, ready: Ready | None) -> None:
+        """Into the line, and out of it if the engine has a seat; else the engine is asked whether it will ever do."""
+        assert run.log is not None
+        if ready is not None:
+            run.log.open(ready)
+        if run.log.is_closed:
+            self._store.discard(run)
+            raise self._unwritable()
+        await self._line.push(Order(run_id=run.run_id, visitor=run.creator, request=request))
+        await self._hand_over()
+        if ready is not None and run.run_id not in self._seats:
+            self._kitchen.send(Check(request=request))
+
+    async def _hand_over(self) -> None:
+        """Hand the engine as many as it can seat, and tell those who stay where they stand now."""
+        async with self._handing_over:
+            while (ready := self._kitchen.ready) is not None and self._seats.has_room(ready.engine):
+                order = await self._line.next()
+                if order is None:
+                    break
+                run = self._live(order.run_id)
+                if run is None or run.log is None:
+                    continue
+                run.log.open(ready)
+                if run.log.is_closed:  # the disk is full
+                    self._settle(run)
+                    continue
+                self._seats.take(run.run_id, run.num_samples)
+                self._kitchen.send(replace(order.request, waited=run.log.age))
+            await self._tell_places()
+
+    async def _tell_places(self, detail: str = "") -> None:
+        ready = self._kitchen.ready
+        ahead = self._seats.num_ahead(ready.engine) if ready else 0
+        live = {run.run_id: run for run in self._store.live()}
+        standing = [run_id for run_id in await self._line.standing() if run_id in live]
+        self._num_standing = len(standing)
+        for place, run_id in enumerate(standing):
+            log = live[run_id].log
+            if log is not None:
+                log.wait(ahead + place, ahead + len(standing), detail)
+                if log.is_closed:  # the disk is full
+                    self._settle(live[run_id])
+
+    async def _depart(self, run_id: str) -> None:
+        """It has left, or will not come: its seat, or its place, is somebody else's."""
+        await self._line.drop(run_id)
+        await self._hand_over()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._settling.add(task)
+        task.add_done_callback(self._spawned)
+
+    def _spawned(self, task: asyncio.Task[None]) -> None:
+        self._settling.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("orders.fault", kind=type(error).__name__, exc_info=error)
+
+    def expected_wait(self, run: Run) -> Wait | None:
+        """How long a run that waits for the engine may wait yet; None where nobody can say."""
+        place, ready = run.summary.position, self._kitchen.ready
+        if place is None or ready is None or run.summary.status != "queued":
+            return None
+        return self._seats.expected_wait(place, ready.engine)
 
     def stop(self, run: Run) -> None:
         """Its creator's wish. The log closes when the engine has let go of it."""
         if run.log is None or run.log.is_closed:
             return
-        if self._requests.pop(run.run_id, None) is not None or self._kitchen.ready is None:
-            self._close(run, "stopped", "Stopped by the one who asked, before the engine was ready.")
-        else:
+        handed_over = run.log.is_apart or run.run_id in self._seats
+        if handed_over and self._kitchen.ready is not None:
             self._kitchen.abort(run.run_id)
+        elif run.log.is_open:
+            self._close(run, "stopped", "Stopped by the one who asked, before its turn came.")
+        else:
+            self._close(run, "stopped", "Stopped by the one who asked, before the engine was ready.")
 
     @property
     def is_closing(self) -> bool:
@@ -198,27 +282,35 @@ class Orders:
     # ---- hearing from the engine
 
     def engine_ready(self, ready: Ready) -> None:
-        """Runs that were posted while the engine warmed go in now, in the order in which they came."""
-        waiting, self._requests = self._requests, {}
+        """Runs that waited for it go in now. A log that is open says of which engine it tells: one that came back as
+        another does not go on with it."""
         for run in self._store.live():
-            request = waiting.get(run.run_id)
-            if request is not None and run.log is not None:
-                run.log.open(ready)
-                if run.log.is_closed:  # the disk is full
-                    self._settle(run)
-                else:
-                    self._kitchen.send(request)
+            opened = run.summary.opened
+            if run.log is None or run.log.is_apart or run.log.is_closed:
+                continue
+            if opened is not None and (opened.model, opened.engine) != (ready.model, ready.engine):
+                self._close(run, "crashed", _ANOTHER)
+                continue
+            run.log.open(ready)
+            if run.log.is_closed:  # the disk is full
+                self._settle(run)
+        self._spawn(self._hand_over())
 
     def engine_lost(self, reason: Literal["crashed", "error"], detail: str) -> None:
-        """Every live run ends, with what happened."""
-        self._requests.clear()
+        """Every run that it had ends, with what happened. Those in the line wait for the next, if one is to come."""
         if reason == "crashed":
             self._metrics.engine_restarts.inc()
+        comes_back = self._kitchen.status.state == "restarting"
         for run in self._store.live():
-            self._close(run, reason, detail)
-        for reply in self._replies.values():
-            if not reply.done():
-                reply.set_exception(self._unavailable())
+            apart = run.log is not None and run.log.is_apart
+            stays = comes_back and not apart and run.run_id not in self._seats
+            if not stays:
+                self._close(run, reason, detail)
+            reply = self._replies.get(run.run_id)
+            if reply is not None and not reply.done():
+                reply.set_result(None) if stays else reply.set_exception(self._unavailable())
+        self._seats.clear()
+        self._spawn(self._tell_places(_KEPT))
 
     def engine_said(self, events: Events, clock_offset: float) -> None:
         """One message into every live log; what a take's own engine says, into the take's alone."""
@@ -226,9 +318,9 @@ class Orders:
         for run in self._store.live():
             if run.log is None or run.log.is_closed:
                 continue
-            if run.log.is_apart if not events.take else run.run_id != events.take:
+            if run.run_id not in self._seats if not events.take else run.run_id != events.take:
                 continue
-            run.log.project(events.events, clock_offset)
+            run.log.project(events.events, clock_offset, self._num_standing)
             if run.log.is_closed:
                 self._settle(run)
 
@@ -273,6 +365,8 @@ class Orders:
 
     def _settle(self, run: Run) -> None:
         summary = run.summary
+        seated = summary.admitted_t
+        self._seats.leave(run.run_id, None if seated is None else summary.t - seated)
         self._metrics.finish(summary)
         if not summary.ended and summary.closed is not None and summary.closed.reason == "error":
             # The log ended without the engine's doing (a full disk): let the engine stop too.
@@ -284,9 +378,15 @@ class Orders:
             completion_tokens=summary.totals.completion_tokens,
             events=len(run.broadcast.lines),
         )
-        task = asyncio.create_task(self._store.settle(run))
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        self._spawn(self._store.settle(run))
+        self._spawn(self._depart(run.run_id))
+
+
+def _refusal(answer: Rejected) -> Problem:
+    first = answer.detail[:1] if answer.field else answer.detail[:1].upper()
+    detail = f"{first}{answer.detail[1:].removesuffix('.')}."
+    errors = (FieldError(answer.field, detail),) if answer.field else ()
+    return Problem(_REJECTED_STATUS[answer.reason], answer.reason, detail, errors)
 
 
 def public_params(params: SamplingParams, probes: Probes) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from inference.events import (
     LogClosed,
     LogOpened,
     RequestFinished,
+    RequestQueued,
     Source,
     decode,
     encode,
@@ -96,7 +97,7 @@ class RunLog:
         self.opened_at = time.time()
         self._zero = time.monotonic()
         self._file = file
-        self._params = params
+        self.params = params
         self._provides = [fact for fact in PROVIDES if not fact.startswith("probe.") or fact[6:] in probes.names]
         self._lineage = lineage
         self._knobs = lineage.take.knobs if lineage else {}
@@ -124,6 +125,11 @@ class RunLog:
         self.opened_at -= seconds
         self._zero -= seconds
 
+    @property
+    def age(self) -> float:
+        """Seconds since the run was asked for."""
+        return time.monotonic() - self._zero
+
     def open_take(self, ready: Ready, knobs: dict[str, Any], began: float) -> None:
         """``open`` for a take that is cooked apart, whose turn came at ``began`` on our clock: the wait for it, and the
         making of other weights, are no part of its log."""
@@ -146,7 +152,7 @@ class RunLog:
             hardware=ready.hardware if ready else None,
             engine=ready.engine if ready else None,
             software=ready.software if ready else None,
-            params=self._params,
+            params=self.params,
             provides=self._known(ready) if ready else [],
             parent=self._lineage.parent if self._lineage else None,
             take=self._lineage.take.name if self._lineage else None,
@@ -158,10 +164,17 @@ class RunLog:
         """What of ``PROVIDES`` this engine can say about this run."""
         return [fact for fact in self._provides if fact != "speculation" or ready.engine.drafter is not None]
 
-    def project(self, events: Iterable[AnyEvent], clock_offset: float) -> None:
+    def wait(self, position: int, num_waiting: int, detail: str = "") -> None:
+        """Say where it stands in the line before the engine's, if that is news and the log is open."""
+        if self.is_open and not self.is_closed and (detail or self.summary.position != position):
+            event = RequestQueued(request_id=self.run_id, position=position, num_waiting=num_waiting, detail=detail)
+            self._write([self._stamp(event, self.age)])
+
+    def project(self, events: Iterable[AnyEvent], clock_offset: float, num_behind: int = 0) -> None:
         """Take in what the engine said (bare, in its order). ``clock_offset`` is added to the engine's clock to get
-        ours. Closes the log after the batch in which the last sample of the run's own request finished; that of a take
-        which is cooked apart is closed by who cooks it."""
+        ours; ``num_behind`` wait in the line before the engine's, of whom it does not know. Closes the log after the
+        batch in which the last sample of the run's own request finished; that of a take which is cooked apart is closed
+        by who cooks it."""
         if self.is_closed:
             return
         lines: list[bytes] = []
@@ -170,6 +183,8 @@ class RunLog:
             projected = self._projection.project(event)
             if projected is None:
                 continue
+            if isinstance(projected, RequestQueued) and not self.is_apart:
+                projected = replace(projected, num_waiting=projected.num_waiting + num_behind)
             lines.append(self._stamp(projected, event.t + clock_offset - self._zero))
             if isinstance(projected, RequestFinished) and projected.request_id == self.run_id and not self.is_apart:
                 finished = projected if projected.num_samples_left == 0 else None
@@ -259,6 +274,12 @@ class Run:
     def is_live(self) -> bool:
         """Something may still be added to its log."""
         return not self.broadcast.closed
+
+    @property
+    def num_samples(self) -> int:
+        """Seats in the engine that it will want."""
+        params = self.log.params if self.log is not None else {}
+        return int(params.get("n") or 1)
 
     @property
     def is_waiting(self) -> bool:

@@ -216,17 +216,12 @@ class Visitors:
     """Knows a visitor again by a random cookie, of which only keyed digests are ever kept."""
 
     def __init__(self, secret: bytes, path: Path | None = None) -> None:
-        self._secret = secret
+        self.secret = secret
         self._path = path
-
-    @property
-    def secret(self) -> bytes:
-        """For the other replicas of this kitchen, and nobody else."""
-        return self._secret
 
     def adopt(self, secret: bytes) -> None:
         """Use the secret that other replicas use, from now on and at the next start."""
-        self._secret = secret
+        self.secret = secret
         if self._path is not None:
             unfinished = self._path.with_suffix(".new")
             unfinished.unlink(missing_ok=True)
@@ -259,7 +254,7 @@ class Visitors:
 
     def digest(self, visitor: str, purpose: str) -> str:
         """What may be stored or told to the engine in the visitor's stead; unlinkable between purposes."""
-        return hmac.new(self._secret, f"{purpose}:{visitor}".encode(), hashlib.sha256).hexdigest()[:32]
+        return hmac.new(self.secret, f"{purpose}:{visitor}".encode(), hashlib.sha256).hexdigest()[:32]
 
     def created(self, request: Request, creator: str) -> bool:
         """Whether the request comes from the visitor whose ``creator`` digest a run carries."""

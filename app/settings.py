@@ -83,8 +83,8 @@ class Settings(BaseSettings):
     """Live runs of one cookie, but for takes in their own line."""
     max_runs_per_address: int = Field(default=16, ge=1)
     """Live runs from one address: cookies are free to drop, and a class shares one address."""
-    max_waiting_runs: int = Field(default=32, ge=1)
-    """Runs in the line before the engine, of everybody."""
+    max_waiting_runs: int = Field(default=256, ge=1)
+    """Runs in the line before the engine, of everybody. Visitors take turns in it."""
     max_waiting_takes: int = Field(default=8, ge=1)
     """Takes that wait for a second engine or have it, of everybody: each has the machine for itself for seconds."""
     posts_per_minute: float = Field(default=60.0, gt=0)
@@ -95,8 +95,16 @@ class Settings(BaseSettings):
     """Readers of one run at a time."""
     max_readers: int = Field(default=2_000, ge=1)
     """Readers of all runs at a time. Each holds a connection, and so an open file."""
+    """Per address, at once: so many in each window of the time in which the average allows them."""
+    posts_per_minute_in_all: float = Field(default=600.0, gt=0)
+    """Of everybody."""
+    post_bytes_per_minute: int = Field(default=4 * 1024 * 1024, ge=1)
+    """Of the bodies of what one address sends."""
+    post_bytes_per_minute_in_all: int = Field(default=64 * 1024 * 1024, ge=1)
+    max_readers_per_run: int = Field(default=1_500, ge=1)
+    max_readers: int = Field(default=3_000, ge=1)
     send_timeout: float = Field(default=30.0, gt=0)
-    """A reader that takes nothing for this long is cut off."""
+    """A reader that takes nothing for this long is cut off, and told where to resume."""
     frame_seconds: float = Field(default=0.016, ge=0)
     """Events of one reader are batched for this long; longer under load."""
     accept_timeout: float = Field(default=5.0, gt=0)

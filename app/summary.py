@@ -43,6 +43,8 @@ class Summary:
         """The answer so far."""
         self.totals = Totals()
         self.t = 0.0
+        self.admitted_t: float | None = None
+        """When it was first given a slot."""
         self.first_token_t: float | None = None
         self.last_token_t: float | None = None
         self.num_tokens = 0
@@ -76,6 +78,7 @@ class Summary:
             self.prompt = own_words(event)
         elif first and isinstance(event, RequestAdmitted):
             self.status, self.position = "running", None
+            self.admitted_t = event.t if self.admitted_t is None else self.admitted_t
             if self.totals.num_preemptions == 0:
                 self.totals.cached_tokens = event.cached_tokens
         elif own and isinstance(event, RequestPreempted):
@@ -128,6 +131,7 @@ class Summary:
             "take": self.opened.take if self.opened else None,
             "knobs": self.opened.knobs if self.opened else {},
             "position": self.position,
+            "num_waiting": self.num_waiting if self.position is not None else None,
             "text": self.text,
             "first_token_seconds": self.first_token_t,
             "tokens_per_second": self.tokens_per_second,

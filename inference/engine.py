@@ -93,6 +93,7 @@ class Engine:
         parts: Seq[Part] = (),
         tokenize_seconds: float = 0.0,
         probes: Probes | Collection[str] = (),
+        waited: float = 0.0,
     ) -> str:
         """Queue a prompt: text as it is (no template), or token ids. Returns the request's id.
 
@@ -101,12 +102,10 @@ class Engine:
         ``pieces``, ``parts`` (the texts that token ids came from) and ``tokenize_seconds``: what the caller's
         tokenizing gave, for ``request.tokenized``.
         ``probes``: what is to be looked at more closely (``probes.py``), or the names of those that need no more words.
+        ``waited``: seconds that it has stood in a line before this one, which count as queued.
         Raises ``ValueError`` for what can never be served.
         """
         params = params or SamplingParams()
-        params.validate()
-        self._check_drafter(params.drafter)
-        probes = Probes.of(probes)
         arrival = next(self._arrivals)
         request_id = f"request-{arrival}" if request_id is None else request_id
         if request_id in self._requests:
@@ -116,14 +115,13 @@ class Engine:
         if isinstance(prompt, str):
             tokenize_seconds = time.monotonic() - started
             parts = [Part(prompt, add_special_tokens=True)]
-        self._check_fits(len(token_ids), params.max_tokens)
-        resolved = probes.resolve(self.model.card, len(token_ids), params.max_tokens)
+        resolved = self.check_request(len(token_ids), params, probes)
         sequence = Sequence(
             request_id=request_id,
             token_ids=token_ids,
             params=params,
             arrival=arrival,
-            queued_at=time.monotonic(),
+            queued_at=time.monotonic() - waited,
             cache_salt=cache_salt,
             num_public_tokens=num_public_tokens,
             probes=None if self._prober is None else resolved,
@@ -151,6 +149,15 @@ class Engine:
         if not token_ids:
             raise ValueError("prompt must have at least one token")
         return token_ids
+
+    def check_request(
+        self, num_prompt_tokens: int, params: SamplingParams, probes: Probes | Collection[str] = ()
+    ) -> Probes | None:
+        """Raise ``ValueError`` for what can never be served, and do no more. Returns what the probes come to."""
+        params.validate()
+        self._check_drafter(params.drafter)
+        self._check_fits(num_prompt_tokens, params.max_tokens)
+        return Probes.of(probes).resolve(self.model.card, num_prompt_tokens, params.max_tokens)
 
     def _check_fits(self, num_prompt_tokens: int, max_tokens: int) -> None:
         total = num_prompt_tokens + max_tokens

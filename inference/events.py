@@ -198,7 +198,7 @@ class SnapshotRequest(msgspec.Struct, kw_only=True):
 
 
 class Snapshot(Event, kw_only=True, tag="snapshot"):
-    """What is already there when the log opens: other requests, and the pool."""
+    """What is already there when the run comes to the engine: other requests, and the pool."""
 
     request_id: str
     """The request for whose log it was taken."""
@@ -246,10 +246,14 @@ class Usage(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class RequestQueued(RequestEvent, kw_only=True, tag="request.queued"):
-    """In the waiting line. Said again whenever ``position`` changes. Position 0 is next."""
+    """In the waiting line. Said again whenever ``position`` changes. Position 0 is next. A kitchen with a line of its
+    own before the engine's counts everybody in both; visitors take turns there, so that a place may also be lost to
+    another visitor's first run."""
 
     position: int
     num_waiting: int
+    detail: str = ""
+    """One sentence for the reader, where something befell those who wait (the engine is being started again)."""
 
 
 class BPEWord(msgspec.Struct, kw_only=True):

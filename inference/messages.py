@@ -29,6 +29,8 @@ class Generate(msgspec.Struct, kw_only=True, tag_field="kind", tag="generate"):
     probes: Probes = Probes()
     cache_salt: str = ""
     """Mixed into the hashes of all prefix-cache blocks beyond the public prefix (the system prompt)."""
+    waited: float = 0.0
+    """Seconds that it has waited in the app's line: a part of its ``queue_seconds``."""
 
 
 class CookTake(msgspec.Struct, kw_only=True, tag_field="kind", tag="cook_take"):
@@ -39,6 +41,14 @@ class CookTake(msgspec.Struct, kw_only=True, tag_field="kind", tag="cook_take"):
     take: AnyTake
     parent: Parent
     cache_salt: str = ""
+    waited: float = 0.0
+
+
+class Check(msgspec.Struct, kw_only=True, tag_field="kind", tag="check"):
+    """App to worker: say whether this request could be served, and do no more. Answered with ``Accepted`` or
+    ``Rejected``, as the request itself would be: so that what has to wait in the app's line is refused at once."""
+
+    request: Generate | CookTake
 
 
 class Abort(msgspec.Struct, kw_only=True, tag_field="kind", tag="abort"):
@@ -51,7 +61,7 @@ class Shutdown(msgspec.Struct, kw_only=True, tag_field="kind", tag="shutdown"):
     """App to worker: finish the step and exit with status 0."""
 
 
-Command = Hello | Generate | CookTake | Abort | Shutdown
+Command = Hello | Generate | CookTake | Check | Abort | Shutdown
 
 
 class Loading(msgspec.Struct, kw_only=True, tag_field="kind", tag="loading"):
@@ -80,14 +90,14 @@ class Failed(msgspec.Struct, kw_only=True, tag_field="kind", tag="failed"):
 
 
 class Accepted(msgspec.Struct, kw_only=True, tag_field="kind", tag="accepted"):
-    """Worker to app: the request is in the engine's queue."""
+    """Worker to app: the request is in the engine's queue; or, of a ``Check``, could be."""
 
     request_id: str
     num_prompt_tokens: int
 
 
 class Rejected(msgspec.Struct, kw_only=True, tag_field="kind", tag="rejected"):
-    """Worker to app: the request never entered the engine."""
+    """Worker to app: the request never entered the engine, or never could."""
 
     request_id: str
     reason: Literal["too_long", "invalid"]

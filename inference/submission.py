@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from inference.events import Event
 from inference.messages import CookTake, Generate
+from inference.probes import Probes
+from inference.sequence import SamplingParams
 from inference.takes import KnobError, Parent
-from inference.tokenizer import Templated
+from inference.tokenizer import Part, Templated
 
 if TYPE_CHECKING:
     from inference.engine import Engine
@@ -25,6 +29,22 @@ class Refused(ValueError):
         self.field = field
 
 
+@dataclass
+class _Prepared:
+    """A request as the engine takes it, found servable."""
+
+    command: Generate | CookTake
+    token_ids: list[int]
+    params: SamplingParams
+    probes: Probes
+    own: list[tuple[int, int]]
+    pieces: list[str]
+    parts: Seq[Part]
+    num_public_tokens: int
+    seconds: float
+    """Template and tokenizer."""
+
+
 def submit(engine: Engine, model: Model, command: Generate, on_event: Callable[[Event], None]) -> int:
     """Put a user's prompt into ``engine``: apply the chat template, tokenize, say what is already there (``snapshot``,
     to ``on_event``, which should be the engine's own), add the request. Returns the number of prompt tokens. Raises
@@ -32,6 +52,23 @@ def submit(engine: Engine, model: Model, command: Generate, on_event: Callable[[
 
     ``openkitchen record`` uses the same door as the worker.
     """
+    return _add(engine, _prepare(engine, model, command), on_event)
+
+
+def submit_take(engine: Engine, model: Model, command: CookTake, on_event: Callable[[Event], None]) -> int:
+    """Put a take's own request into ``engine``, which is the first one or the take's; else as ``submit``."""
+    return _add(engine, _prepare_take(engine, model, command), on_event)
+
+
+def check(engine: Engine, model: Model, command: Generate | CookTake) -> int:
+    """Whether ``engine`` could serve this, which is left as it is. Returns the number of prompt tokens. Raises
+    ``Refused``."""
+    if isinstance(command, CookTake):
+        return len(_prepare_take(engine, model, command).token_ids)
+    return len(_prepare(engine, model, command).token_ids)
+
+
+def _prepare(engine: Engine, model: Model, command: Generate) -> _Prepared:
     if not command.prompt.strip():
         raise Refused("invalid", "prompt must not be empty")
     started = time.monotonic()
@@ -42,34 +79,29 @@ def submit(engine: Engine, model: Model, command: Generate, on_event: Callable[[
     except ValueError as error:
         raise Refused("invalid", str(error)) from error
     seconds = time.monotonic() - started
-    room = min(engine.max_model_len, engine.config.num_blocks * engine.config.block_size)
-    if len(templated.token_ids) + command.params.max_tokens > room:
+    token_ids, max_tokens = templated.token_ids, command.params.max_tokens
+    room = _room(engine)
+    if len(token_ids) + max_tokens > room:
         raise Refused(
             "too_long",
-            f"the prompt is {len(templated.token_ids)} tokens long with its template; with max_tokens "
-            f"{command.params.max_tokens} that is over max_model_len {room}",
+            f"the prompt is {len(token_ids)} tokens long with its template; with max_tokens {max_tokens} that is over "
+            f"max_model_len {room}",
         )
-    on_event(engine.snapshot(command.request_id))
-    try:
-        engine.add_request(
-            templated.token_ids,
-            command.params,
-            request_id=command.request_id,
-            cache_salt=command.cache_salt,
-            num_public_tokens=templated.num_public_tokens,
-            own=templated.own,
-            pieces=pieces,
-            parts=templated.parts,
-            tokenize_seconds=seconds,
-            probes=command.probes,
-        )
-    except ValueError as error:
-        raise Refused("invalid", str(error)) from error
-    return len(templated.token_ids)
+    prepared = _Prepared(
+        command=command,
+        token_ids=token_ids,
+        params=command.params,
+        probes=command.probes,
+        own=templated.own,
+        pieces=pieces,
+        parts=templated.parts,
+        num_public_tokens=templated.num_public_tokens,
+        seconds=seconds,
+    )
+    return _checked(engine, prepared)
 
 
-def submit_take(engine: Engine, model: Model, command: CookTake, on_event: Callable[[Event], None]) -> int:
-    """Put a take's own request into ``engine``, which is the first one or the take's; else as ``submit``."""
+def _prepare_take(engine: Engine, model: Model, command: CookTake) -> _Prepared:
     take, parent = command.take, command.parent
     check_take(command, model)
     started = time.monotonic()
@@ -77,31 +109,66 @@ def submit_take(engine: Engine, model: Model, command: CookTake, on_event: Calla
     templated = _template_of(parent, model)
     pieces = model.tokenizer.pieces(token_ids)
     seconds = time.monotonic() - started
-    room = min(engine.max_model_len, engine.config.num_blocks * engine.config.block_size)
+    room = _room(engine)
     if len(token_ids) + params.max_tokens > room:
         raise Refused(
             "too_long",
             f"the take begins with {len(token_ids)} tokens; with max_tokens {params.max_tokens} that is over "
             f"max_model_len {room}",
         )
+    prepared = _Prepared(
+        command=command,
+        token_ids=token_ids,
+        params=params,
+        probes=take.asked_probes,
+        own=[(start, stop) for start, stop in parent.own],
+        pieces=pieces,
+        parts=templated.parts if token_ids == templated.token_ids else (),
+        num_public_tokens=templated.num_public_tokens,
+        seconds=seconds,
+    )
+    return _checked(engine, prepared)
+
+
+def _room(engine: Engine) -> int:
+    """Tokens that one request may have, prompt and answer."""
+    return min(engine.max_model_len, engine.config.num_blocks * engine.config.block_size)
+
+
+def _checked(engine: Engine, prepared: _Prepared) -> _Prepared:
+    try:
+        engine.check_request(len(prepared.token_ids), prepared.params, prepared.probes)
+    except ValueError as error:
+        raise _refused(error, prepared) from error
+    return prepared
+
+
+def _add(engine: Engine, prepared: _Prepared, on_event: Callable[[Event], None]) -> int:
+    command = prepared.command
     on_event(engine.snapshot(command.request_id))
     try:
         engine.add_request(
-            token_ids,
-            params,
+            prepared.token_ids,
+            prepared.params,
             request_id=command.request_id,
             cache_salt=command.cache_salt,
-            num_public_tokens=templated.num_public_tokens,
-            own=parent.own,
-            pieces=pieces,
-            parts=templated.parts if token_ids == templated.token_ids else (),
-            tokenize_seconds=seconds,
-            probes=take.asked_probes,
+            num_public_tokens=prepared.num_public_tokens,
+            own=prepared.own,
+            pieces=prepared.pieces,
+            parts=prepared.parts,
+            tokenize_seconds=prepared.seconds,
+            probes=prepared.probes,
+            waited=command.waited,
         )
     except ValueError as error:
-        field = "probes" if str(error).startswith("probes.") else ""
-        raise Refused("invalid", str(error), field) from error
-    return len(token_ids)
+        raise _refused(error, prepared) from error
+    return len(prepared.token_ids)
+
+
+def _refused(error: ValueError, prepared: _Prepared) -> Refused:
+    """What the engine will not have. A take's knobs are fields of its body; of those only probes are the engine's."""
+    of_probes = isinstance(prepared.command, CookTake) and str(error).startswith("probes.")
+    return Refused("invalid", str(error), "probes" if of_probes else "")
 
 
 def check_take(command: CookTake, model: Model) -> None:

@@ -26,7 +26,8 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,6 +40,7 @@ from inference.events import AnyEvent, Event, Hardware, RequestFinished, Softwar
 from inference.messages import (
     Abort,
     Accepted,
+    Check,
     Command,
     CookTake,
     Events,
@@ -290,36 +292,52 @@ class Worker:
                 engine.abort(command.request_id)
         elif isinstance(command, Shutdown):
             self._stopping = True
+        elif isinstance(command, Check):
+            self._check(command.request, engine, model)
         else:
             self._add(command, engine, model, takes)
         self._flush()
 
-    def _add(self, command: Generate | CookTake, engine: Engine, model: Model, takes: TakeRunner) -> None:
-        from inference.submission import Refused, submit, submit_take
+    def _check(self, request: Generate | CookTake, engine: Engine, model: Model) -> None:
+        from inference.submission import check
 
-        mark = len(self._said)
+        with self._refusing(request.request_id):
+            num_tokens = check(engine, model, request)
+            self._link.say(Accepted(request_id=request.request_id, num_prompt_tokens=num_tokens))
+
+    def _add(self, command: Generate | CookTake, engine: Engine, model: Model, takes: TakeRunner) -> None:
+        from inference.submission import submit, submit_take
+
         apart = isinstance(command, CookTake) and command.take.apart
-        try:
+        with self._refusing(command.request_id):
             if not isinstance(command, CookTake):
                 num_tokens = submit(engine, model, command, self._hear)
             elif apart:
                 num_tokens = takes.add(command)
             else:
                 num_tokens = submit_take(engine, model, command, self._hear)
+            if not apart:
+                self._running[command.request_id] = None
+            self._link.say(Accepted(request_id=command.request_id, num_prompt_tokens=num_tokens))
+
+    @contextmanager
+    def _refusing(self, request_id: str) -> Iterator[None]:
+        """Whatever is wrong with a request is told, and what was said of it so far is not."""
+        from inference.submission import Refused
+
+        mark = len(self._said)
+        try:
+            yield
         except Refused as refused:
             del self._said[mark:]
             self._link.say(
-                Rejected(request_id=command.request_id, reason=refused.reason, detail=str(refused), field=refused.field)
+                Rejected(request_id=request_id, reason=refused.reason, detail=str(refused), field=refused.field)
             )
         except Exception as error:
             del self._said[mark:]
             logger.exception("a request that could not be added", exc_info=error)
             detail = f"{type(error).__name__}: {error}"
-            self._link.say(Rejected(request_id=command.request_id, reason="invalid", detail=detail))
-        else:
-            if not apart:
-                self._running[command.request_id] = None
-            self._link.say(Accepted(request_id=command.request_id, num_prompt_tokens=num_tokens))
+            self._link.say(Rejected(request_id=request_id, reason="invalid", detail=detail))
 
     def _hear(self, event: Event) -> None:
         self._said.append(event)

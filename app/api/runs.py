@@ -23,7 +23,7 @@ from app.api.run_request import (
 from app.api.sharing import standing
 from app.api.site import Site, site_of
 from app.pages.article import render_article
-from app.pages.templates import render_fragment, wants_fragment
+from app.pages.templates import render_run, wants_fragment
 from app.problems import FieldError, Problem
 from app.runs import Run
 from app.security import caller_address, refuse_cross_site
@@ -46,8 +46,10 @@ async def create_run(request: Request) -> Response:
             body = await read_body(request, *bounds)
             fields = legible_fields(body)
         refuse_cross_site(request, site.settings.public_origins)
-        site.posts.take(caller_address(request))
-        fields = parse_body(body if is_form else await read_body(request, *bounds), media_type)
+        await site.rates.post(caller_address(request))
+        body = body if is_form else await read_body(request, *bounds)
+        await site.rates.body(caller_address(request), len(body))
+        fields = parse_body(body, media_type)
         visitor = site.visitors.of(request) or site.visitors.new()
         run = await _take(site, request, fields, is_form, visitor)
     except Problem as problem:
@@ -97,7 +99,7 @@ def _created(request: Request, run: Run) -> Response:
     if wants_fragment(request):
         # The page resolves these against its own address, so they hold under any prefix.
         place = {"run_id": run_id, "socket_url": f"api/runs/{run_id}/socket", "events_url": f"api/runs/{run_id}/events"}
-        response = render_fragment(request, "run.html", {"run": run.summary}, status=201)
+        response = render_run(request, "run.html", run, status=201)
         response.headers["HX-Trigger"] = json.dumps({"kitchen:run": place})
         return response
     if media_type_of(request) == "application/json":
@@ -107,10 +109,12 @@ def _created(request: Request, run: Run) -> Response:
 
 @router.api_route("/api/runs/{run_id}", methods=["GET", "HEAD"])
 async def show_run(request: Request, run_id: str) -> Response:
-    """What it has come to so far."""
+    """What it has come to so far; while it waits, about how long it may wait yet."""
     site = site_of(request)
     run = await site.run(run_id)
-    return JSONResponse({**run.summary.to_dict(), **standing(site, run)}, headers={"Cache-Control": "no-store"})
+    wait = site.orders.expected_wait(run)
+    shown = {**run.summary.to_dict(), **standing(site, run), "expected_wait": wait.to_dict() if wait else None}
+    return JSONResponse(shown, headers={"Cache-Control": "no-store"})
 
 
 @router.api_route("/api/runs/{run_id}/events", methods=["GET", "HEAD"])
@@ -140,5 +144,5 @@ async def stop_run(request: Request, run_id: str) -> Response:
     was_live = run.is_live
     site.orders.stop(run)
     if wants_fragment(request):
-        return render_fragment(request, "run.html", {"run": run.summary})
+        return render_run(request, "run.html", run)
     return JSONResponse(run.summary.to_dict(), status_code=202 if was_live else 200)

@@ -13,7 +13,7 @@ from starlette.types import Scope
 from app.broadcast import FrameClock
 from app.data_dir import DataDirClaim
 from app.kitchen import Kitchen
-from app.limits import RateLimit, ReaderLimit
+from app.limits import Rates, ReaderLimit
 from app.metrics import Metrics
 from app.orders import Orders
 from app.problems import unknown_run
@@ -39,7 +39,7 @@ class Site:
     orders: Orders
     metrics: Metrics
     visitors: Visitors
-    posts: RateLimit
+    rates: Rates
     readers: ReaderLimit
     clock: FrameClock
     cluster: Cluster | None = None

@@ -27,11 +27,13 @@ async def create_take(request: Request, run_id: str) -> Response:
     has it may ask for takes of it, under the limits on runs; a take belongs to who asked for it."""
     site = site_of(request)
     refuse_cross_site(request, site.settings.public_origins)
-    site.posts.take(caller_address(request))
+    await site.rates.post(caller_address(request))
     if media_type_of(request) != "application/json":
         detail = "Send the take as application/json."
         raise Problem(415, "media_type", detail, headers={"Accept-Post": "application/json"})
-    fields = parse_json(await read_body(request, site.settings.max_body_bytes, site.settings.body_timeout))
+    body = await read_body(request, site.settings.max_body_bytes, site.settings.body_timeout)
+    await site.rates.body(caller_address(request), len(body))
+    fields = parse_json(body)
     run = await site.run(run_id)
     parent = await _parent_of(site, run)
     take = take_of(fields, parent)

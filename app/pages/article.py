@@ -13,7 +13,7 @@ from app.catalogue import script_messages, translations
 from app.pages.calculator import calculator_context
 from app.pages.chapters import chapters
 from app.pages.modules import modules_of
-from app.pages.templates import NO_STORE, environment
+from app.pages.templates import NO_STORE, environment, run_context
 from app.problems import Problem
 from app.recipes import DEFAULT_RUN
 from app.runs import Run
@@ -63,7 +63,7 @@ async def render_article(
         "chapters": chapters(),
         "modules": modules_of("static/js/main.js"),
         "address": public_address(request, site.settings),
-        "run": run.summary if run else None,
+        **run_context(request, run),
         "refresh": run is not None and run.is_live,
         "notice": notice,
         "kept": kept_words(site.settings),

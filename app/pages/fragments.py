@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from app.api.site import site_of
-from app.pages.templates import render_fragment
+from app.pages.templates import render_fragment, render_run
 
 router = APIRouter()
 
@@ -22,7 +22,7 @@ async def engine_status(request: Request) -> Response:
 async def run_queue(request: Request, run_id: str) -> Response:
     """Where a run stands: in the line, cooking, done; stops asking when it is done."""
     run = await site_of(request).run(run_id)
-    return render_fragment(request, "queue.html", {"run": run.summary})
+    return render_run(request, "queue.html", run)
 
 
 @router.get("/favicon.ico")

@@ -13,8 +13,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from app.api.site import site_of
 from app.catalogue import translations
 from app.cited import cited_facts
-from app.pages.units import human_bytes, human_count
+from app.pages.units import human_bytes, human_count, human_duration
 from app.problems import Problem
+from app.runs import Run
 from app.settings import ROOT
 
 NO_STORE = {"Cache-Control": "no-store", "Vary": "Cookie, HX-Request"}
@@ -36,6 +37,7 @@ def environment(language: str = "en") -> Environment:
     made.globals["cited_facts"] = cited_facts()
     made.filters["bytes"] = human_bytes
     made.filters["thousands"] = human_count
+    made.filters["duration"] = human_duration
     return made
 
 
@@ -48,6 +50,16 @@ def render_fragment(request: Request, name: str, context: Mapping[str, Any], sta
     """One of ``templates/fragments/``."""
     html = environment().get_template(f"fragments/{name}").render(status=site_of(request).kitchen.status, **context)
     return HTMLResponse(html, status_code=status, headers=NO_STORE)
+
+
+def run_context(request: Request, run: Run | None) -> dict[str, Any]:
+    """What the fragments about a run want to know."""
+    return {"run": run.summary if run else None, "wait": site_of(request).orders.expected_wait(run) if run else None}
+
+
+def render_run(request: Request, name: str, run: Run, status: int = 200) -> Response:
+    """A fragment about a run."""
+    return render_fragment(request, name, run_context(request, run), status)
 
 
 def render_problem(request: Request, problem: Problem) -> Response:

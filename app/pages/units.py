@@ -21,3 +21,10 @@ def human_bytes(count: float) -> str:
 def human_count(count: int) -> str:
     """A whole number with its thousands apart."""
     return f"{count:,}"
+
+
+def human_duration(seconds: float) -> str:
+    """``4.1 s``, ``38 s`` or ``3 min``: no finer than anybody can say beforehand."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

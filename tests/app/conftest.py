@@ -32,6 +32,7 @@ class ServedSite:
 
     def __init__(self, data_dir: Path, worker: tuple[str, ...] | None = WORKER, **settings: Any) -> None:
         defaults: dict[str, Any] = {"posts_per_minute": 1e6, "posts_burst": 100_000, "max_runs_per_visitor": 100}
+        defaults |= {"posts_per_minute_in_all": 1e6, "post_bytes_per_minute": 1 << 30}
         defaults |= {"max_runs_per_address": 100, "max_waiting_runs": 100, "engine_restart_seconds": 0.1}
         defaults |= {"drain_seconds": 0.0}
         self.settings = Settings(host="127.0.0.1", port=0, data_dir=data_dir, **(defaults | settings))

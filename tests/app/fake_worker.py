@@ -45,6 +45,7 @@ from inference.events import (
 from inference.messages import (
     Abort,
     Accepted,
+    Check,
     Command,
     Cooking,
     CookTake,
@@ -151,6 +152,12 @@ class FakeWorker:
                 model=MODEL, hardware=HARDWARE, engine=ENGINE, software=Software(openkitchen="test"),
                 monotonic=time.monotonic(),
             ))  # fmt: skip
+        elif isinstance(command, Check):
+            prompt = command.request.prompt if isinstance(command.request, Generate) else ""
+            if "TOOLONG" in prompt:
+                self.begin(command.request)
+            else:
+                self.say(Accepted(request_id=command.request.request_id, num_prompt_tokens=len(prompt.split())))
         elif isinstance(command, Generate):
             self.begin(command)
         elif isinstance(command, CookTake):

@@ -2,42 +2,111 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.data_dir import DataDirClaim
-from app.limits import MAX_ADDRESSES, RateLimit, ReaderLimit
+from app.limits import NUM_CALLERS, Rates, ReaderLimit
 from app.problems import Problem
 from app.settings import Settings
 
 
-def test_a_bucket_empties_and_fills_again() -> None:
-    now = [0.0]
-    limit = RateLimit(per_minute=60, burst=3, clock=lambda: now[0])
-    for _ in range(3):
-        limit.take("a")
-    with pytest.raises(Problem) as refused:
-        limit.take("a")
-    assert refused.value.status == 429
-    assert refused.value.headers["Retry-After"] == "1"
-    limit.take("b")
-    now[0] = 1.0
-    limit.take("a")
-    with pytest.raises(Problem):
-        limit.take("a")
+def rates(**changed: Any) -> Rates:
+    plenty = {"per_minute": 60, "burst": 20, "per_minute_in_all": 1e6}
+    sizes = {"bytes_per_minute": 1 << 30, "bytes_per_minute_in_all": 1 << 30}
+    return Rates(**{**plenty, **sizes, **changed})
 
 
-def test_a_bucket_forgets_no_debt_but_is_bounded() -> None:
-    limit = RateLimit(per_minute=60, burst=1, clock=lambda: 0.0)
-    for number in range(MAX_ADDRESSES + 50):
-        limit.take(str(number))
-    assert len(limit._buckets) == MAX_ADDRESSES
-    with pytest.raises(Problem):
-        limit.take(str(MAX_ADDRESSES + 49))
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1e9]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    return now
+
+
+async def refused(counting: Coroutine[Any, Any, None]) -> int | None:
+    """Seconds of Retry-After; None for what is let through."""
+    try:
+        await counting
+    except Problem as problem:
+        return int(problem.headers["Retry-After"])
+    return None
+
+
+def test_a_caller_is_held_to_a_burst_and_an_average(clock: list[float]) -> None:
+    async def play() -> None:
+        limit = rates(per_minute=60, burst=3)
+        assert [await refused(limit.post("a")) for _ in range(4)] == [None, None, None, 3]
+        assert await refused(limit.post("b")) is None, "another's is another's"
+        clock[0] += 1.5
+        assert await refused(limit.post("a")) == 2, "to the second, rounded up"
+        clock[0] += 1.5
+        assert await refused(limit.post("a")) is None
+        for _ in range(1000):
+            clock[0] += 0.1
+            await refused(limit.post("c"))
+        allowed = 0
+        for _ in range(600):
+            clock[0] += 0.1
+            allowed += await refused(limit.post("c")) is None
+        assert allowed == 60, "a minute's worth in a minute"
+
+    asyncio.run(play())
+
+
+def test_everybody_together_is_held_too(clock: list[float]) -> None:
+    async def play() -> None:
+        limit = rates(per_minute=60, burst=2, per_minute_in_all=4)
+        waits = [await refused(limit.post(address)) for address in "aaaabbcc"]
+        assert waits == [None, None, 2, 2, None, None, 60, 60], "what one is refused does not count against all"
+
+    asyncio.run(play())
+
+
+def test_bytes_are_counted(clock: list[float]) -> None:
+    async def play() -> None:
+        limit = rates(bytes_per_minute=8 * 1024, bytes_per_minute_in_all=12 * 1024)
+        assert await refused(limit.body("a", 8 * 1024)) is None
+        assert await refused(limit.body("a", 1)) == 60
+        assert await refused(limit.body("b", 4 * 1024)) is None
+        assert await refused(limit.body("c", 1024)) == 60
+
+    asyncio.run(play())
+
+
+def test_a_clock_that_is_put_back_locks_nobody_out(clock: list[float]) -> None:
+    async def play() -> None:
+        limit = rates(per_minute=60, burst=2)
+        assert [await refused(limit.post("a")) for _ in range(3)] == [None, None, 2]
+        clock[0] -= 3600
+        assert [await refused(limit.post("a")) for _ in range(3)] == [None, None, 2]
+
+    asyncio.run(play())
+
+
+def test_what_is_remembered_of_callers_is_bounded_and_names_none() -> None:
+    limit = rates(secret=b"secret")
+    names = {limit._name(f"2001:db8:0:{number:x}::/64") for number in range(3 * NUM_CALLERS)}
+    assert len(names) <= NUM_CALLERS
+    assert "10.0.0.1" not in limit._name("10.0.0.1")
+
+
+def test_a_redis_that_does_not_answer_leaves_each_to_count_for_itself() -> None:
+    async def play() -> None:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            limit = rates(burst=2, redis_url=f"redis://127.0.0.1:{nobody.getsockname()[1]}/0")
+            assert [await refused(limit.post("a")) is None for _ in range(3)] == [True, True, False]
+
+    asyncio.run(play())
 
 
 def test_places_of_readers_are_given_back() -> None:

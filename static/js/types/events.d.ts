@@ -84,7 +84,7 @@ export interface Software {
   python: string;
 }
 
-/** What is already there when the log opens: other requests, and the pool. */
+/** What is already there when the run comes to the engine: other requests, and the pool. */
 export interface Snapshot {
   type: "snapshot";
   seq: number;
@@ -130,7 +130,11 @@ export interface Totals {
   seconds: number;
 }
 
-/** In the waiting line. Said again whenever `position` changes. Position 0 is next. */
+/**
+ * In the waiting line. Said again whenever `position` changes. Position 0 is next. A kitchen with a line of its
+ * own before the engine's counts everybody in both; visitors take turns there, so that a place may also be lost to
+ * another visitor's first run.
+ */
 export interface RequestQueued {
   type: "request.queued";
   seq: number;
@@ -139,6 +143,7 @@ export interface RequestQueued {
   sample: number;
   position: number;
   num_waiting: number;
+  detail: string;
 }
 
 /**
