@@ -90,19 +90,17 @@ class Settings(BaseSettings):
     posts_per_minute: float = Field(default=60.0, gt=0)
     """Per address, on average."""
     posts_burst: int = Field(default=20, ge=1)
-    """Per address, at once."""
-    max_readers_per_run: int = Field(default=200, ge=1)
-    """Readers of one run at a time."""
-    max_readers: int = Field(default=2_000, ge=1)
-    """Readers of all runs at a time. Each holds a connection, and so an open file."""
     """Per address, at once: so many in each window of the time in which the average allows them."""
     posts_per_minute_in_all: float = Field(default=600.0, gt=0)
     """Of everybody."""
     post_bytes_per_minute: int = Field(default=4 * 1024 * 1024, ge=1)
     """Of the bodies of what one address sends."""
     post_bytes_per_minute_in_all: int = Field(default=64 * 1024 * 1024, ge=1)
+    """Of everybody's."""
     max_readers_per_run: int = Field(default=1_500, ge=1)
+    """Readers of one run at a time."""
     max_readers: int = Field(default=3_000, ge=1)
+    """Readers of all runs at a time. Each holds a connection, and so an open file."""
     send_timeout: float = Field(default=30.0, gt=0)
     """A reader that takes nothing for this long is cut off, and told where to resume."""
     frame_seconds: float = Field(default=0.016, ge=0)

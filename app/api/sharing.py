@@ -138,7 +138,7 @@ async def own_closed_run(request: Request, run_id: str, deed: Literal["change", 
     """The run, if it has ended and the caller asked for it. Raises 403, 404, 409."""
     site = site_of(request)
     refuse_cross_site(request, site.settings.public_origins)
-    site.posts.take(caller_address(request))
+    await site.rates.post(caller_address(request))
     run = await site.run(run_id)
     if not site.visitors.created(request, run.creator):
         raise Problem(403, "not_yours", f"Only the one who asked for this run can {deed} it.")
