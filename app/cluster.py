@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import secrets
 import tempfile
 import time
@@ -23,6 +24,7 @@ from app.kitchen import EngineStatus, Kitchen, State
 from app.metrics import Metrics
 from app.run_files import About, Ended, close_orphan
 from app.run_store import RunStore
+from app.runs import Run, read_summary
 from app.security import Visitors
 from app.settings import Settings
 from inference.messages import Ready
@@ -61,7 +63,7 @@ class Cluster:
         self._has_secret_of_its_own = bool(settings.secret.get_secret_value())
         self._shelf = Shelf(self.link, store, settings.keep_days * 86_400)
         self.orders = SharedOrders(kitchen, store, settings, metrics, self.link, self._shelf, self.name)
-        store.elsewhere = self.orders.find
+        store.elsewhere = self
         self._epoch = b""
         self._strange: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -103,6 +105,20 @@ class Cluster:
                 # Whatever it was, this replica must not fall silent for it.
                 logger.exception("cluster.fault")
                 await asyncio.sleep(1.0)
+
+    # ---- runs on other disks than this one
+
+    async def find(self, run_id: str) -> Run | None:
+        """A run that is not on this disk. Raises 503 where nobody can say."""
+        return await self.orders.find(run_id)
+
+    def changed(self, run_id: str) -> None:
+        """What stands about a closed run is another now."""
+        self.orders.insist(lambda: self._shelf.change(run_id))
+
+    def deleted(self, run_id: str) -> None:
+        """This is gone for good, with its takes."""
+        self.orders.insist(lambda: self._shelf.discard(run_id))
 
     # ---- who lives
 
@@ -206,13 +222,12 @@ class Cluster:
             whole = fields[b"last"] == b"1"
         if not whole:
             known = len(lines)
-            lines = await asyncio.to_thread(_ended, run_id, lines)
+            lines = await asyncio.to_thread(_with_end, run_id, lines)
             ending = lines[known:]
             await self.link.script(
                 APPEND, run_id, self.name, record_text, known + 1, len(lines), b"\n".join(ending), 1, KEPT_SECONDS
             )
-        about = msgspec.json.encode(About(creator=record.creator, created_at=record.asked_at))
-        packed = await asyncio.to_thread(_packed, lines)
+        about, packed = await asyncio.to_thread(_closed_copy, run_id, record, lines)
         await self._shelf.place(run_id, self.name, about, packed)
         logger.info("run.interrupted_elsewhere", events=len(lines))
 
@@ -244,8 +259,11 @@ class Cluster:
             if run_id not in self.orders.held and await self._store.find_here(run_id) is None:
                 await self._shelf.take(run_id)
             await self.orders.settled_elsewhere(run_id)
+        elif word == "changed":
+            await self._shelf.take_change(run_id)
         elif word == "deleted":
-            await asyncio.to_thread(self._store.drop, run_id)
+            for take in await self._store.delete_here(run_id):
+                self.orders.stop(take)
 
     async def _tell_places(self) -> None:
         while True:
@@ -264,7 +282,7 @@ class Cluster:
         }
 
 
-def _ended(run_id: str, lines: list[bytes]) -> list[bytes]:
+def _with_end(run_id: str, lines: list[bytes]) -> list[bytes]:
     """The log with its end, as the start of a kitchen would have healed it."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / f"{run_id}.jsonl"
@@ -273,10 +291,18 @@ def _ended(run_id: str, lines: list[bytes]) -> list[bytes]:
         return path.read_bytes().splitlines()
 
 
-def _packed(lines: list[bytes]) -> bytes:
-    import gzip
-
-    return gzip.compress(b"\n".join([*lines, b""]), 6, mtime=0)
+def _closed_copy(run_id: str, record: Record, lines: list[bytes]) -> tuple[bytes, bytes]:
+    """What is kept beside a log that another replica began, and the log, packed."""
+    summary = read_summary(run_id, lines)
+    opened = summary.opened
+    about = About(
+        creator=record.creator,
+        created_at=record.asked_at,
+        parent=opened.parent or "" if opened else "",
+        take=opened.take or "" if opened else "",
+        ended=Ended.of(summary),
+    )
+    return msgspec.json.encode(about), gzip.compress(b"\n".join([*lines, b""]), 6, mtime=0)
 
 
 async def examine(url: str) -> tuple[bool, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 import msgspec
@@ -499,6 +499,18 @@ class SharedOrders(Orders):
         except RedisGone:
             return 0.0
         return max(0.0, int(seconds) + int(micros) / 1e6 - moment)
+
+    def insist(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have it done, as soon as Redis is there."""
+
+        async def until_done() -> None:
+            while True:
+                try:
+                    return await work()
+                except RedisGone:
+                    await self._link.wait_up()
+
+        self._start(until_done())
 
     async def _insist(self, script: str, *arguments: str | bytes | float) -> Any:  # noqa: ANN401
         while True:

@@ -225,6 +225,18 @@ return 1
 )
 """A closed log where every replica finds it. Its Stream stays a while for those who are still following it."""
 
+CHANGE = (
+    _TELL
+    + """
+-- id, what is kept beside it
+if redis.call('HGET', 'kitchen:shelf', ARGV[1]) == '' then return 0 end
+redis.call('HSET', 'kitchen:shelf', ARGV[1], ARGV[2])
+tell('changed', ARGV[1])
+return 1
+"""
+)
+"""What stands about a closed run is another now."""
+
 DISCARD = (
     _TELL
     + """

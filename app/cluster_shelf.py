@@ -7,7 +7,7 @@ import asyncio
 import structlog
 
 from app.cluster_link import Link
-from app.cluster_scripts import DISCARD, SHELVE
+from app.cluster_scripts import CHANGE, DISCARD, SHELVE
 from app.run_store import RunStore
 from app.runs import Run
 
@@ -44,6 +44,18 @@ class Shelf:
             return False
         return await asyncio.to_thread(self._store.adopt, run_id, about, packed)
 
+    async def change(self, run_id: str) -> None:
+        """What stands about it was changed here. Raises RedisGone."""
+        copy = await asyncio.to_thread(self._store.read_copy, run_id)
+        if copy is not None:
+            await self._link.script(CHANGE, run_id, copy[0])
+
+    async def take_change(self, run_id: str) -> None:
+        """What stands about it was changed elsewhere. Raises RedisGone."""
+        about = await self._link.command("HGET", "kitchen:shelf", run_id)
+        if about:
+            await asyncio.to_thread(self._store.adopt, run_id, about, None)
+
     async def discard(self, run_id: str) -> None:
         """Everywhere and for good. Raises RedisGone."""
         await self._link.script(DISCARD, run_id)
@@ -56,7 +68,7 @@ class Shelf:
         here = set(await asyncio.to_thread(self._store.closed_ids))
         for run_id, about in there.items():
             if not about and run_id in here:
-                await asyncio.to_thread(self._store.drop, run_id)
+                await self._store.delete_here(run_id)
             elif about and run_id not in here and not await self.take(run_id):
                 # Its time on the shelf is over.
                 await self._link.command("HDEL", "kitchen:shelf", run_id)

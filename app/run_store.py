@@ -38,8 +38,8 @@ class Elsewhere(Protocol):
     def changed(self, run_id: str) -> None:
         """What stands about a closed run is another now."""
 
-    def deleted(self, run_ids: Iterable[str]) -> None:
-        """These are gone for good."""
+    def deleted(self, run_id: str) -> None:
+        """This is gone for good, with its takes."""
 
 
 def new_run_id() -> str:
@@ -224,10 +224,15 @@ class RunStore:
     async def delete(self, run_id: str) -> list[Run]:
         """A closed run and its takes, for good. Returns the takes that still cook: they are to be stopped, and go when
         they have ended. Raises OSError."""
+        live = await self.delete_here(run_id)
+        if self.elsewhere is not None:
+            self.elsewhere.deleted(run_id)
+        return live
+
+    async def delete_here(self, run_id: str) -> list[Run]:
+        """The same, untold: the wish came from elsewhere."""
         live, gone = await asyncio.to_thread(self._delete_with_takes, run_id)
         self._forget(gone)
-        if self.elsewhere is not None:
-            self.elsewhere.deleted(gone)
         return live
 
     def _delete_with_takes(self, run_id: str) -> tuple[list[Run], list[str]]:
@@ -283,7 +288,7 @@ class RunStore:
             return True
 
     def drop(self, run_id: str) -> None:
-        """A closed run and all that is kept of it; it was deleted, or ended otherwise, elsewhere."""
+        """The copy of a run that ended otherwise elsewhere: another will take its place."""
         with self._disk:
             self.files.delete(run_id)
             self.index.drop([run_id])
