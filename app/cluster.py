@@ -132,7 +132,12 @@ class Cluster:
 
     async def _beat(self) -> None:
         answer = await self.link.script(
-            BEAT, self.name, int(self._lease * 1000), msgspec.json.encode(self._card()), self.name, probing=True
+            BEAT,
+            self.name,
+            int(self._lease * 1000),
+            msgspec.json.encode(self._card()),
+            secrets.token_hex(8),
+            probing=True,
         )
         epoch, _, alive, dead = answer
         self._look_around([msgspec.json.decode(card, type=EngineCard) for card in alive])
@@ -180,9 +185,9 @@ class Cluster:
     async def _share_secret(self) -> None:
         if self._has_secret_of_its_own:
             return
-        await self.link.command("SET", "kitchen:secret", self._visitors.secret, "NX")
-        secret = await self.link.command("GET", "kitchen:secret")
-        if secret is not None and secret != self._visitors.secret:
+        await self.link.command("SET", "kitchen:secret", self._visitors.secret.hex(), "NX")
+        secret = bytes.fromhex((await self.link.command("GET", "kitchen:secret")).decode())
+        if secret != self._visitors.secret:
             self._visitors.adopt(secret)
 
     async def _look_after_ours(self) -> None:

@@ -34,6 +34,8 @@ logger = structlog.get_logger(__name__)
 ORDER_SECONDS = 6 * 3600
 """A prompt that nobody cooked by then is gone from Redis."""
 MOST_TRIES = 3
+SEATED_SECONDS = 0.25
+"""An order that nobody has taken from the line by then waits for a seat: its caller need not."""
 LOOK_SECONDS = 1.0
 _ORDER = msgspec.msgpack.Decoder(Generate | CookTake)
 
@@ -148,9 +150,7 @@ class SharedOrders(Orders):
             said = await self._push(run_id, record, order, bounded=True)
             if said not in ("taken", "known"):
                 raise self._full(said)
-            await asyncio.wait_for(answer, self._settings.accept_timeout)
-        except TimeoutError:
-            pass  # It waits in the line, or for a busy engine.
+            await self._hear_of(run_id, answer)
         except asyncio.CancelledError:
             # The caller hung up before it learned the run's id: nobody will ever read this.
             self.stop(run)
@@ -163,6 +163,18 @@ class SharedOrders(Orders):
             self._answers.pop(run_id, None)
         self._metrics.runs_started.inc()
         return self._store_live(run_id) or run
+
+    async def _hear_of(self, run_id: str, answer: asyncio.Future[None]) -> None:
+        """Wait for an engine's word on the length, unless no engine has a seat now. Raises Problem for a refusal."""
+        done, _ = await asyncio.wait((answer,), timeout=SEATED_SECONDS)
+        try:
+            text = None if done else await self._link.command("HGET", "kitchen:runs", run_id)
+        except RedisGone:
+            return
+        if not done and text is not None and msgspec.json.decode(text, type=Record).owner is not None:
+            done, _ = await asyncio.wait((answer,), timeout=self._settings.accept_timeout)
+        if done:
+            answer.result()
 
     async def _push(self, run_id: str, record: Record, order: bytes, *, bounded: bool) -> str:
         settings = self._settings

@@ -57,6 +57,11 @@ class RedisServer:
         except OSError:
             return False
 
+    def cli(self, *words: str) -> str:
+        """What it answers, as people would ask."""
+        command = ["redis-cli", "-p", str(self.port), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)
@@ -80,31 +85,45 @@ class Replica:
         } | settings  # fmt: skip
         self._environment = {f"OPENKITCHEN_{name.upper()}": str(value) for name, value in values.items()}
         self.log = directory / f"{name}.log"
+        self.port = 0
+        self.client = httpx.Client(timeout=20)
+
+    @property
+    def has_engine(self) -> bool:
+        return self._environment.get("OPENKITCHEN_ENGINE") != "none"
 
     def start(self) -> None:
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
         environment = {**os.environ, **self._environment, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "tests.app.replica", str(self.directory)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, start_new_session=True
             )
+
+    def wait_ready(self) -> None:
         assert self.process.stdout is not None
         line = self.process.stdout.readline().decode()
         while line and not line.startswith("port "):
             line = self.process.stdout.readline().decode()
         assert line, self.log.read_text()
         self.port = int(line.split()[1])
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}/", timeout=20)
+        self.client.base_url = httpx.URL(f"http://127.0.0.1:{self.port}/")
         wait(lambda: self.client.get("readyz").status_code == 200)
 
     def kill(self) -> None:
         """At once, and its engine with it, as a machine that is switched off."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        self.client.close()
 
     def stop(self) -> None:
+        """In a hurry: a second signal ends what still cooks."""
         if self.process.poll() is None:
+            self.process.terminate()
+            time.sleep(0.1)
             self.process.terminate()
             try:
                 self.process.wait(15)
@@ -174,8 +193,10 @@ def cluster(directory: Path, **replicas: dict[str, Any]) -> Iterator[tuple[Any, 
         redis.start()
         stack.callback(redis.kill)
         found = [Replica(name, directory, redis, **settings) for name, settings in replicas.items()]
-        # Those with an engine first: a replica without is ready when it sees another's.
-        for replica in sorted(found, key=lambda replica: replica._environment.get("OPENKITCHEN_ENGINE") == "none"):
-            replica.start()
+        for replica in found:
+            replica.launch()
             stack.callback(replica.stop)
+        # Those with an engine first: a replica without is ready when it sees another's.
+        for replica in sorted(found, key=lambda replica: not replica.has_engine):
+            replica.wait_ready()
         yield (redis, *found)
