@@ -60,7 +60,9 @@ class RedisServer:
     def cli(self, *words: str) -> str:
         """What it answers, as people would ask."""
         command = ["redis-cli", "-p", str(self.port), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return (
+            subprocess.run(command, capture_output=True, check=True, timeout=10).stdout.decode(errors="replace").strip()
+        )
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
