@@ -25,6 +25,7 @@ from app.metrics import Metrics
 from app.run_files import About, Ended, close_orphan
 from app.run_store import RunStore
 from app.runs import Run, read_summary
+from app.seats import Wait
 from app.security import Visitors
 from app.settings import Settings
 from inference.messages import Ready
@@ -35,15 +36,16 @@ BEATS_PER_LEASE = 3
 PROBE_SECONDS = 0.25
 """Redis is asked this often whether it is back."""
 PLACES_SECONDS = 1.0
+OUT_OF_REACH = "The other kitchens cannot be reached just now."
 
 
 class EngineCard(msgspec.Struct, kw_only=True):
-    """How a replica's engine is, as it tells the others. An empty state: it has none."""
+    """How a replica's engine is, as it tells the others. No state: it has none."""
 
     state: State | None
     detail: str = ""
     ready: Ready | None = None
-    free_seats: int = 0
+    measured: Wait | None = None
 
 
 class Cluster:
@@ -62,18 +64,48 @@ class Cluster:
         self._visitors = visitors
         self._has_secret_of_its_own = bool(settings.secret.get_secret_value())
         self._shelf = Shelf(self.link, store, settings.keep_days * 86_400)
-        self.orders = SharedOrders(kitchen, store, settings, metrics, self.link, self._shelf, self.name)
+        self.orders = SharedOrders(
+            kitchen,
+            store,
+            settings,
+            metrics,
+            link=self.link,
+            shelf=self._shelf,
+            name=self.name,
+            digest=lambda address: visitors.digest(address, "address"),
+        )
         store.elsewhere = self
         self._epoch = b""
         self._strange: set[str] = set()
+        self._burying: set[str] = set()
+        self._ending: set[str] = set()
+        self._torn = [path.stem for path in store.directory.glob("*.jsonl")]
+        """Logs that this replica did not come to end when it last ran."""
         self._tasks: list[asyncio.Task[None]] = []
+
+    async def disown(self) -> None:
+        """Before torn logs are healed: another replica ends them, or has, where Redis knows of them. Ours may be longer
+        by lines that no reader saw."""
+        try:
+            await self._disown()
+        except RedisGone:
+            logger.warning("cluster.apart")
+
+    async def _disown(self) -> None:
+        while self._torn:
+            run_id = self._torn[-1]
+            if await self.link.command("HEXISTS", "kitchen:runs", run_id) or await self.link.command(
+                "HEXISTS", "kitchen:shelf", run_id
+            ):
+                await asyncio.to_thread(self._store.drop, run_id)
+            self._torn.pop()
 
     async def start(self) -> None:
         """Join the others; in the background where Redis is away."""
         try:
             await self._beat()
         except RedisGone:
-            logger.warning("cluster.apart")
+            pass
         work: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (
             self._keep_beating,
             self._hear_news,
@@ -127,7 +159,10 @@ class Cluster:
             try:
                 await self._beat()
             except RedisGone:
-                pass
+                if isinstance(self._kitchen, KitchenElsewhere):
+                    self._kitchen.hear(
+                        EngineStatus("restarting", "The other kitchens cannot be reached just now."), None
+                    )
             await asyncio.sleep(self._lease / BEATS_PER_LEASE if self.link.up else PROBE_SECONDS)
 
     async def _beat(self) -> None:
@@ -143,9 +178,14 @@ class Cluster:
         self._look_around([msgspec.json.decode(card, type=EngineCard) for card in alive])
         if epoch != self._epoch:
             lost, self._epoch = self._epoch != b"", epoch
-            await self._join(lost=lost)
+            await self._share_secret()
+            await self._disown()
+            self.orders.insist(self._shelf.compare)
+            if lost:
+                logger.warning("redis.empty")
+                self.orders.insist(self._post_again)
         for name in dead:
-            await self._bury(name)
+            self._bury(name.decode())
         await self._look_after_ours()
 
     def _card(self) -> EngineCard:
@@ -156,12 +196,13 @@ class Cluster:
             state=status.state,
             detail=status.detail,
             ready=self._kitchen.ready,
-            free_seats=self.orders.num_free_seats,
+            measured=self.orders.measured,
         )
 
     def _look_around(self, cards: list[EngineCard]) -> None:
         engines = [card for card in cards if card.state is not None]
         self.num_replicas = len(cards)
+        self.orders.seats_elsewhere = [card.measured for card in engines if card.measured is not None]
         self.num_engines = sum(card.ready is not None for card in engines)
         order = ("ready", "loading", "starting", "restarting", "failed", "no_model", "stopped")
         best = min(engines, key=lambda card: order.index(card.state or "stopped"), default=None)
@@ -170,17 +211,10 @@ class Cluster:
         if isinstance(self._kitchen, KitchenElsewhere):
             self._kitchen.hear(status, best.ready if best is not None else None)
 
-    async def _join(self, *, lost: bool) -> None:
-        """At the start, or after Redis came back empty: then everybody puts back what they have."""
-        await self._share_secret()
-        await self._shelf.compare(give=True)
-        if lost:
-            logger.warning("redis.empty")
-            # What was begun is claimed first by who cooks it.
-            asyncio.get_running_loop().call_later(self._lease, lambda: self._tasks.append(self._post_again()))
-
-    def _post_again(self) -> asyncio.Task[None]:
-        return asyncio.create_task(self.orders.post_again())
+    async def _post_again(self) -> None:
+        """Redis came back empty. What was begun is claimed first, by who cooks it; then what waits goes in again."""
+        await asyncio.sleep(self._lease)
+        await self.orders.post_again()
 
     async def _share_secret(self) -> None:
         if self._has_secret_of_its_own:
@@ -199,20 +233,35 @@ class Cluster:
             if msgspec.json.decode(text, type=Record).owner == self.name and name not in self.orders.held:
                 strange.add(name)
         for run_id in strange & self._strange:
-            if await self.link.script(PUT_BACK, run_id, self.name, MOST_TRIES) not in (b"waits", b"not ours"):
-                await self._end(run_id)
+            await self._settle_inherited(run_id)
         self._strange = strange
 
     # ---- who is dead
 
-    async def _bury(self, dead: str) -> None:
+    def _bury(self, dead: str) -> None:
+        if dead not in self._burying:
+            self._burying.add(dead)
+            self.orders.insist(lambda: self._claim(dead))
+
+    async def _claim(self, dead: str) -> None:
         claimed = await self.link.script(CLAIM, self.name, dead)
-        if not claimed:
+        self._burying.discard(dead)
+        if claimed:
+            logger.warning("cluster.replica_dead", runs=len(claimed))
+        # (Where Redis goes away in the middle of this, ``_look_after_ours`` goes on with it.)
+        for run_id in claimed:
+            await self._settle_inherited(run_id.decode())
+
+    async def _settle_inherited(self, run_id: str) -> None:
+        """A run that is ours now and that nobody cooks: to the line again, or to its end."""
+        if run_id in self._ending:
             return
-        logger.warning("cluster.replica_dead", runs=len(claimed) // 2)
-        for run_id in claimed[::2]:
+        self._ending.add(run_id)
+        try:
             if await self.link.script(PUT_BACK, run_id, self.name, MOST_TRIES) not in (b"waits", b"not ours"):
-                await self._end(run_id.decode())
+                await self._end(run_id)
+        finally:
+            self._ending.discard(run_id)
 
     async def _end(self, run_id: str) -> None:
         """End a run that is ours now and nobody cooks any more, where its Stream ends."""
@@ -229,9 +278,11 @@ class Cluster:
             known = len(lines)
             lines = await asyncio.to_thread(_with_end, run_id, lines)
             ending = lines[known:]
-            await self.link.script(
+            answer = await self.link.script(
                 APPEND, run_id, self.name, record_text, known + 1, len(lines), b"\n".join(ending), 1, KEPT_SECONDS
             )
+            if answer != [b"has", len(lines)]:
+                return
         about, packed = await asyncio.to_thread(_closed_copy, run_id, record, lines)
         await self._shelf.place(run_id, self.name, about, packed)
         logger.info("run.interrupted_elsewhere", events=len(lines))
@@ -247,7 +298,7 @@ class Cluster:
     async def _hear_news(self) -> None:
         newest = await self.link.command("XREVRANGE", "kitchen:news", "+", "-", "COUNT", 1)
         after = newest[0][0].decode() if newest else "0-0"
-        await self._shelf.compare(give=False)
+        self.orders.insist(self._shelf.compare)
         while True:
             for entry, fields in await self.link.read("kitchen:news", after):
                 after = entry
@@ -261,9 +312,9 @@ class Cluster:
         elif word == "refused":
             await self.orders.refused(run_id, msgspec.json.decode(more, type=Refusal))
         elif word == "shelved":
-            if run_id not in self.orders.held and await self._store.find_here(run_id) is None:
+            if run_id not in self.orders.held and self._store.index.get(run_id) is None:
                 await self._shelf.take(run_id)
-            await self.orders.settled_elsewhere(run_id)
+            self.orders.settled_elsewhere()
         elif word == "changed":
             await self._shelf.take_change(run_id)
         elif word == "deleted":
@@ -310,8 +361,12 @@ def _closed_copy(run_id: str, record: Record, lines: list[bytes]) -> tuple[bytes
     return msgspec.json.encode(about), gzip.compress(b"\n".join([*lines, b""]), 6, mtime=0)
 
 
-async def examine(url: str) -> tuple[bool, str]:
+def examine(url: str) -> tuple[bool, str]:
     """For ``openkitchen doctor``: whether this Redis will do, and what to do if not."""
+    return asyncio.run(_examine(url))
+
+
+async def _examine(url: str) -> tuple[bool, str]:
     link = Link(url)
     try:
         began = time.perf_counter()

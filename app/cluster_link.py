@@ -9,7 +9,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, BusyLoadingError, ConnectionError, ReadOnlyError, RedisError
+from redis.exceptions import AuthenticationError, ConnectionError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 logger = structlog.get_logger(__name__)
@@ -17,7 +17,9 @@ logger = structlog.get_logger(__name__)
 ANSWER_SECONDS = 1.0
 """A Redis that has not answered by then is taken to be away: nobody waits longer for it."""
 BLOCK_SECONDS = 2.0
-_GONE = (ConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError, OSError)
+_UNFIT = ("OOM", "MISCONF", "BUSY", "LOADING", "READONLY", "MASTERDOWN")
+"""It answers, but that it cannot write just now (no memory, no disk, no master): the same as being away."""
+_GONE = (ConnectionError, RedisTimeoutError, OSError)
 
 
 class RedisGone(Exception):
@@ -80,7 +82,9 @@ class Link:
             answer = await call()
         except AuthenticationError:
             raise
-        except _GONE as error:
+        except (*_GONE, ResponseError) as error:
+            if isinstance(error, ResponseError) and not str(error).startswith(_UNFIT):
+                raise
             if self.up:
                 self._up.clear()
                 self.num_losses += 1

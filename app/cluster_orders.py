@@ -21,6 +21,7 @@ from app.orders import WAITING_RETRY_SECONDS, Orders
 from app.problems import FieldError, Problem, retry_later
 from app.run_store import RunStore, new_run_id
 from app.runs import Lineage, Run
+from app.seats import Wait
 from app.settings import Settings
 from app.summary import Summary
 from inference.events import CloseReason
@@ -64,17 +65,22 @@ class SharedOrders(Orders):
         store: RunStore,
         settings: Settings,
         metrics: Metrics,
+        *,
         link: Link,
         shelf: Shelf,
         name: str,
+        digest: Callable[[str], str],
     ) -> None:
         super().__init__(kitchen, store, settings, metrics)
         self._link = link
         self._shelf = shelf
         self._name = name
+        self._digest = digest
         self._cooks = not isinstance(kitchen, KitchenElsewhere)
         self.engine_elsewhere = False
         """Another replica has an engine that takes orders."""
+        self.seats_elsewhere: list[Wait] = []
+        """What every replica with an engine has measured, this one included."""
         self._elsewhere: dict[str, Run] = {}
         self._following: dict[str, asyncio.Task[None]] = {}
         self._posted: dict[str, tuple[Record, bytes]] = {}
@@ -128,6 +134,8 @@ class SharedOrders(Orders):
             raise retry_later(503, "cluster_apart", detail, WAITING_RETRY_SECONDS)
 
     async def _post(self, request: Generate | CookTake, creator: str, address: str, parent: str = "") -> Run:
+        if not self._link.up:
+            raise RedisGone
         if self._closing or not (self.engine_elsewhere or self._kitchen.status.takes_orders):
             raise self._unavailable()
         run_id = request.request_id
@@ -135,7 +143,7 @@ class SharedOrders(Orders):
         seconds, micros = await self._link.command("TIME")
         record = Record(
             creator=creator,
-            address=address,
+            address=self._digest(address),
             asked_at=int(seconds) + int(micros) / 1e6,
             poster=self._name,
             apart=apart,
@@ -155,9 +163,12 @@ class SharedOrders(Orders):
             # The caller hung up before it learned the run's id: nobody will ever read this.
             self.stop(run)
             raise
-        except (Problem, RedisGone):
+        except (Problem, RedisGone) as error:
             self._unfollow(run_id)
             self._posted.pop(run_id, None)
+            if isinstance(error, RedisGone):
+                # It may be in the line for all we know, and nobody will ever learn of it.
+                self.insist(lambda: self._withdraw(run_id))
             raise
         finally:
             self._answers.pop(run_id, None)
@@ -175,6 +186,16 @@ class SharedOrders(Orders):
             done, _ = await asyncio.wait((answer,), timeout=self._settings.accept_timeout)
         if done:
             answer.result()
+
+    async def _withdraw(self, run_id: str) -> None:
+        owner = await self._link.script(TAKE_OUT, run_id, self._name)
+        if owner == b"":
+            await self._link.script(FORGET, run_id, self._name)
+        elif owner != b"gone":
+            await self._tell("stop", run_id)
+
+    async def _tell(self, word: str, run_id: str) -> None:
+        await self._link.command("XADD", "kitchen:news", "*", "word", word, "id", run_id, "more", "")
 
     async def _push(self, run_id: str, record: Record, order: bytes, *, bounded: bool) -> str:
         settings = self._settings
@@ -266,14 +287,15 @@ class SharedOrders(Orders):
         if answer is not None and not answer.done():
             answer.set_result(None)
 
-    async def settled_elsewhere(self, run_id: str) -> None:
-        """A run that closed at another replica is on this one's disk now."""
-        run = self._elsewhere.get(run_id)
-        if run is not None and run.broadcast.closed:
-            self._unfollow(run_id)
+    def settled_elsewhere(self) -> None:
+        """Runs that closed at other replicas, and are on this one's disk now, are found there."""
+        for run_id, run in list(self._elsewhere.items()):
+            if run.broadcast.closed and self._store.index.get(run_id) is not None:
+                self._unfollow(run_id)
 
     async def tell_places(self) -> None:
         """Each run that waits and is looked at here learns its place. Raises RedisGone."""
+        self.settled_elsewhere()
         waiting = {run.run_id: run for run in self._elsewhere.values() if run.is_waiting and not run.broadcast.lines}
         if not waiting:
             return
@@ -458,12 +480,7 @@ class SharedOrders(Orders):
             record = Record(creator=run.creator, address=run.address, asked_at=0.0)
             await self._close_here(run.run_id, record, "stopped", "Stopped by the one who asked, before its turn came.")
         elif owner != b"gone":
-            while True:
-                try:
-                    await self._link.command("XADD", "kitchen:news", "*", "word", "stop", "id", run.run_id, "more", "")
-                    return
-                except RedisGone:
-                    await self._link.wait_up()
+            self.insist(lambda: self._tell("stop", run.run_id))
 
     def stop_here(self, run_id: str) -> None:
         """Another replica was asked to stop a run that this one cooks."""
@@ -540,6 +557,22 @@ class SharedOrders(Orders):
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("cluster.fault", exc_info=error)
+
+    def expected_wait(self, run: Run) -> Wait | None:
+        """By what all engines have measured lately."""
+        place, measured = run.summary.position, self.seats_elsewhere
+        if run.log is not None or place is None or not measured:
+            return super().expected_wait(run)
+        num_runs = sum(seats.num_runs for seats in measured)
+        mean = sum(seats.seat_seconds * seats.num_runs for seats in measured) / num_runs
+        num_seats = sum(seats.num_seats for seats in measured)
+        return Wait((place + 1) * mean / num_seats, num_seats, num_runs, mean)
+
+    @property
+    def measured(self) -> Wait | None:
+        """How long a seat is held here."""
+        ready = self._kitchen.ready
+        return self._seats.expected_wait(0, ready.engine) if self._cooks and ready is not None else None
 
     def _settle(self, run: Run) -> None:
         super()._settle(run)

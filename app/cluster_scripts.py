@@ -10,7 +10,8 @@ The keys (one Redis, not a Redis Cluster: scripts name keys that they read from 
 ``kitchen:NAME:turns``     the line NAME: visitors who have somebody in it, next first
 ``kitchen:NAME:of:VISITOR``  their runs, next first
 ``kitchen:log:ID``         a Stream: batches of log lines; an entry's id is the ``seq`` of its last event
-``kitchen:shelf``          closed run -> what is kept beside its log (empty: deleted, and not to be brought back)
+``kitchen:shelf``          closed run -> what is kept beside its log
+``kitchen:gone:ID``        a closed run was deleted: nobody is to bring it back
 ``kitchen:packed:ID``      its log, gzip
 ``kitchen:news``           a Stream of short words between replicas: an order waits, stop this, that was deleted
 """
@@ -54,6 +55,7 @@ PUSH = (
 -- id, record, order, seconds that it is kept, bounds (empty: none): of a visitor, of an address, waiting, takes
 local id, run = ARGV[1], cjson.decode(ARGV[2])
 if redis.call('HEXISTS', 'kitchen:shelf', id) == 1 then return 'known' end
+if redis.call('EXISTS', 'kitchen:gone:' .. id) == 1 then return 'known' end
 if redis.call('HEXISTS', 'kitchen:runs', id) == 1 then return 'known' end
 if ARGV[5] ~= '' then
   local own, here, waiting, takes = 0, 0, 0, 0
@@ -189,7 +191,9 @@ local id = ARGV[1]
 local key = 'kitchen:log:' .. id
 local text = redis.call('HGET', 'kitchen:runs', id)
 if not text then
-  if redis.call('HEXISTS', 'kitchen:shelf', id) == 1 then return {'lost', 0} end
+  if redis.call('HEXISTS', 'kitchen:shelf', id) + redis.call('EXISTS', 'kitchen:gone:' .. id) > 0 then
+    return {'lost', 0}
+  end
   text = ARGV[3]
   redis.call('HSET', 'kitchen:runs', id, text)
 end
@@ -209,18 +213,24 @@ so that a batch sent twice is there once, and one that comes too early is sent a
 SHELVE = (
     _TELL
     + """
--- id, replica (empty: put back what Redis lost), packed log, what is kept beside it, seconds that it is kept
+-- id, replica (empty: put back what Redis lost), packed log, what is kept beside it, seconds that it is kept (or 0)
 local id = ARGV[1]
 local text = redis.call('HGET', 'kitchen:runs', id)
-if text and cjson.decode(text).owner ~= ARGV[2] then return 0 end
-if ARGV[2] == '' and redis.call('HEXISTS', 'kitchen:shelf', id) == 1 then return 0 end
-redis.call('SET', 'kitchen:packed:' .. id, ARGV[3], 'EX', ARGV[5])
+if text and cjson.decode(text).owner ~= ARGV[2] then return 'not ours' end
+if redis.call('EXISTS', 'kitchen:gone:' .. id) == 1 then
+  redis.call('HDEL', 'kitchen:runs', id)
+  redis.call('DEL', 'kitchen:log:' .. id)
+  return 'gone'
+end
+if ARGV[2] == '' and redis.call('HEXISTS', 'kitchen:shelf', id) == 1 then return 'known' end
+redis.call('SET', 'kitchen:packed:' .. id, ARGV[3])
+if ARGV[5] ~= '0' then redis.call('EXPIRE', 'kitchen:packed:' .. id, ARGV[5]) end
 redis.call('HSET', 'kitchen:shelf', id, ARGV[4])
 redis.call('HDEL', 'kitchen:runs', id)
 redis.call('DEL', 'kitchen:order:' .. id)
 redis.call('EXPIRE', 'kitchen:log:' .. id, 60)
 tell('shelved', id)
-return 1
+return 'shelved'
 """
 )
 """A closed log where every replica finds it. Its Stream stays a while for those who are still following it."""
@@ -228,9 +238,14 @@ return 1
 CHANGE = (
     _TELL
     + """
--- id, what is kept beside it
-if redis.call('HGET', 'kitchen:shelf', ARGV[1]) == '' then return 0 end
+-- id, what is kept beside it, seconds that it is kept (0: until it is deleted)
+if redis.call('EXISTS', 'kitchen:gone:' .. ARGV[1]) == 1 then return 0 end
 redis.call('HSET', 'kitchen:shelf', ARGV[1], ARGV[2])
+if ARGV[3] == '0' then
+  redis.call('PERSIST', 'kitchen:packed:' .. ARGV[1])
+else
+  redis.call('EXPIRE', 'kitchen:packed:' .. ARGV[1], ARGV[3])
+end
 tell('changed', ARGV[1])
 return 1
 """
@@ -240,13 +255,14 @@ return 1
 DISCARD = (
     _TELL
     + """
--- id
-redis.call('HSET', 'kitchen:shelf', ARGV[1], '')
+-- id, seconds for which a replica that was away may bring it back
+redis.call('HDEL', 'kitchen:shelf', ARGV[1])
+redis.call('SET', 'kitchen:gone:' .. ARGV[1], '1', 'EX', ARGV[2])
 redis.call('DEL', 'kitchen:packed:' .. ARGV[1], 'kitchen:log:' .. ARGV[1])
 tell('deleted', ARGV[1])
 """
 )
-"""A closed log, deleted for good: the empty entry keeps a replica that was away from bringing it back."""
+"""A closed log, deleted for good."""
 
 BEAT = (
     _NOW
@@ -290,7 +306,6 @@ for i = 1, #flat, 2 do
     run.owner = ARGV[1]
     redis.call('HSET', 'kitchen:runs', flat[i], cjson.encode(run))
     claimed[#claimed + 1] = flat[i]
-    claimed[#claimed + 1] = cjson.encode(run)
   end
 end
 return claimed

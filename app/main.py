@@ -157,6 +157,8 @@ def load_visitors(settings: Settings) -> Visitors:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     site: Site = app.state.site
+    if site.cluster is not None:
+        await site.cluster.disown()
     orphans = await asyncio.to_thread(site.store.close_orphans)
     if orphans:
         logger.info("runs.orphans_closed", count=orphans)

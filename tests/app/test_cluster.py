@@ -172,11 +172,11 @@ def test_an_order_that_nobody_began_is_put_back(tmp_path: Path) -> None:
 def test_redis_is_away(tmp_path: Path, seconds: float, empty: bool) -> None:
     """Redis stops (or is killed, and another is started that knows nothing) while runs cook and others wait."""
     cook_here = {"engine_args": "--seats 2"}
-    num_tokens = int(60 + 35 * seconds)
+    num_tokens = int(100 + 50 * seconds)
     with cluster(tmp_path, web=WEB, cook=cook_here) as (redis, web, cook), ThreadPoolExecutor(20) as pool:
         closed = web.run("a short one")
         web.events(closed)
-        runs = [web.run(f"{LONG} {number}", max_tokens=num_tokens if number < 2 else 20) for number in range(4)]
+        runs = [web.run(f"{LONG} {number}", max_tokens=num_tokens if number < 2 else 5) for number in range(4)]
         readers = [Reader(run_id, replica) for run_id in runs for replica in (web, cook)]
         logs = [pool.submit(reader.read) for reader in readers]
         time.sleep(0.3)
@@ -189,19 +189,17 @@ def test_redis_is_away(tmp_path: Path, seconds: float, empty: bool) -> None:
         alone = cook.run(f"{LONG} alone", max_tokens=5)
         assert web.client.get("").status_code == 200
         time.sleep(max(0.0, stopped_at + seconds - time.monotonic()))
-        back_at = time.monotonic()
+        there, here = len(readers[0].events), len(readers[1].events)
         redis.start() if empty else redis.signal(signal.SIGCONT)
-        for run_id, log, same in zip(runs, logs[::2], logs[1::2], strict=True):
-            assert_whole(log.result(60), run_id)
-            assert log.result() == same.result(60)
-            assert log.result()[-1]["reason"] == "finished"
-        # The engine and the readers beside it did not wait for Redis; the others did, and missed nothing.
-        assert sum(stopped_at + 1.1 < t < back_at for t in readers[1].times) > 3
-        assert not any(stopped_at + 0.5 < t < back_at for t in readers[0].times)
-        here = cook.events(alone)
-        assert_whole(here, alone)
+        for run_id, one, same in zip(runs, logs[::2], logs[1::2], strict=True):
+            assert_whole(one.result(60), run_id)
+            assert one.result() == same.result(60)
+            assert one.result()[-1]["reason"] == "finished"
+        assert here > there + 5, "the engine and the readers beside it did not wait for Redis; the others did"
+        log = cook.events(alone)
+        assert_whole(log, alone)
         wait(lambda: web.client.get(f"api/runs/{alone}").status_code == 200)
-        assert web.events(alone) == here
+        assert web.events(alone) == log
         assert web.events(closed) == cook.events(closed)
         wait(lambda: redis.cli("HLEN", "kitchen:runs") == "0")
         assert redis.cli("GET", "kitchen:secret")
