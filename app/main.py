@@ -24,7 +24,7 @@ from app.kitchen import Kitchen
 from app.limits import Rates, ReaderLimit
 from app.metrics import Metrics
 from app.orders import Orders
-from app.pages import article, calculator, embed, fragments, styleguide
+from app.pages import article, calculator, embed, fragments, gallery, styleguide
 from app.pages.static import STATIC, Static
 from app.pages.templates import render_problem
 from app.problems import Problem
@@ -53,6 +53,7 @@ PROGRAMS_AND_PAGES = (
     oembed,
     article,
     embed,
+    gallery,
     fragments,
     calculator,
     styleguide,

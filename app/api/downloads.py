@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter
+from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from app.api.site import Site, site_of
-from app.problems import retry_later
+from app.perfetto import chrome_trace
+from app.problems import Problem, retry_later
+from app.recordings import recorded_lines
 from app.runs import Run
+from inference.events import decode
 
 router = APIRouter()
 
@@ -31,3 +38,36 @@ async def download_log(request: Request, run_id: str) -> Response:
     run = await _closed_run(site, run_id)
     data = await site.store.packed_log(run)
     return Response(data, media_type="application/gzip", headers=_attachment(f"{run_id}.jsonl.gz"))
+
+
+@router.api_route("/api/runs/{run_id}/perfetto", methods=["GET", "HEAD"])
+async def trace_run(request: Request, run_id: str) -> Response:
+    """Chrome-trace JSON, for ui.perfetto.dev."""
+    site = site_of(request)
+    run = await _closed_run(site, run_id)
+    return _Trace(site, run_id, run.broadcast.lines)
+
+
+@router.api_route("/api/recordings/{name}/perfetto", methods=["GET", "HEAD"])
+async def trace_recording(request: Request, name: str) -> Response:
+    """The same of a recording that came with the page."""
+    lines = await asyncio.to_thread(recorded_lines, name)
+    if lines is None:
+        raise Problem(404, "unknown_recording", "There is no recording of that name here.")
+    return _Trace(site_of(request), name, lines)
+
+
+class _Trace(StreamingResponse):
+    """Made while it is sent, in threads; a place among the readers is held meanwhile."""
+
+    def __init__(self, site: Site, name: str, lines: list[bytes]) -> None:
+        self._reading = site.readers.reading(name)
+        trace = iterate_in_threadpool(chrome_trace(map(decode, lines)))
+        super().__init__(trace, media_type="application/json", headers=_attachment(f"{name}.perfetto.json"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            await Response(headers=dict(self.headers))(scope, receive, send)
+            return
+        with self._reading:
+            await super().__call__(scope, receive, send)

@@ -57,6 +57,7 @@ async def render_article(
         "recording": RECORDING,
         "takes": recorded_takes(),
         "messages": script_messages(),
+        "embeds": "",
     }
     context = {
         "page": page,

@@ -11,8 +11,20 @@ from app.settings import ROOT
 FOLDER = ROOT / "static" / "css"
 BUNDLES = {
     "first_screen": ("theme", "base", "layout", "stage", "hall", "prologue", "rooms_nav"),
+    "shelves": ("theme", "base", "layout", "prologue", "shelf"),
     "embedded": ("theme", "base", "layout", "stage", "hall", "embed"),
-    "all_rooms": ("controls", "rooms", "calculator", "loop", "attention", "batching", "paging", "speculation"),
+    "all_rooms": (
+        "controls",
+        "tools",
+        "rooms",
+        "calculator",
+        "loop",
+        "attention",
+        "batching",
+        "paging",
+        "speculation",
+        "embed_dialog",
+    ),
 }
 """``static/css/NAME.css`` by what it is made of, in the order of the cascade: what the first screen waits for, and what
 all after it does. They lie where their parts do, so that ``url(../fonts/...)`` holds."""

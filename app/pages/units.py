@@ -28,3 +28,10 @@ def human_duration(seconds: float) -> str:
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def human_figure(value: float) -> str:
+    """Three figures, or all of those before the point: ``0.027``, ``26.9``, ``2,041``."""
+    if value >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value >= 1e-3 else f"{value:.1g}"

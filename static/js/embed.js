@@ -184,7 +184,7 @@ function changed() {
   notice.show(noticeOf(log.closed, status, session.source.kind === "recording") ?? unknown);
   controls.fit(log.opened?.model ?? null);
   transport.words();
-  if (log.opened) sourceWords(where, log.opened, session.source.kind);
+  if (log.opened) sourceWords(where, log.opened, session.source.kind === "run" ? "run" : "recording");
   if (log.closed) casting.ownChanged();
   follow();
   stage.invalidate("log");

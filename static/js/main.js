@@ -15,6 +15,7 @@ import { setMessages, t } from "./ui/messages.js";
 import { bindMotion, reduced } from "./ui/motion.js";
 import { Notice, noticeOf } from "./ui/notice.js";
 import { Numbers } from "./ui/numbers.js";
+import { Opening } from "./ui/opening.js";
 import { bindPointer } from "./ui/pointer.js";
 import { askForTheEnd, bindPrompt, rememberRun, stopRun } from "./ui/prompt.js";
 import { Ribbon } from "./ui/ribbon.js";
@@ -22,11 +23,12 @@ import { RoomsNav } from "./ui/rooms_nav.js";
 import { momentOf, ScrollBinding } from "./ui/scroll.js";
 import { TableView } from "./ui/table.js";
 import { bindTheme } from "./ui/theme.js";
+import { Tools } from "./ui/tools.js";
 import { Tooltip } from "./ui/tooltip.js";
 import { Transport } from "./ui/transport.js";
 
 /** @typedef {import("./log/session.js").Source} Source */
-/** @typedef {{ run_id: string | null, mine: boolean, recording: string, takes: Record<string, string>, messages: Record<string, string> }} Config `takes`: recorded ones, by their keys */
+/** @typedef {{ run_id: string | null, mine: boolean, recording: string, takes: Record<string, string>, messages: Record<string, string>, embeds: string }} Config `takes`: recorded ones, by their keys; `embeds`: how the addresses of embedded rooms end */
 
 /** A scroll shorter than this, in pixels, does not take the playhead from another hand. */
 const SCROLL_TAKES_OVER = 40;
@@ -103,7 +105,8 @@ const transport = new Transport(required("#transport"), { player, status: () => 
 const ribbon = new Ribbon(required("#ribbon"), { token, hover, tooltip, seek: ({ seq }) => seek(seq) });
 const answer = new Answer(required("#answer"), optional("#question"), { token, hover, tooltip });
 const copy = required("[data-action=link]");
-const nav = new RoomsNav(topbar, scroll.sections, copy);
+const embed = required("[data-action=embed]");
+const nav = new RoomsNav(topbar, scroll.sections, [copy, embed]);
 const link = new DeepLink({
   go,
   log: () => {
@@ -125,12 +128,25 @@ const caption = optional("#stage-caption");
 const stopButtons = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-action=stop]"));
 const table = new TableView(topbar, () => stage.scene?.table(player().state, stage.view, cast.states()) ?? null);
 const hear = seldom(200, () => live.update(player().state, player().moving));
+const opening = new Opening({ open: openFile });
+const tools = new Tools(topbar);
+tools.add("open-file", t("Open a log from a file"), () => opening.choose());
+tools.add("picture", t("Save a picture of this room"), () => void savePicture());
+const closeFile = tools.add("close-file", t("Close the file"), () => void openPage(null));
 const answerChapter = required("#answer").closest(".chapter")?.id;
 const describe = seldom(500, () => {
   if (caption && stage.scene) say(caption, stage.scene.describe(player().state, stage.view, cast.states()));
 });
 
-bindCopy(copy, () => linkTo({ slug: stage.view.chapter, time: player().t, step: stage.view.step }));
+bindCopy(copy, () => {
+  // A moment of a file is none of what another reader would find at the address.
+  const time = session.source.kind === "opened" ? null : player().t;
+  return linkTo({ slug: stage.view.chapter, time, step: stage.view.step });
+});
+embed.addEventListener("click", async () => {
+  const { embedDialog } = await import("./ui/embed_dialog.js");
+  embedDialog({ base: document.baseURI, suffix: config.embeds }, inView).open();
+});
 const controls = bindControls(article, (values) => stage.setView({ controls: values }));
 bindPointer(stage, { player, tooltip, seek, choose: controls.set });
 bindMotion(topbar, (still) => {
@@ -147,6 +163,14 @@ addEventListener("popstate", () => {
   if (optional(".run-status")?.dataset.run !== runId) required("#prompt-status").replaceChildren();
   void openPage(runId);
 });
+
+/** The room in view, for a frame elsewhere; the first screen is none, and the hall behind it stands for it. */
+function inView() {
+  const { chapter, step } = stage.view;
+  const section = document.querySelector(`.room#${CSS.escape(chapter)}`) ?? required("#kv-hall");
+  const title = section.querySelector("h2")?.textContent ?? section.id;
+  return { room: section.id, title, run: session.runId, step: section.id === chapter ? step : 0, time: player().t };
+}
 
 /** @param {number} milliseconds */
 function timed(milliseconds) {
@@ -294,10 +318,18 @@ function bind(source) {
   stage.rebind();
   session.start();
   changed("status");
-  document.documentElement.dataset.run = source.kind === "run" ? "own" : "recorded";
+  document.documentElement.dataset.run = source.kind === "recording" ? "recorded" : "own";
+  closeFile.hidden = source.kind !== "opened";
   const where = optional("[data-source]");
-  const words = own.has(session.runId) ? t("Your run") : t("Somebody's run");
-  if (where) say(where, source.kind === "run" ? words : t("A recorded run"));
+  if (where) say(where, whose());
+}
+
+/** Whose run is on stage, in words. */
+function whose() {
+  const { source } = session;
+  if (source.kind === "opened") return t("Opened from a file: {name}", { name: source.file.name });
+  if (source.kind === "recording") return t("A recorded run");
+  return own.has(session.runId) ? t("Your run") : t("Somebody's run");
 }
 
 /** @param {string} path relative to the page */
@@ -320,6 +352,39 @@ function open({ run_id: runId, socket_url: socket, events_url: events }) {
   bind(sourceOf({ run_id: runId, socket_url: socket, events_url: events }));
   // The answer takes the place of the title: the top of the page shows it. Who has walked on is left where they are.
   if (stage.view.chapter === answerChapter) scrollTo(0, 0);
+}
+
+/**
+ * A run out of a file takes the stage. The address knows nothing of it: a reload brings back what it names.
+ * @param {import("./log/opened_file.js").Opened} file
+ * @returns {import("./ui/opening.js").Offer[]}
+ */
+function openFile(file) {
+  asked += 1;
+  unknownRun = false;
+  rememberRun(null);
+  addressed = null;
+  required("#prompt-status").replaceChildren();
+  bind({ kind: "opened", file });
+  if (stage.view.chapter === answerChapter) scrollTo(0, 0);
+  return [];
+}
+
+/** The room on stage as a file, with what it shows and whose run it is below it. */
+async function savePicture() {
+  const { creditOf, pictureOf, save } = await import("./ui/picture.js");
+  const { chapter: slug, step } = stage.view;
+  const title = optional(`#${CSS.escape(slug)} :is(h1, h2)`)?.textContent?.trim() ?? "";
+  const address = new URL(document.baseURI);
+  // A run's address is the key to read it: not for everybody who sees the picture.
+  const open = session.source.kind === "recording";
+  address.search = "";
+  address.hash = open ? linkTo({ slug, time: player().t, step }) : slug;
+  const credits = [...new Set([cast.main, ...cast.sessions])].map((run) =>
+    creditOf((run ?? session).player.state, run === session ? whose() : t("A take of it")),
+  );
+  const words = stage.scene?.describe(player().state, stage.view, cast.states()) ?? "";
+  save(await pictureOf(stage, { title, words, credits, address: address.href }), `open-kitchen-${slug}.png`);
 }
 
 /** @param {string} path */

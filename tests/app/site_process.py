@@ -24,10 +24,12 @@ READY_SECONDS = 20.0
 class SiteProcess:
     """Serves until the block is left; ``kill`` ends it as a power cut would."""
 
-    def __init__(self, data_dir: Path, *worker: str, **settings: Any) -> None:
+    def __init__(self, data_dir: Path, *worker: str, ready: bool = True, **settings: Any) -> None:
+        self._ready = ready
         self._command = [sys.executable, "-m", "tests.app.site_process", str(data_dir), *worker]
         defaults: dict[str, Any] = {"posts_per_minute": 1e6, "posts_burst": 100_000, "max_runs_per_visitor": 100}
         defaults |= {"max_runs_per_address": 100, "max_waiting_runs": 100, "engine_restart_seconds": 0.1}
+        defaults |= {"drain_seconds": 0.0}
         self._env = os.environ | {
             f"OPENKITCHEN_{key.upper()}": str(value) for key, value in (defaults | settings).items()
         }
@@ -35,9 +37,10 @@ class SiteProcess:
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, env=self._env)
         assert self.process.stdout is not None
-        port = int(self.process.stdout.readline())
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}/", timeout=20)
-        self.wait_ready()
+        self.port = int(self.process.stdout.readline())
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}/", timeout=20)
+        if self._ready:
+            self.wait_ready()
         return self
 
     def __exit__(

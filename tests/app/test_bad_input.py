@@ -246,7 +246,7 @@ def test_addresses_and_methods_that_are_not(site: ServedSite) -> None:
     assert "POST" in response.headers["allow"]
     response = site.client.put("api/runs/nope")
     assert_problem(response, 405)
-    assert response.headers["allow"] == "DELETE, GET, HEAD"
+    assert response.headers["allow"] == "DELETE, GET, HEAD, PATCH"
 
 
 def test_head_says_what_get_would_and_does_not_wait_for_the_end(site: ServedSite) -> None:

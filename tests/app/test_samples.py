@@ -95,6 +95,6 @@ def test_a_run_that_is_stopped_says_so_though_a_sample_had_finished(log: RunLog)
 def test_gaps_between_tokens_are_those_of_one_sample() -> None:
     metrics = Metrics()
     metrics.count(Events(events=[sampled(0, 1.0), sampled(1, 1.0), sampled(0, 1.5), sampled(1, 1.5)]))
-    text = metrics.render(state="ready", live=0, waiting=0, readers=0).decode()
+    text = metrics.render(state="ready", live=0, waiting=0, readers=0, tasks=0).decode()
     assert "openkitchen_inter_token_latency_seconds_count 2.0" in text
     assert "openkitchen_inter_token_latency_seconds_sum 1.0" in text

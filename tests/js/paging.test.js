@@ -304,7 +304,7 @@ test("tables keep to their box, however long they are", () => {
       { left: 10, top: 50, width: 104, height: 300 },
       { left: 470, top: 86, width: 260, height: 640 },
     ]) {
-      for (const { entries } of rowsOf(tally(state), box, box.width < 200, false)) {
+      for (const { entries } of rowsOf(tally(state), box, box.width < 200)) {
         assert.ok(entries.length > 0);
         for (const { x, y, width, height } of entries) {
           assert.ok(x >= box.left && x + width <= box.left + box.width + 0.5);

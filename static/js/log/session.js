@@ -1,5 +1,6 @@
 // One run on the page: its log, the reader's place in it, and the driver that brings it.
 
+import { given } from "./drivers/given.js";
 import { recording } from "./drivers/recording.js";
 import { websocket } from "./drivers/websocket.js";
 import { EventLog } from "./log.js";
@@ -9,8 +10,10 @@ import { Player } from "./player.js";
 /** @typedef {import("./drivers/driver.d.ts").Status} Status */
 
 /**
- * Where a run comes from: a file, or the app's own log of a run (`closed`: it will not grow, so it is a file too).
+ * Where a run comes from: a recording that belongs to the page, a file that the reader opened, or the app's own log of a
+ * run (`closed`: it will not grow, so it is a file too).
  * @typedef {{ kind: "recording", url: string }
+ *   | { kind: "opened", file: import("./opened_file.js").Opened }
  *   | { kind: "run", runId: string, socketUrl: string, eventsUrl: string, closed: boolean }} Source
  */
 
@@ -58,6 +61,7 @@ export class Session {
       closed: () => this.log.closed !== null,
     };
     if (source.kind === "recording") return recording(source.url, hooks);
+    if (source.kind === "opened") return given(source.file, hooks);
     if (source.closed) return recording(source.eventsUrl, hooks);
     return websocket(source.socketUrl, hooks, { eventsUrl: source.eventsUrl });
   }

@@ -2,6 +2,7 @@
 //
 //   own run closed, kitchen free     POST .../takes, and the new run plays as it is cooked
 //   own run is a recording           its recorded take
+//   own run was opened from a file   the recorded take of the default run, and a sentence that says so
 //   kitchen busy, run expired ...    the recorded take of the default run, and a sentence that says so
 //
 // A take is asked for once for what it is asked with; asking with something else makes it anew.
@@ -85,7 +86,9 @@ export class Takes {
     known?.session?.stop();
     const take = new Take(key, asked);
     this.#takes.set(key, take);
-    if (own.source.kind !== "run")
+    if (own.source.kind === "opened")
+      this.#record(take, t("A run from a file is not cooked again, so a recorded take of the default run plays."));
+    else if (own.source.kind === "recording")
       this.#record(take, again ? t("A recorded run is not cooked again: ask something of your own.") : "");
     else if (!own.log.closed) take.words = t("This take is cooked once your run has ended.");
     else if (body === null) this.#record(take, "");

@@ -3,6 +3,7 @@
 import { bytes, significant } from "../state/format.js";
 import { t } from "../ui/messages.js";
 import { cameraOf, cellAt, lengthAt, scaleAt, seats } from "./hall.js";
+import { drawSlice, mountSlice } from "./hall_slice.js";
 import { firstAgainstRow, placeTable, wordOf, wordsAt } from "./hall_words.js";
 import { clamp, room, smooth } from "./room.js";
 import { Walls } from "./walls.js";
@@ -10,7 +11,7 @@ import { Walls } from "./walls.js";
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../stage/types.d.ts").View} View */
 /** @typedef {import("./hall.js").Camera} Camera */
-/** @typedef {{ walls: Walls, legend: HTMLElement, scale: HTMLElement, cached: HTMLElement, meter: HTMLElement, formula: HTMLElement, sign: HTMLElement, floors: HTMLElement[], firsts: HTMLElement[] }} Surfaces */
+/** @typedef {{ walls: Walls, legend: HTMLElement, scale: HTMLElement, cached: HTMLElement, meter: HTMLElement, formula: HTMLElement, sign: HTMLElement, slice: import("./hall_slice.js").Slice, floors: HTMLElement[], firsts: HTMLElement[] }} Surfaces */
 
 /** The playhead of the frame being drawn: `places` and `hit` must use the camera that `draw` used. */
 let playhead = 0;
@@ -83,11 +84,12 @@ export default {
     write(add(reading, "p", "hall-note"), t("the hall weighs"));
     const meter = add(reading, "p", "hall-bytes");
     const formula = add(reading, "p", "hall-note");
+    const slice = mountSlice(layer);
     const sign = add(layer, "p", "hall-sign");
     const floors = Array.from({ length: NUM_FLOOR_SIGNS }, () => add(layer, "p", "hall-floor-sign"));
     const firsts = ["keys", "values"].map((which) => add(layer, "p", `hall-first hall-first-${which}`));
     const cached = add(legend, "p", "hall-note hall-cached");
-    return { walls, legend, scale, cached, meter, formula, sign, floors, firsts };
+    return { walls, legend, scale, cached, meter, formula, sign, slice, floors, firsts };
   },
 
   places(state, view) {
@@ -123,6 +125,8 @@ export default {
       }),
     );
     drawSign(surfaces.sign, state, room(view), at, walkOf(view));
+    const plain = walkOf(view) < 0.03 && (view.data.focus ?? 0) < 0.5;
+    drawSlice(surfaces.slice, state, room(view), at, plain);
     drawFloors(surfaces.floors, state, view, at, look.focus.layer);
     drawFirst(surfaces.firsts, state, at, walkOf(view));
   },

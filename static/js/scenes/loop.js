@@ -3,7 +3,7 @@
 import { mountCanvas, wipe } from "../stage/canvas.js";
 import { chipText, label } from "../stage/text.js";
 import { t } from "../ui/messages.js";
-import { drawLine, drawRows } from "./loop_bars.js";
+import { drawKey, drawLine, drawRows } from "./loop_bars.js";
 import { drawCurve, drawTurns } from "./loop_curve.js";
 import { drawField } from "./loop_field.js";
 import { bindDraws, choiceOf, Futures } from "./loop_fork.js";
@@ -69,6 +69,7 @@ export default {
       [here, drawContext],
       [stairs, drawLine],
       [rows * (1 - 0.45 * mix.seat), drawRows],
+      [rows, drawKey],
       [rows * (1 - smooth(0, 0.6, mix.stair)) * (1 - seated), drawCurve],
       [stairs, drawWay],
       [bars * (1 - smooth(0, 0.4, mix.seat)), drawStatus],

@@ -62,10 +62,10 @@ export function drawRows(context, picture, alpha) {
     for (let x = from; x < to; x += other ? 3 : to - from)
       context.fillRect(x, y - thick / 2, other ? Math.min(2, to - x) : Math.max(1, to - from), thick);
     const outlined = mix.shape * (1 - mix.stair);
-    if (outlined > 0.02 && !other) drawBefore(context, picture, before, to, y, thick, alpha * outlined);
-    const end =
-      Math.max(to, outlined > 0 && !other ? lerp(to, before, outlined) : to) + (drawn ? DOT * (1 - mix.stair) : 0);
-    const words = cut ? t("cut") : percent(mix.shape > 0.5 ? row.shaped : row.plain);
+    if (outlined > 0.02) drawBefore(context, picture, before, y + thick / 2, alpha * outlined);
+    const end = Math.max(to, outlined > 0 ? lerp(to, before, outlined) : to) + (drawn ? DOT * (1 - mix.stair) : 0);
+    const now = cut ? t("cut") : percent(mix.shape > 0.5 ? row.shaped : row.plain);
+    const words = outlined > 0.5 && !narrow ? `${percent(row.plain)} → ${now}` : now;
     drawShare(context, picture, from, end, y, words, drawn ? color : css.muted, Math.max(11, size - 1));
     if (tally[i])
       label(context, `×${count(tally[i])}`, layout.track - (narrow ? 12 : 24), y + 0.5, {
@@ -79,18 +79,43 @@ export function drawRows(context, picture, alpha) {
 }
 
 /**
- * How far the bar reached before reshaping: a dashed outline where it was longer, a notch where it was shorter.
- * @param {Context} context @param {Picture} picture @param {number} end @param {number} to @param {number} y @param {number} thick @param {number} alpha
+ * How far the bar reached before reshaping: a thin line under it, with an end.
+ * @param {Context} context @param {Picture} picture @param {number} end @param {number} y foot of the bar @param {number} alpha
  */
-function drawBefore(context, { css }, end, to, y, thick, alpha) {
+function drawBefore(context, { css, layout: { bars, narrow } }, end, y, alpha) {
   context.save();
   context.globalAlpha = alpha;
-  context.fillStyle = css.ground;
-  context.strokeStyle = css.muted;
-  context.setLineDash([3, 3]);
-  if (end < to - 3) context.fillRect(end - 1, y - thick / 2, 2, thick);
-  if (end > to + 1) context.strokeRect(to + 0.5, y - thick / 2 + 0.5, end - to - 1, thick - 1);
+  context.fillStyle = css.muted;
+  const thick = narrow ? 1.5 : 2.5;
+  context.fillRect(bars.left, y + 1, Math.max(1, end - bars.left), thick);
+  context.fillRect(Math.max(bars.left, end - 1.5), y + 1 - thick, 1.5, 2 * thick);
   context.restore();
+}
+
+/** What a bar and the line under it mean. @param {Context} context @param {Picture} picture @param {number} alpha */
+export function drawKey(context, { layout, css, mix }, alpha) {
+  const shown = mix.shape * (1 - mix.stair) * (1 - mix.seat);
+  if (shown < 0.05) return;
+  context.globalAlpha = alpha * shown;
+  const { context: line, curve, narrow } = layout;
+  const style = {
+    size: narrow ? 11 : 13,
+    baseline: /** @type {const} */ ("middle"),
+    align: /** @type {const} */ ("right"),
+  };
+  const right = curve.left + curve.width;
+  const after = narrow ? t("after") : t("after reshaping");
+  const before = narrow ? t("before") : t("the model's own");
+  label(context, after, right, line.y, { ...style, color: css.ink });
+  let x = right - context.measureText(after).width - 24;
+  context.fillStyle = css.ink;
+  context.fillRect(x, line.y - 5, 16, 10);
+  x -= narrow ? 10 : 22;
+  label(context, before, x, line.y, { ...style, color: css.muted });
+  x -= context.measureText(before).width + 24;
+  context.fillStyle = css.muted;
+  context.fillRect(x, line.y - 1, 16, 2.5);
+  context.globalAlpha = alpha;
 }
 
 /**

@@ -3,14 +3,15 @@
 
 import { mountCanvas, wipe } from "../stage/canvas.js";
 import { label } from "../stage/text.js";
-import { measured, modelled } from "../state/fact.js";
-import { bytes, count, percent } from "../state/format.js";
-import { isSlab, mostShared, preemptions, sequencesOf, tally, tellsBlocks, wasteOver } from "../state/paging.js";
+import { count, percent } from "../state/format.js";
+import { isSlab, tally, tellsBlocks } from "../state/paging.js";
 import { t } from "../ui/messages.js";
 import { chosenPool, chosenSize, drawDemand, drawSizes } from "./paging_charts.js";
+import facts from "./paging_facts.js";
 import { gridBetween, gridOf, nearGridOf, pageAt, seatOf } from "./paging_grid.js";
 import { drawNews, drawPool } from "./paging_pool.js";
 import { drawWires } from "./paging_rails.js";
+import { drawGauge, drawStrips, stripPageAt, stripRadius, stripSeat, stripsOf } from "./paging_strips.js";
 import { drawTables, rowsOf } from "./paging_tables.js";
 import { describe, emptyShare, missing, pageTable, pageWords } from "./paging_words.js";
 import { clamp, lerp, NARROW, room, smooth } from "./room.js";
@@ -22,30 +23,16 @@ import { clamp, lerp, NARROW, room, smooth } from "./room.js";
 /** @typedef {import("./paging_grid.js").Grid} Grid */
 /** @typedef {import("./paging_pool.js").Pen} Pen */
 /** @typedef {{ canvas: HTMLCanvasElement, context: CanvasRenderingContext2D }} Surfaces */
-/** @typedef {{ narrow: boolean, split: number, near: number, demand: number, tables: Box, pool: Box, beside: Box, chart: Box, bars: Box }} Layout */
+/** @typedef {{ narrow: boolean, split: number, near: number, demand: number, tables: Box, pool: Box, beside: Box, chart: Box, bars: Box }} Layout `pool`: where the run on stage has its pool, or its strips; `beside`: the other lane's strips */
 
 /** Tokens that hold no page stand this far apart. */
 const WAITING = 6;
 
-const CONFIGURED = "from the engine's configuration";
-const COUNTED = "counted in the log of the take";
-const OVER = "empty bytes over held bytes, each step weighed by its seconds: what the engine said after every step";
+/** Whether another lane runs beside the one on stage. @param {View} view */
+const isRace = ({ cast }) => cast.lanes.length > 0;
 
 /**
- * Read a take as it ended, or so far while it is cooked.
- * @param {string} key
- * @param {(state: State) => number | null | undefined} read
- * @returns {import("../state/fact.js").Reading}
- */
-const ofTake =
-  (key, read) =>
-  (_, { ended, at }) => {
-    const state = ended(key) ?? at[key];
-    return state && tellsBlocks(state) ? read(state) : null;
-  };
-
-/**
- * Where things stand. `split` 0: tables and one pool; 1: two pools and the chart below them.
+ * Where things stand. `split` 0: tables and one pool; 1: a strip for each request, and in a race two sides and a chart.
  * @param {View} view
  * @returns {Layout}
  */
@@ -65,15 +52,18 @@ function layoutOf(view) {
   const charts = narrow ? 84 : 150;
   const bars = (narrow ? 46 : 96) * demand;
   const half = (width - gutter) / 2;
-  const two = split > 0.5;
-  const pool = two
-    ? { left: left + half + gutter, top, width: half, height: bottom - charts - 18 - top }
-    : {
-        left: left + aside + gutter,
-        top,
-        width: width - aside - gutter,
-        height: bottom - top - (narrow ? 1.15 * bars : 0),
-      };
+  const gauge = narrow ? 32 : 52;
+  const race = isRace(view);
+  const low = bottom - gauge - (race ? charts + 18 : 0) - top;
+  const pool =
+    split > 0.5
+      ? { left: race ? left + half + gutter : left, top, width: race ? half : width, height: low }
+      : {
+          left: left + aside + gutter,
+          top,
+          width: width - aside - gutter,
+          height: bottom - top - (narrow ? 1.15 * bars : 0),
+        };
   return {
     narrow,
     split,
@@ -81,22 +71,10 @@ function layoutOf(view) {
     demand,
     tables: { left, top: narrow ? 50 : 86, width: aside, height: bottom - (narrow ? 50 : 86) - 1.15 * bars },
     pool,
-    beside: { left, top, width: half, height: bottom - charts - 18 - top },
+    beside: { left, top, width: half, height: low },
     chart: { left, top: bottom - charts, width, height: charts },
     bars: { left, top: bottom - bars, width: narrow ? width : aside, height: bars },
   };
-}
-
-/** Pages in the table of this run, also after it let go of them. @param {State} state */
-const ownPages = (state) => (tellsBlocks(state) ? sequencesOf(state)[0].table.length : 0);
-
-/** @param {State} state */
-const pageBytes = ({ opened }) => (opened?.engine?.block_size ?? 0) * (opened?.model?.kv_bytes_per_token ?? 0) || null;
-
-/** @param {State} state */
-function lastEmpty(state) {
-  const pages = ownPages(state);
-  return pages ? pages * (state.opened?.engine?.block_size ?? 0) - state.cache.numTokens : null;
 }
 
 /** The pool that the reader wants to try: nothing, where it is left to the kitchen. @param {Record<string, any>} controls */
@@ -127,6 +105,29 @@ function gridFor(state, { pool, near }) {
   return near > 0 ? gridBetween(whole, nearOf(state, pool), near) : whole;
 }
 
+/** The strips of the run on stage, at the scale of all who are there. @param {State} state @param {Layout} layout @param {View} view */
+const stripsFor = (state, { pool, narrow }, view) =>
+  stripsOf([state, ...view.cast.lanes.map((lane) => lane.state)], pool, narrow);
+
+/**
+ * Where the places of the run on stage are.
+ * @param {State} state
+ * @param {Layout} layout
+ * @param {View} view
+ * @returns {{ seat: (id: number, position: number) => [number, number], pitch: number, radius: number }}
+ */
+function seats(state, layout, view) {
+  const { blockSize } = tally(state);
+  if (layout.split > 0.5) {
+    const strips = stripsFor(state, layout, view);
+    const seat = (/** @type {number} */ _, /** @type {number} */ position) =>
+      stripSeat(strips, 0, position, blockSize, isSlab(state));
+    return { seat, pitch: strips.pitch, radius: stripRadius(strips) };
+  }
+  const grid = gridFor(state, layout);
+  return { seat: (id, position) => seatOf(grid, id, position % blockSize), pitch: grid.pitch, radius: grid.radius };
+}
+
 /** @type {import("../stage/types.d.ts").Scene<Surfaces>} */
 export default {
   mount: mountCanvas,
@@ -136,23 +137,23 @@ export default {
     const out = new Float32Array(3 * state.tokens.length);
     if (!tellsBlocks(state)) return waiting(out, layout.pool);
     const counted = tally(state);
-    const grid = gridFor(state, layout);
     const { table, held, numComputed } = counted.sequences[0];
     const { blockSize, pages } = counted;
+    const { seat, pitch, radius } = seats(state, layout, view);
     let seated = 0;
     for (; seated < state.tokens.length; seated++) {
       const id = table[Math.floor(seated / blockSize)];
       if (id === undefined) break;
       // What was let go stays to be seen until somebody writes over it.
       if (id < 0 || (!held && pages.has(id))) continue;
-      const [x, y] = seatOf(grid, id, seated % blockSize);
+      const [x, y] = seat(id, seated);
       // Until its key and value stand, a token only marks the place it will have.
-      out.set([x, y, (seated > numComputed ? 0.45 : 1) * grid.radius], 3 * seated);
+      out.set([x, y, (seated > numComputed ? 0.45 : 1) * radius], 3 * seated);
     }
     if (seated === 0) return waiting(out, waitingBox(layout));
     // The newest token has no page yet: it stands beside the last that has, ready to go.
     for (let place = seated; place < state.tokens.length; place++)
-      out.set([out[3 * seated - 3] + grid.pitch, out[3 * seated - 2], out[3 * seated - 1]], 3 * place);
+      out.set([out[3 * seated - 3] + pitch, out[3 * seated - 2], out[3 * seated - 1]], 3 * place);
     return out;
   },
 
@@ -170,13 +171,17 @@ export default {
     }
     // One picture goes before the other comes.
     const alpha = smooth(0, 0.3, Math.abs(2 * layout.split - 1));
-    if (layout.split > 0.5) drawRace(context, states, layout, view, alpha);
+    if (layout.split > 0.5) drawSides(context, states, layout, view, alpha);
     else drawOne(context, state, layout, view, alpha);
   },
 
   hit(x, y, state, view) {
     if (!tellsBlocks(state)) return null;
-    const id = pageAt(gridFor(state, layoutOf(view)), x, y);
+    const layout = layoutOf(view);
+    const id =
+      layout.split > 0.5
+        ? stripPageAt(stripsFor(state, layout, view), state, x, y)
+        : pageAt(gridFor(state, layout), x, y);
     return id < 0 ? null : pageWords(state, tally(state), id);
   },
 
@@ -191,40 +196,7 @@ export default {
     starved: (_, controls) => ({ take: "starved", ...poolOf(controls) }),
   },
 
-  facts: {
-    "paging.pages": measured((s) => ownPages(s) || null, count, "pages in this run's block table"),
-    "paging.blockSize": measured((s) => s.opened?.engine?.block_size, count, CONFIGURED),
-    "paging.numBlocks": measured((s) => s.opened?.engine?.num_blocks, count, CONFIGURED),
-    "paging.pageBytes": modelled(pageBytes, bytes, "places of a page × bytes that one token's keys and values take"),
-    "paging.lastEmpty": measured(lastEmpty, count, "places of the last page in which nothing stands"),
-    "paging.slabWaste": measured(ofTake("slab", wasteOver), percent, OVER, "slab"),
-    "paging.pagedWaste": measured(ofTake("paged", wasteOver), percent, OVER, "paged"),
-    "paging.holders": measured(
-      (_, { at: { paged } }) => (paged && tally(paged).shared ? mostShared(tally(paged)).holders : null),
-      count,
-      "block tables that name the page",
-      "paged",
-    ),
-    "paging.copies": measured(
-      ofTake("samples", (s) => s.pool.copies.length || null),
-      count,
-      COUNTED,
-      "samples",
-    ),
-    "paging.evictions": measured(
-      ofTake("starved", (s) => s.pool.evictions.length),
-      count,
-      COUNTED,
-      "starved",
-    ),
-    "paging.preemptions": measured(ofTake("starved", preemptions), count, COUNTED, "starved"),
-    "paging.starvedPool": measured(
-      ofTake("starved", (s) => s.opened?.engine?.num_blocks),
-      count,
-      CONFIGURED,
-      "starved",
-    ),
-  },
+  facts,
 };
 
 /** Where the tokens of a request stand that holds no page: under its name. @param {Layout} layout @returns {Box} */
@@ -249,11 +221,22 @@ function waiting(out, { left, top, width, height }) {
 }
 
 /** The one number over a pool, and what it is a share of. @param {Pen} pen @param {string} title @param {boolean} bright */
-function drawHead({ context, grid, state, counted, css, alpha, narrow }, title, bright) {
+function drawHead(pen, title, bright) {
+  const { grid } = pen;
   const { box, top } = grid;
   const drawn = grid.columns * grid.cell - (grid.cell - grid.size);
-  const { left } = box;
   const width = drawn > 0.6 * box.width ? drawn : box.width;
+  drawFigure(pen, { left: box.left, top, width }, title, bright, holding(pen.state, pen.counted, pen.narrow));
+}
+
+/**
+ * @param {Omit<Pen, "grid">} pen
+ * @param {Pick<Box, "left" | "top" | "width">} box what stands below
+ * @param {string} title
+ * @param {boolean} bright
+ * @param {string} held in words
+ */
+function drawFigure({ context, counted, css, alpha, narrow }, { left, top, width }, title, bright, held) {
   const y = top - (narrow ? 38 : 64);
   const words = narrow ? width : width - 210;
   context.globalAlpha = alpha;
@@ -263,7 +246,7 @@ function drawHead({ context, grid, state, counted, css, alpha, narrow }, title, 
     color: css.ink,
     width: narrow ? width - 52 : words,
   });
-  label(context, holding(state, counted, narrow), left, y + (narrow ? 28 : 33), {
+  label(context, held, left, y + (narrow ? 28 : 33), {
     size: narrow ? 11 : 13,
     color: css.muted,
     width: narrow ? width : width - 140,
@@ -327,14 +310,14 @@ function drawOne(context, state, layout, view, alpha) {
   const { narrow, tables, demand, bars } = layout;
   const pen = penOf(context, state, gridFor(state, layout), view, alpha);
   const { counted } = pen;
-  const rows = rowsOf(counted, tables, narrow, isSlab(state));
+  const rows = rowsOf(counted, tables, narrow);
   drawPool(pen, true);
   drawWires(
     pen,
     rows.filter(({ sequence }) => sequence.own || sequence.sample > 0),
   );
   drawTables(pen, rows, tables);
-  drawHead(pen, poolTitle(counted, narrow), isSlab(state));
+  drawHead(pen, poolTitle(counted, narrow), false);
   drawUnseen(pen);
   drawNews(pen);
   if (demand > 0.02) drawDemand({ ...pen, alpha: alpha * smooth(0.4, 1, demand) }, bars, view);
@@ -355,26 +338,35 @@ function drawUnseen({ context, grid, counted: { total }, css, alpha }) {
 }
 
 /**
- * The same requests in slabs and in pages, and below them what another page size would cost.
+ * A strip for each request; in a race slabs and pages side by side, and below them what another page size would leave.
  * @param {CanvasRenderingContext2D} context
  * @param {(State | null)[]} states
  * @param {Layout} layout
  * @param {View} view
  * @param {number} alpha
  */
-function drawRace(context, [main, lane], { pool, beside, chart }, view, alpha) {
+function drawSides(context, [main, lane], { pool, beside, chart, narrow }, view, alpha) {
+  const { css } = view.palette;
   const side = (/** @type {State} */ state, /** @type {Box} */ box, /** @type {boolean} */ first) => {
-    const pen = penOf(context, state, wholeOf(state, box), view, alpha);
-    drawPool(pen, first);
-    drawHead(pen, isSlab(state) ? t("In slabs") : t("In pages"), first);
-    drawNews(pen);
+    const counted = tally(state);
+    const strips = stripsOf([main, ...view.cast.lanes.map((each) => each.state)], box, narrow);
+    const pen = { context, css, alpha, narrow, state, counted, strips };
+    const waiting = counted.sequences.filter(({ status }) => status === "queued").length;
+    const values = { held: count(counted.held), total: count(counted.total), waiting: count(waiting) };
+    const held = waiting
+      ? t("{held} of {total} pages held, {waiting} in line", values)
+      : t("{held} of {total} pages held", values);
+    drawFigure(pen, box, isSlab(state) ? t("In slabs") : t("In pages"), true, held);
+    drawStrips(pen, first);
+    drawGauge(pen, { ...box, top: box.top + box.height + (narrow ? 4 : 14), height: 20 });
     return pen;
   };
   const pen = side(/** @type {State} */ (main), pool, true);
+  if (!isRace(view)) return;
   if (lane && tellsBlocks(lane)) side(lane, beside, false);
   else {
     const words = view.cast.lanes[0]?.words || t("The other lane is not there yet.");
-    label(context, words, beside.left, beside.top + 16, { size: 13, color: pen.css.muted, width: beside.width });
+    label(context, words, beside.left, beside.top + 16, { size: 13, color: css.muted, width: beside.width });
   }
   drawSizes(pen, chart, view);
 }

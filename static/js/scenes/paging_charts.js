@@ -1,7 +1,7 @@
 // Two small pictures beside the pool: what a page's size costs in empty places, and how many pages are wanted at once.
 
 import { label } from "../stage/text.js";
-import { count, percent } from "../state/format.js";
+import { count, significant } from "../state/format.js";
 import { fragmentation, lengthsOf, wanted } from "../state/paging.js";
 import { t } from "../ui/messages.js";
 import { strokes } from "./paging_tables.js";
@@ -19,34 +19,37 @@ export function chosenSize({ controls }, fallback) {
   return SIZES.includes(value) ? value : fallback;
 }
 
+/** Empty places a request, where pages are of this size: these lengths, laid out again. @param {number[]} lengths @param {number} size */
+export const emptyEach = (lengths, size) => (lengths.length ? fragmentation(lengths, size).unused / lengths.length : 0);
+
 /**
- * Empty share of the held places for each page size: these lengths, laid out again. Modelled.
- * @param {Pen} pen
+ * Empty places a request for each page size. Modelled.
+ * @param {Omit<Pen, "grid">} pen
  * @param {Box} box
  * @param {View} view
  */
 export function drawSizes({ context, counted, css, alpha, narrow }, box, view) {
   const lengths = lengthsOf(counted);
   context.globalAlpha = alpha;
-  const bars = SIZES.map((size) => ({ size, ...fragmentation(lengths, size) }));
-  const most = Math.max(0.02, ...bars.map(({ share }) => share));
+  const bars = SIZES.map((size) => ({ size, each: emptyEach(lengths, size) }));
+  const most = Math.max(1, ...bars.map(({ each }) => each));
   const chosen = chosenSize(view, counted.blockSize);
   const title = narrow
-    ? t("Tokens a page, and what would be empty (modelled)")
-    : t("Tokens a page, and what would be empty");
+    ? t("Empty places a guest, by tokens a page (modelled)")
+    : t("Empty places a guest, by tokens a page");
   label(context, title, box.left, box.top + 11, { size: 12, weight: 600, color: css.ink, width: box.width });
   if (!narrow)
-    label(context, t("the same lengths laid out again, nothing shared: modelled"), box.left + box.width, box.top + 11, {
+    label(context, t("the same lengths laid out again: modelled"), box.left + box.width, box.top + 11, {
       size: 12,
       color: css.muted,
       align: "right",
     });
   const [top, height] = [box.top + 22, box.height - 22 - 34];
   const step = box.width / SIZES.length;
-  bars.forEach(({ size, share, pages }, i) => {
+  bars.forEach(({ size, each }, i) => {
     const x = box.left + i * step;
     const lit = size === chosen;
-    const tall = Math.max(1, (height * share) / most);
+    const tall = Math.max(1, (height * each) / most);
     context.globalAlpha = alpha * (lit ? 1 : 0.5);
     const bar = { left: x, top: top + height - tall, width: step - 14, height: tall };
     context.save();
@@ -58,13 +61,13 @@ export function drawSizes({ context, counted, css, alpha, narrow }, box, view) {
     context.strokeStyle = lit ? css.ink : css.muted;
     context.strokeRect(bar.left + 0.5, bar.top + 0.5, bar.width - 1, Math.max(0.5, bar.height - 1));
     context.globalAlpha = alpha;
-    const words = lengths.length ? t("{share} empty", { share: percent(share) }) : "—";
     label(context, narrow ? String(size) : t("{n} tokens", { n: size }), x, top + height + 15, {
       size: narrow ? 11 : 12,
       weight: lit ? 700 : 450,
       color: css.ink,
     });
-    label(context, narrow ? percent(share) : `${words}, ${t("{n} pages", { n: count(pages) })}`, x, top + height + 30, {
+    const empty = lengths.length ? significant(each) : "—";
+    label(context, narrow ? empty : t("{n} empty", { n: empty }), x, top + height + 30, {
       size: narrow ? 11 : 12,
       color: css.muted,
       width: step - 8,

@@ -2,7 +2,7 @@
 // stage draws it), a square somebody else's, a stroke a place that is held and empty.
 
 import { label } from "../stage/text.js";
-import { isSlab, number } from "../state/paging.js";
+import { number } from "../state/paging.js";
 import { t } from "../ui/messages.js";
 import { cornerOf, isNear, pagesOf, seatOf } from "./paging_grid.js";
 import { clamp } from "./room.js";
@@ -70,8 +70,7 @@ export function drawPool(pen, dots) {
     context.globalAlpha = alpha * (which > 1 ? 0.85 : 0.34) * (which % 2 ? 1 : (1 - grid.amount) ** 2);
     context.fill(path);
   });
-  if (isSlab(state)) drawSlabs(pen);
-  else drawHeld(pen);
+  drawHeld(pen);
   drawPlaces(pen, dots);
   if (grid.head > 11) drawTitles(pen);
   context.globalAlpha = 1;
@@ -106,23 +105,6 @@ function drawHeld(pen) {
     const path = new Path2D();
     outline(path, grid, cornerOf(grid, id), grid.size);
     paint(pen, path, page);
-  }
-}
-
-/** Each row of a slab as one piece. @param {Pen} pen */
-function drawSlabs(pen) {
-  const { grid, counted } = pen;
-  for (const { table } of counted.sequences) {
-    const path = new Path2D();
-    for (let i = 0; i < table.length; ) {
-      const from = i;
-      while (i + 1 < table.length && table[i + 1] === table[i] + 1 && table[i + 1] % grid.columns !== 0) i += 1;
-      const corner = cornerOf(grid, table[from]);
-      outline(path, grid, corner, cornerOf(grid, table[i])[0] - corner[0] + grid.size);
-      i += 1;
-    }
-    const page = table.length ? counted.pages.get(table[0]) : null;
-    if (page) paint(pen, path, page);
   }
 }
 
@@ -182,9 +164,8 @@ function drawTitles({ context, grid, counted, state, css, alpha }) {
     const shared = page.holders.length > 1;
     const text = shared ? `×${page.holders.length}` : several ? `#${holder.sample + 1}` : shortName(holder);
     const color = shared ? css.shared : page.holders.includes(0) ? css.decode : css.muted;
-    const first = page.index === 0 || !isSlab(state);
     const style = { size: shared && grid.size > 50 ? 13 : 11, weight: shared ? 700 : 500, color };
-    if (first && !alone) label(context, text, x + grid.size - 5, y + 12, { ...style, align: "right" });
+    if (!alone) label(context, text, x + grid.size - 5, y + 12, { ...style, align: "right" });
     label(context, String(id), x + 5, y + 12, { size: 11, face: "mono", color: css.muted, width: grid.size - 30 });
   }
 }

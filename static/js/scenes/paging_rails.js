@@ -43,7 +43,7 @@ export function drawWires({ context, counted, grid, css, alpha, narrow }, rows) 
   const gutter = Math.min(grid.left, grid.near?.left ?? grid.left) - (narrow ? 5 : 10);
   let lane = 0;
   for (const { sequence, entries, shape } of rows) {
-    if (shape === "cells" || shape === "bar") continue;
+    if (shape === "cells") continue;
     for (const entry of entries.slice(-MOST)) {
       const id = sequence.table[entry.index];
       if (id < 0) continue;

@@ -1,5 +1,5 @@
 // The block tables. A run alone has one like a table of contents: a line for each page, with what stands in it; several
-// sequences have their pages' numbers in a row; and what is reserved in one piece needs no table, so it is a bar.
+// sequences have their pages' numbers in a row.
 
 import { chipText, label } from "../stage/text.js";
 import { count } from "../state/format.js";
@@ -12,7 +12,7 @@ import { clamp } from "./room.js";
 /** @typedef {import("./paging_grid.js").Box} Box */
 /** @typedef {import("./paging_pool.js").Pen} Pen */
 /** @typedef {{ index: number, x: number, y: number, width: number, height: number }} Entry of a table: which, and where the number of its page stands */
-/** @typedef {"lines" | "chips" | "cells" | "bar"} Shape */
+/** @typedef {"lines" | "chips" | "cells"} Shape */
 /** @typedef {{ sequence: Sequence, shape: Shape, y: number, entries: Entry[], hidden: number, height: number }} Row `hidden`: entries for which there is no room, the oldest in a list of lines, else the newest */
 
 const TITLE = 20;
@@ -25,12 +25,10 @@ const shownOf = ({ sequences }) =>
  * @param {Tally} counted
  * @param {Box} box
  * @param {boolean} narrow
- * @param {boolean} slab
  * @returns {Row[]}
  */
-export function rowsOf(counted, box, narrow, slab) {
+export function rowsOf(counted, box, narrow) {
   const shown = shownOf(counted);
-  if (slab) return bars(shown, box, narrow);
   if (shown.length === 1 && counted.sequences.length === 1) return [lines(shown[0], box, narrow)];
   for (const [spelt, large] of /** @type {[number, boolean][]} */ ([
     [shown.length, true],
@@ -94,17 +92,6 @@ function chips(shown, box, narrow, spelt, large) {
   });
 }
 
-/** @param {Sequence[]} shown @param {Box} box @param {boolean} narrow @returns {Row[]} */
-function bars(shown, box, narrow) {
-  const height = clamp(box.height / Math.max(1, shown.length), narrow ? 34 : 40, 84);
-  return shown.map((sequence, i) => {
-    const y = box.top + i * height;
-    const tall = clamp(height - TITLE - 22, narrow ? 8 : 12, 26);
-    const entry = { index: 0, x: box.left, y: y + TITLE, width: box.width, height: tall };
-    return { sequence, shape: "bar", y, entries: [entry], hidden: 0, height: TITLE + tall };
-  });
-}
-
 /** What a sequence holds, in words. @param {Sequence} sequence @param {Tally} counted @param {boolean} narrow */
 function holds({ numComputed, table, status, held, losing }, { blockSize }, narrow) {
   if (losing || (status === "preempted" && !table.length)) return narrow ? t("✗ in line") : t("✗ back in line");
@@ -138,9 +125,8 @@ export function drawTables(pen, rows, box) {
       });
     for (const entry of row.entries) {
       context.globalAlpha = alpha * (sequence.held ? 1 : 0.6);
-      if (row.shape === "bar") drawBar(pen, entry, sequence);
-      else if (row.shape === "lines") drawLine(pen, entry, sequence, box);
-      if (row.shape !== "bar") drawEntry(pen, entry, row);
+      if (row.shape === "lines") drawLine(pen, entry, sequence, box);
+      drawEntry(pen, entry, row);
     }
     if (row.hidden > 0) drawHidden(pen, row, box);
   }
@@ -208,35 +194,6 @@ function drawEntry({ context, counted, css }, { index, x, y, width, height }, { 
       color: css.ink,
       align: "center",
     });
-}
-
-/** What is used of a slab, and what is reserved and empty. @param {Pen} pen @param {Entry} entry @param {Sequence} sequence */
-function drawBar({ context, counted, css }, { x, y, width, height }, { table, numComputed, own, sample }) {
-  if (!table.length) return;
-  const used = (width * numComputed) / (table.length * counted.blockSize);
-  const color = own || sample ? css.decode : css.muted;
-  const before = context.globalAlpha;
-  context.save();
-  context.beginPath();
-  context.roundRect(x + 0.5, y + 0.5, width - 1, height - 1, 4);
-  context.clip();
-  context.fillStyle = css.panel;
-  context.fillRect(x, y, width, height);
-  context.fillStyle = color;
-  context.fillRect(x, y, used, height);
-  context.beginPath();
-  context.rect(x + used, y, width, height);
-  context.clip();
-  context.globalAlpha = before * 0.7;
-  strokes(context, { left: x + used, top: y, width: width - used, height }, css.muted);
-  context.restore();
-  context.strokeStyle = color;
-  context.globalAlpha = before * 0.8;
-  context.lineWidth = 1;
-  context.beginPath();
-  context.roundRect(x + 0.5, y + 0.5, width - 1, height - 1, 4);
-  context.stroke();
-  context.globalAlpha = before;
 }
 
 /**

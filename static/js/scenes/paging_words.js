@@ -1,19 +1,9 @@
 // The pool in words: a sentence, a table, and what is under the pointer.
 
-import { count, percent } from "../state/format.js";
-import {
-  fragmentation,
-  isSlab,
-  lengthsOf,
-  mostShared,
-  preemptions,
-  tally,
-  tellsBlocks,
-  wanted,
-  wasteOver,
-} from "../state/paging.js";
+import { count, percent, significant } from "../state/format.js";
+import { isSlab, lengthsOf, mostShared, preemptions, tally, tellsBlocks, wanted, wasteOver } from "../state/paging.js";
 import { t } from "../ui/messages.js";
-import { chosenPool, chosenSize } from "./paging_charts.js";
+import { chosenPool, chosenSize, emptyEach } from "./paging_charts.js";
 import { nameOf } from "./paging_pool.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
@@ -95,8 +85,13 @@ function asked(counted, view, states) {
         }),
       );
     const size = chosenSize(view, counted.blockSize);
-    const { share } = fragmentation(lengthsOf(counted), size);
-    said.push(t("With {size} tokens a page {share} would be empty.", { size: count(size), share: percent(share) }));
+    if (other)
+      said.push(
+        t("With {size} tokens a page {each} places a guest would be empty.", {
+          size: count(size),
+          each: significant(emptyEach(lengthsOf(counted), size)),
+        }),
+      );
   }
   if ((view.data.demand ?? 0) > 0.5) {
     const pool = chosenPool(view, counted.total);

@@ -9,7 +9,7 @@ import { drawBill } from "./speculation_bill.js";
 import { drawCards, roundOf } from "./speculation_cards.js";
 import { litOf, mixOf, PICTURES, pickedOf, pictureOf, proofsOn, racers } from "./speculation_cast.js";
 import { FACTS } from "./speculation_facts.js";
-import { drawLane, drawRace, outlook } from "./speculation_lanes.js";
+import { drawLane, drawLegend, drawRace, outlook } from "./speculation_lanes.js";
 import {
   cardRow,
   frame,
@@ -179,6 +179,8 @@ function drawRow(context, state, view, alpha) {
   context.globalAlpha = alpha;
   const words = t("the walks so far: as wide as their seconds, as tall as what they brought");
   label(context, words, lane.x, lane.y - 12, { size: 12, color: view.palette.css.muted });
+  const beside = lane.x + context.measureText(words).width + 26;
+  if (beside + 400 < lane.x + lane.width) drawLegend(context, beside, lane.y - 12, view, alpha);
   context.globalAlpha = 1;
 }
 

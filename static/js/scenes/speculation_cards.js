@@ -187,70 +187,85 @@ function drawGuess(context, round, place, box, view, narrow) {
 }
 
 /**
- * q beside p. The coin falls somewhere on the violet bar, at u of its height; the guess is kept where p reaches higher.
+ * q above p, and below them the coin: it falls between nought and one, on the green up to p ÷ q or on the red behind it.
  * @param {Context} context @param {Round} round @param {number} place @param {Box} box @param {View} view @param {boolean} narrow
  */
 function drawBars(context, { q, verdict }, place, box, { palette }, narrow) {
   const { css } = palette;
   const pad = narrow ? 7 : 14;
-  const top = box.y + (narrow ? 28 : 50);
-  const floor = box.y + box.height - (narrow ? 38 : 62);
-  const tall = floor - top;
-  const width = clamp(0.2 * (box.width - 2 * pad), 8, 26);
-  const gap = narrow ? 4 : 8;
-  const [qx, px] = [box.x + pad, box.x + pad + width + gap];
+  const [left, width] = [box.x + pad, box.width - 2 * pad];
+  const top = box.y + (narrow ? 36 : 64);
+  const step = (box.height - (narrow ? 36 + 24 : 64 + 46)) / 3;
   const p = verdict?.p[place];
-  context.fillStyle = css.line;
-  context.fillRect(box.x + pad, floor, box.width - 2 * pad, 1);
-  const bar = (/** @type {number} */ x, /** @type {number} */ value, /** @type {string} */ color) => {
-    const height = Math.max(1.5, value * tall);
-    context.fillStyle = color;
-    context.beginPath();
-    context.roundRect(x, floor - height, width, height, [3, 3, 0, 0]);
-    context.fill();
-  };
-  bar(qx, q[place], css.draft);
-  if (p !== undefined) bar(px, p, css.ink);
-  const size = narrow ? 11 : 12;
-  const mono = { size, face: /** @type {const} */ ("mono") };
-  const digits = floor + (narrow ? 13 : 18);
   const u = verdict && place < verdict.judged ? verdict.draws?.[place] : undefined;
-  if (narrow) {
-    label(context, probability(q[place]), box.x + pad - 3, digits, { ...mono, color: css.draft });
-    if (p !== undefined)
-      label(context, probability(p), box.x + box.width - pad + 3, digits, { ...mono, color: css.ink, align: "right" });
-  } else {
-    label(context, `q ${probability(q[place])}`, qx, digits, { ...mono, color: css.draft });
-    if (p !== undefined) label(context, `p ${probability(p)}`, qx + 62, digits, { ...mono, color: css.ink });
-  }
+  const size = narrow ? 11 : 12;
+  const thick = clamp(0.3 * step, 5, 18);
+  /** @param {number} row @param {string} name @param {string} who @param {string} value @param {string} color */
+  const head = (row, name, who, value, color) => {
+    const y = top + row * step;
+    label(context, narrow ? name : `${name}  ${who}`, left, y, { size, color, width: width - 34 });
+    label(context, value, left + width, y, { size, face: "mono", weight: 600, color, align: "right" });
+    return y + 6;
+  };
+  /** @param {number} y @param {number} share @param {string} color */
+  const bar = (y, share, color) => {
+    context.fillStyle = css.idle;
+    context.fillRect(left, y, width, thick);
+    context.fillStyle = color;
+    context.fillRect(left, y, Math.max(1.5, width * share), thick);
+  };
+  bar(head(0, "q", t("apprentice"), probability(q[place]), css.draft), q[place], css.draft);
+  if (p === undefined) return;
+  bar(head(1, "p", t("chef"), probability(p), css.ink), p, css.ink);
   if (u === undefined) return;
-  const y = floor - u * q[place] * tall;
-  const end = px + width + (narrow ? 4 : 8);
+  const y = head(2, "u", t("coin"), probability(u), css.decode);
+  drawCoin(
+    context,
+    { x: left, y, width, height: thick },
+    { u, most: q[place] > 0 ? clamp(p / q[place]) : 1 },
+    palette,
+    narrow,
+  );
+}
+
+/**
+ * Where the coin fell: kept below `most`, rejected above.
+ * @param {Context} context @param {Box} box @param {{ u: number, most: number }} coin @param {View["palette"]} palette @param {boolean} narrow
+ */
+function drawCoin(context, { x, y, width, height }, { u, most }, { css }, narrow) {
+  const split = x + width * most;
+  context.fillStyle = css.accepted;
+  context.fillRect(x, y, width * most, height);
+  context.save();
   context.beginPath();
-  context.moveTo(qx + width / 2, y);
-  context.lineTo(end, y);
-  context.lineWidth = 3.5; // a gap in the bars, so that the line is seen on any colour
-  context.strokeStyle = css.panel;
-  context.stroke();
-  context.setLineDash([3, 3]);
-  context.lineWidth = 1.25;
-  context.strokeStyle = css.decode;
-  context.stroke();
-  context.setLineDash([]);
+  context.rect(split, y, width * (1 - most), height);
+  context.clip();
+  context.strokeStyle = css.rejected;
+  context.lineWidth = 1.5;
   context.beginPath();
-  context.arc(qx + width / 2, y, narrow ? 3.2 : 4.2, 0, 2 * Math.PI);
+  // Hatched, so that the two are told apart without their colours.
+  for (let at = split - height; at < x + width; at += 5) {
+    context.moveTo(at, y + height);
+    context.lineTo(at + height, y);
+  }
+  context.stroke();
+  context.restore();
+  const middle = y + height / 2;
+  const at = x + width * clamp(u);
+  context.beginPath();
+  context.arc(at, middle, height / 2 + (narrow ? 2 : 3), 0, 2 * Math.PI);
   context.fillStyle = css.ground;
   context.fill();
-  context.lineWidth = 1.8;
+  context.lineWidth = narrow ? 2 : 2.5;
+  context.strokeStyle = css.decode;
   context.stroke();
-  const text = narrow ? `u ${u.toFixed(1)}` : `u ${u.toFixed(2)}`;
-  if (end + 2 + context.measureText(text).width < box.x + box.width)
-    label(context, text, end + 3, clamp(y, top + 4, floor - 5), {
-      ...mono,
-      size: 11,
-      color: css.decode,
-      baseline: "middle",
-    });
+  context.beginPath();
+  context.arc(at, middle, narrow ? 1.6 : 2.5, 0, 2 * Math.PI);
+  context.fillStyle = css.decode;
+  context.fill();
+  if (narrow) return;
+  const words = most >= 1 ? t("p ≥ q: any coin keeps it") : t("kept below p ÷ q = {most}", { most: probability(most) });
+  label(context, words, x, y + height + 17, { size: 11, color: css.muted, width: width + 8 });
 }
 
 /**

@@ -172,7 +172,7 @@ export function drawRace(context, runners, lanes, view, { alpha, main, lit, foot
 }
 
 /** What the colours of the lanes say. @param {Context} context @param {number} left @param {number} y @param {View} view @param {number} alpha */
-function drawLegend(context, left, y, { palette: { css } }, alpha) {
+export function drawLegend(context, left, y, { palette: { css } }, alpha) {
   const signs = /** @type {const} */ ([
     ["draft", t("guessing")],
     ["accepted", t("guess kept")],

@@ -210,6 +210,29 @@ export class Stage {
     this.invalidate("view");
   }
 
+  /**
+   * What stands on stage, at rest and as sharp as asked, for as long as somebody copies it.
+   * @param {number} dpr
+   * @param {(layer: HTMLElement, dots: HTMLCanvasElement, view: View) => void} copy
+   */
+  shown(dpr, copy) {
+    const room = this.#room;
+    if (!room || this.view.width === 0) return;
+    const player = this.host.player();
+    const states = /** @type {[State, ...(State | null)[]]} */ (this.host.cast().states());
+    /** @param {View} view */
+    const draw = (view) => {
+      this.marks.resize(view.width, view.height, view.dpr);
+      room.scene.draw(room.surfaces, states, view, player.t);
+      const time = { t: player.t, speed: player.speed, moving: false, elapsed: 1 };
+      this.marks.draw(room.scene.places(player.state, view), player.state, view, time);
+    };
+    const view = { ...this.view, dpr, entered: 1 };
+    draw(view);
+    copy(room.layer, this.marks.canvas, view);
+    draw(this.view);
+  }
+
   /** @param {string} slug */
   #change(slug) {
     const next = this.#rooms.get(slug) ?? null;

@@ -3,6 +3,9 @@
 // `measured` becomes `recorded` when the log was made elsewhere. `modelled` follows from shapes (the events' own FLOPs
 // and bytes are counted by inference/costs.py, never here).
 
+import { fileOf } from "../log/from_file.js";
+import { t } from "../ui/messages.js";
+
 /** @typedef {import("./types.d.ts").State} State */
 /** @typedef {"measured" | "modelled" | "recorded"} Provenance */
 /** @typedef {{ value: number | string, text: string, provenance: Provenance, source: string }} Fact */
@@ -46,10 +49,12 @@ export function factOf(rule, state, runs = alone(state)) {
   const { opened } = (rule.take ? (runs.ended(rule.take) ?? runs.at[rule.take]) : null) ?? state;
   const elsewhere = opened?.source === "recorded" && rule.kind === "measured";
   const where = elsewhere ? ` · ${opened.hardware?.name ?? "another machine"}, ${day(opened.opened_at)}` : "";
+  const name = fileOf(opened);
+  const file = name === null ? "" : ` · ${t("opened from a file: {name}", { name })}`;
   return {
     value,
     text: rule.text(value),
     provenance: elsewhere ? "recorded" : rule.kind,
-    source: `${rule.says}${where}`,
+    source: `${rule.says}${where}${file}`,
   };
 }

@@ -141,7 +141,7 @@ export class Casting {
    */
   #keepTogether({ key, status, words }) {
     const keys = this.#keys();
-    if (status !== "recorded" || this.host.own().source.kind !== "run" || !keys.includes(key)) return;
+    if (status !== "recorded" || this.host.own().source.kind === "recording" || !keys.includes(key)) return;
     for (const other of keys) this.takes.standIn(other, words);
   }
 
@@ -158,8 +158,8 @@ export class Casting {
     const { main, lanes } = this.cast.view();
     const shown = [main, ...lanes].filter(({ key }) => key !== "own");
     const telling = shown.find(({ words }) => words) ?? shown.find(({ status }) => status === "asking");
-    const own = this.host.own().source.kind === "run";
-    const recorded = own && shown.some(({ status }) => status === "recorded");
+    const foreign = this.host.own().source.kind !== "recording";
+    const recorded = foreign && shown.some(({ status }) => status === "recorded");
     const words = telling?.words || (telling ? t("Asking for a take of this run.") : "");
     this.note.hidden = !words && !recorded;
     this.badge.hidden = !recorded;

@@ -21,11 +21,11 @@ export class RoomsNav {
   /**
    * @param {HTMLElement} bar gets the phone's button; the list comes after it
    * @param {HTMLElement[]} sections of the article, in its order
-   * @param {HTMLElement} last what stands at the end of the list
+   * @param {HTMLElement[]} last what stands at the end of the list
    */
   constructor(bar, sections, last) {
     this.list = element("ul", {});
-    this.root = element("nav", { id: "rooms", class: "rooms", "aria-label": t("Rooms") }, [this.list, last]);
+    this.root = element("nav", { id: "rooms", class: "rooms", "aria-label": t("Rooms") }, [this.list, ...last]);
     this.button = element("button", {
       type: "button",
       class: "ghost rooms-button",

@@ -4,6 +4,7 @@
 //   Space play/pause    left, right: one token    page up, page down: ten    Home: start    End: the live edge
 //   + and - zoom the strip about the playhead, 0 shows the whole run
 
+import { fileOf } from "../log/from_file.js";
 import { neighbour } from "../log/moments.js";
 import { SPEEDS } from "../log/player.js";
 import { seconds } from "../state/format.js";
@@ -205,7 +206,9 @@ export class Transport {
       say(this.play, playing ? "❚❚" : "▶");
     }
     const word = statusWord(player, this.host.status());
-    say(this.status, WORDS[word]());
+    const file = fileOf(log.opened);
+    say(this.status, file === null ? WORDS[word]() : t("opened file"));
+    this.status.title = file ?? "";
     this.root.dataset.status = word;
     say(this.time, `${player.t < 9.9995 ? player.t.toFixed(2) : player.t.toFixed(1)}\u202fs`);
     say(this.edgeWords, player.mode === "live" && !log.complete ? t("go live") : t("to the end"));
