@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from itertools import accumulate
+from typing import Protocol
 
 MAX_FRAME_EVENTS = 512
 MAX_FRAME_BYTES = 256 * 1024
 MAX_FRAME_SECONDS = 0.25
-SECONDS_PER_READER = 0.0005
-"""What a reader costs the event loop per frame, compression included; so frames widen with readers."""
+READING_SHARE = 0.1
+"""Of the event loop's time that readers may take before their frames widen."""
+
+
+class Audience(Protocol):
+    """Who is told, at once and in the same thread, that there is more (``fanout.py``)."""
+
+    def published(self) -> None:
+        """There are more lines, or there will be none."""
 
 
 class Broadcast:
@@ -19,6 +27,7 @@ class Broadcast:
     def __init__(self, lines: list[bytes] | None = None, *, closed: bool = False) -> None:
         self.lines: list[bytes] = lines if lines is not None else []
         self.closed = closed
+        self.audience: Audience | None = None
         self._changed = asyncio.Event()
 
     def publish(self, lines: list[bytes], *, last: bool = False) -> None:
@@ -27,6 +36,8 @@ class Broadcast:
         self.closed = self.closed or last
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+        if self.audience is not None:
+            self.audience.published()
 
     async def wait_beyond(self, count: int) -> bool:
         """Wait until there are more than ``count`` lines; False when there never will be."""
@@ -36,26 +47,41 @@ class Broadcast:
             await self._changed.wait()
         return True
 
-    def batch(self, position: int) -> list[bytes]:
-        """Lines from ``position`` on, no more than one frame should carry, and at least one if there is one."""
-        lines = self.lines[position : position + MAX_FRAME_EVENTS]
-        for count, size in enumerate(accumulate(map(len, lines)), start=1):
+    def batch_end(self, position: int) -> int:
+        """Where a frame from ``position`` on ends: no more than one should carry, and at least one line if there is
+        one. A long way is cut at the same places whoever goes it, so that frames of many are the same."""
+        stop = min(len(self.lines), (position // MAX_FRAME_EVENTS + 1) * MAX_FRAME_EVENTS)
+        for count, size in enumerate(accumulate(map(len, self.lines[position:stop])), start=1):
             if size > MAX_FRAME_BYTES:
-                return lines[: max(1, count - 1)]
-        return lines
+                return position + max(1, count - 1)
+        return max(position, stop)
+
+    def batch(self, position: int) -> list[bytes]:
+        """The lines of the frame from ``position`` on."""
+        return self.lines[position : self.batch_end(position)]
 
 
 class FrameClock:
-    """How long a reader's events are gathered before the next frame."""
+    """How long readers' events are gathered before the next frame."""
 
     def __init__(self, seconds: float, num_readers: Callable[[], int]) -> None:
         self._seconds = seconds
         self._num_readers = num_readers
+        self._per_frame = 20e-6
+        """Seconds that one frame to one reader takes, as lately measured; where the machine is busy, longer."""
+        self.num_dropped = 0
+        """Readers who took nothing for too long."""
+
+    def note(self, seconds: float, num_frames: int) -> None:
+        """So many frames were written in so long."""
+        if num_frames:
+            weight = num_frames / (num_frames + 100)
+            self._per_frame += weight * (seconds / num_frames - self._per_frame)
 
     def window(self) -> float:
-        """Seconds: what was asked for, wider when many readers share the event loop. Larger frames, never fewer
-        events."""
-        return min(MAX_FRAME_SECONDS, max(self._seconds, self._num_readers() * SECONDS_PER_READER))
+        """Seconds: what was asked for, wider where readers would take more than their share of the event loop. Larger
+        frames, never fewer events."""
+        return min(MAX_FRAME_SECONDS, max(self._seconds, self._num_readers() * self._per_frame / READING_SHARE))
 
 
 async def frames(
@@ -79,6 +105,6 @@ async def frames(
             await asyncio.sleep(clock.window())
 
 
-def frame_text(first_seq: int, lines: list[bytes]) -> str:
+def frame_text(first_seq: int, lines: list[bytes]) -> bytes:
     """One ``trace.v1`` frame."""
-    return f'{{"v":1,"seq":{first_seq},"events":[' + b",".join(lines).decode() + "]}"
+    return b'{"v":1,"seq":%d,"events":[%b]}' % (first_seq, b",".join(lines))

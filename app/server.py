@@ -16,6 +16,7 @@ from starlette.types import Scope
 
 from app.api.site import Site
 from app.settings import Settings
+from app.wire import Wire
 
 LINGER_SECONDS = 30.0
 LINGER_CHECK_SECONDS = 5.0
@@ -117,6 +118,7 @@ def make_server(app: FastAPI, settings: Settings, on_served: Callable[[], None] 
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        ws=Wire,
         ws_max_size=4096,
         timeout_graceful_shutdown=5,
     )

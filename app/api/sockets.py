@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket
 
 from app.api.following import parse_after
 from app.api.site import Site, site_of
-from app.broadcast import frame_text, frames
+from app.fanout import Fanout
 from app.problems import Problem
 from app.runs import Run
+from app.wire import wire_of
 
 SUBPROTOCOL = "trace.v1"
-CLOSED = 1000
 BAD_REQUEST = 1008
 TRY_AGAIN_LATER = 1013
 UNKNOWN_RUN = 4404
@@ -25,8 +23,8 @@ router = APIRouter()
 @router.websocket("/api/runs/{run_id}/socket")
 async def follow_socket(socket: WebSocket, run_id: str) -> None:
     """Accepts first and says what is wrong by the close code (a browser learns nothing of a refused handshake):
-    1008 for a bad ``after``, 4404 for an unknown run, 1013 when there are too many readers. Any page may read: the
-    run's id is the key."""
+    1008 for a bad ``after``, 4404 for an unknown run, 1013 when there are too many readers, 4408 for a reader who takes
+    nothing (the reason says after which event to resume). Any page may read: the run's id is the key."""
     site = site_of(socket)
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope.get("subprotocols", ()) else None)
     try:
@@ -50,29 +48,17 @@ async def follow_socket(socket: WebSocket, run_id: str) -> None:
 
 
 async def _serve(site: Site, socket: WebSocket, run: Run, after: int) -> None:
-    gone = asyncio.create_task(_until_gone(socket))
-    feed = asyncio.create_task(_feed(site, socket, run, after))
+    wire = wire_of(socket.scope)
+    if wire is None:
+        # (Under a server that is not ours. A page goes on to server-sent events.)
+        await socket.close(TRY_AGAIN_LATER, "sockets need openkitchen serve; read /events instead")
+        return
+    fanout = Fanout.of(run.broadcast, site.clock, site.settings.send_timeout)
+    reader = fanout.join(wire, after)
     try:
-        await asyncio.wait((gone, feed), return_when=asyncio.FIRST_COMPLETED)
+        await _until_gone(socket)
     finally:
-        gone.cancel()
-        feed.cancel()
-        results = await asyncio.gather(gone, feed, return_exceptions=True)
-    for error in results:
-        if isinstance(error, Exception) and not isinstance(error, TimeoutError | OSError | WebSocketDisconnect):
-            raise error
-
-
-async def _feed(site: Site, socket: WebSocket, run: Run, after: int) -> None:
-    try:
-        async for seq, lines in frames(run.broadcast, after, site.clock):
-            await asyncio.wait_for(socket.send_text(frame_text(seq, lines)), site.settings.send_timeout)
-    except TimeoutError:
-        # Closing politely would wait behind what the reader does not take.
-        site.abort_connection(socket.scope)
-        raise
-    if socket.application_state is WebSocketState.CONNECTED:
-        await socket.close(CLOSED)
+        fanout.leave(reader)
 
 
 async def _until_gone(socket: WebSocket) -> None:
