@@ -25,6 +25,7 @@ Model = Annotated[str | None, typer.Option(help="Name, path, .gguf file or hub i
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or auto.", show_default="auto")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or auto.", show_default="auto")]
 Drafter = Annotated[str | None, typer.Option(help="eagle, ngram, mismatched or model:MODEL.", show_default="none")]
+EngineHere = Annotated[str | None, typer.Option(help="own, or none: pages and readers only.", show_default="own")]
 DataDir = Annotated[Path | None, typer.Option(help="Where runs are kept.", show_default="data")]
 RootPath = Annotated[str | None, typer.Option(help="Prefix under which a proxy serves the site.", show_default="/")]
 
@@ -42,6 +43,7 @@ def serve(
     device: Device = None,
     dtype: Dtype = None,
     drafter: Drafter = None,
+    engine: EngineHere = None,
     data_dir: DataDir = None,
     root_path: RootPath = None,
 ) -> None:
@@ -59,6 +61,7 @@ def serve(
         device=device,
         dtype=dtype,
         drafter=drafter,
+        engine=engine,
         data_dir=data_dir,
         root_path=root_path,
     )

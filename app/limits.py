@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -38,7 +38,7 @@ class Rates:
     def __init__(
         self,
         *,
-        secret: bytes = b"",
+        secret: Callable[[], bytes] = bytes,
         redis_url: str = "",
         per_minute: float,
         burst: int,
@@ -69,7 +69,7 @@ class Rates:
 
     def _name(self, address: str) -> str:
         """What a caller is counted under: no address, which would be nobody's business in a shared store."""
-        digest = hashlib.blake2b(address.encode(), key=self._secret[:64], digest_size=8).digest()
+        digest = hashlib.blake2b(address.encode(), key=self._secret()[:64], digest_size=8).digest()
         return str(int.from_bytes(digest) % NUM_CALLERS)
 
     async def _count(self, limit: RateLimitItem, name: str, cost: int, words: str) -> None:

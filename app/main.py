@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -18,6 +19,7 @@ from starlette.routing import Match, Route
 from app.api import downloads, health, oembed, openapi, runs, schema, sharing, sockets, takes
 from app.api.site import Site
 from app.broadcast import FrameClock
+from app.cluster_kitchen import KitchenElsewhere
 from app.data_dir import DataDirClaim
 from app.kitchen import Kitchen
 from app.limits import Rates, ReaderLimit
@@ -127,13 +129,7 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
 def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
     # Before anything is read from it or healed in it: the live logs of another kitchen look like orphans.
     claim = DataDirClaim(settings.data_dir)
-    kitchen = Kitchen(
-        engine_arguments(settings),
-        endpoint=settings.engine_endpoint,
-        hang_seconds=settings.engine_hang_seconds,
-        restart_seconds=settings.engine_restart_seconds,
-        **({"command": worker} if worker else {}),
-    )
+    kitchen = _build_kitchen(settings, worker)
     store = RunStore(
         settings.data_dir,
         keep_runs=settings.keep_runs,
@@ -142,19 +138,24 @@ def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
         max_bytes=settings.max_log_bytes,
     )
     metrics, tracing = Metrics(), Tracing.from_settings(settings)
-    visitors = Visitors.load(settings.data_dir)
+    visitors = load_visitors(settings)
+    cluster = None
+    if settings.redis_url:
+        from app.cluster import Cluster
+
+        cluster = Cluster(settings, kitchen, store, metrics, tracing, visitors)
     readers = ReaderLimit(settings.max_readers_per_run, settings.max_readers)
     return Site(
         settings=settings,
         claim=claim,
         kitchen=kitchen,
         store=store,
-        orders=Orders(kitchen, store, settings, metrics, tracing),
+        orders=cluster.orders if cluster else Orders(kitchen, store, settings, metrics, tracing),
         metrics=metrics,
         tracing=tracing,
         visitors=visitors,
         rates=Rates(
-            secret=visitors.secret,
+            secret=lambda: visitors.secret,
             redis_url=settings.redis_url,
             per_minute=settings.posts_per_minute,
             burst=settings.posts_burst,
@@ -164,22 +165,47 @@ def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
         ),
         readers=readers,
         clock=FrameClock(settings.frame_seconds, lambda: readers.total),
+        cluster=cluster,
     )
+
+
+def _build_kitchen(settings: Settings, worker: Sequence[str] | None) -> Kitchen:
+    if settings.engine == "none":
+        return KitchenElsewhere()
+    return Kitchen(
+        engine_arguments(settings),
+        endpoint=settings.engine_endpoint,
+        hang_seconds=settings.engine_hang_seconds,
+        restart_seconds=settings.engine_restart_seconds,
+        **({"command": worker} if worker else {}),
+    )
+
+
+def load_visitors(settings: Settings) -> Visitors:
+    """By the secret that is set, else by the one of this installation."""
+    secret = settings.secret.get_secret_value()
+    return Visitors(hashlib.sha256(secret.encode()).digest()) if secret else Visitors.load(settings.data_dir)
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     site: Site = app.state.site
+    if site.cluster is not None:
+        await site.cluster.disown()
     orphans = await asyncio.to_thread(site.store.close_orphans)
     if orphans:
         logger.info("runs.orphans_closed", count=orphans)
     site.kitchen.start(site.orders)
+    if site.cluster is not None:
+        await site.cluster.start()
     sweeper = asyncio.create_task(_sweep(site))
     try:
         yield
     finally:
         sweeper.cancel()
         await site.orders.close()
+        if site.cluster is not None:
+            await site.cluster.stop()
         await site.kitchen.stop()
         await site.tracing.close()
         site.claim.release()

@@ -142,10 +142,16 @@ class Orders:
         return run
 
     def _create(
-        self, creator: str, address: str, params: SamplingParams, probes: Probes, lineage: Lineage | None = None
+        self,
+        creator: str,
+        address: str,
+        params: SamplingParams,
+        probes: Probes,
+        lineage: Lineage | None = None,
+        run_id: str = "",
     ) -> Run:
         try:
-            return self._store.create(creator, address, public_params(params, probes), probes, lineage)
+            return self._store.create(creator, address, public_params(params, probes), probes, lineage, run_id)
         except OSError as error:
             logger.error("run.unwritable", error=str(error))
             raise self._unwritable() from error

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -27,6 +27,24 @@ logger = structlog.get_logger(__name__)
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _ROWS_AT_ONCE = 500
 _REMEMBERED_DELETIONS = 10_000
+
+
+class Elsewhere(Protocol):
+    """The other replicas of this kitchen (``cluster.py``)."""
+
+    async def find(self, run_id: str) -> Run | None:
+        """A run that is not on this disk."""
+
+    def changed(self, run_id: str) -> None:
+        """What stands about a closed run is another now."""
+
+    def deleted(self, run_id: str) -> None:
+        """This is gone for good, with its takes."""
+
+
+def new_run_id() -> str:
+    """One that nobody can guess: it is the key to read the run."""
+    return secrets.token_urlsafe(16)
 
 
 class RunStore:
@@ -49,6 +67,7 @@ class RunStore:
         self._keep_seconds = keep_days * 86_400
         self._max_bytes = max_bytes
         self._cached_bytes = cached_bytes
+        self.elsewhere: Elsewhere | None = None
         self._live: dict[str, Run] = {}
         self._closed: OrderedDict[str, tuple[Run, int]] = OrderedDict()
         self._disk = threading.Lock()
@@ -62,10 +81,16 @@ class RunStore:
         return list(self._live.values())
 
     def create(
-        self, creator: str, address: str, params: dict[str, Any], probes: Probes, lineage: Lineage | None = None
+        self,
+        creator: str,
+        address: str,
+        params: dict[str, Any],
+        probes: Probes,
+        lineage: Lineage | None = None,
+        run_id: str = "",
     ) -> Run:
         """A new run under an id that nobody can guess. Raises OSError when the disk will not have it."""
-        run_id = secrets.token_urlsafe(16)
+        run_id = run_id or new_run_id()
         about = About(
             creator=creator,
             created_at=time.time(),
@@ -127,6 +152,11 @@ class RunStore:
         """The run, or None for an id that is malformed, unknown or gone."""
         if not _RUN_ID.fullmatch(run_id):
             return None
+        run = await self.find_here(run_id)
+        return await self.elsewhere.find(run_id) if run is None and self.elsewhere is not None else run
+
+    async def find_here(self, run_id: str) -> Run | None:
+        """The run, if it lives here or lies on this disk."""
         if run_id in self._live:
             return self._live[run_id]
         if run_id in self._closed:
@@ -186,11 +216,21 @@ class RunStore:
                 self._put(run_id, about)
                 return True
 
-        return await asyncio.to_thread(work)
+        changed = await asyncio.to_thread(work)
+        if changed and self.elsewhere is not None:
+            self.elsewhere.changed(run_id)
+        return changed
 
     async def delete(self, run_id: str) -> list[Run]:
         """A closed run and its takes, for good. Returns the takes that still cook: they are to be stopped, and go when
         they have ended. Raises OSError."""
+        live = await self.delete_here(run_id)
+        if self.elsewhere is not None:
+            self.elsewhere.deleted(run_id)
+        return live
+
+    async def delete_here(self, run_id: str) -> list[Run]:
+        """The same, untold: the wish came from elsewhere."""
         live, gone = await asyncio.to_thread(self._delete_with_takes, run_id)
         self._forget(gone)
         return live
@@ -219,6 +259,40 @@ class RunStore:
         self.index.drop(run_ids)
         while len(self._deleted) > _REMEMBERED_DELETIONS:
             self._deleted.pop(next(iter(self._deleted)))
+
+    # ---- copies, where several replicas share their runs (``cluster_shelf.py``)
+
+    def closed_ids(self) -> list[str]:
+        """Of every closed log on this disk."""
+        return [path.name.partition(".")[0] for path in self.directory.glob("*.jsonl.gz")]
+
+    def read_copy(self, run_id: str) -> tuple[bytes, bytes] | None:
+        """What stands beside a closed log, and the log, packed."""
+        about, packed = self.files.read_about(run_id), self.files.read_packed(run_id)
+        return (msgspec.json.encode(about), packed) if about is not None and packed is not None else None
+
+    def adopt(self, run_id: str, about: bytes, packed: bytes | None) -> bool:
+        """Keep the copy of a run that closed elsewhere, or what was changed there about one that is here (no log)."""
+        with self._disk:
+            if run_id in self._deleted or run_id in self._live:
+                return False
+            try:
+                found = msgspec.json.decode(about, type=About)
+                self.files.write_about(run_id, found)
+                if packed is not None:
+                    self.files.put_packed(run_id, packed)
+                self._put(run_id, found)
+            except (OSError, msgspec.MsgspecError) as error:
+                logger.warning("run.not_adopted", error=str(error))
+                return False
+            return True
+
+    def drop(self, run_id: str) -> None:
+        """The copy of a run that ended otherwise elsewhere: another will take its place."""
+        with self._disk:
+            self.files.delete(run_id)
+            self.index.drop([run_id])
+        self._forget([run_id])
 
     # ---- the index, and time
 

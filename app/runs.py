@@ -120,6 +120,11 @@ class RunLog:
         """``log.closed`` has been written."""
         return self.broadcast.closed
 
+    def backdate(self, seconds: float) -> None:
+        """It was asked for this long ago, at another replica."""
+        self.opened_at -= seconds
+        self._zero -= seconds
+
     @property
     def age(self) -> float:
         """Seconds since the run was asked for."""

@@ -259,8 +259,18 @@ def _host_of(origin: str) -> str | None:
 class Visitors:
     """Knows a visitor again by a random cookie, of which only keyed digests are ever kept."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, path: Path | None = None) -> None:
         self.secret = secret
+        self._path = path
+
+    def adopt(self, secret: bytes) -> None:
+        """Use the secret that other replicas use, from now on and at the next start."""
+        self.secret = secret
+        if self._path is not None:
+            unfinished = self._path.with_suffix(".new")
+            unfinished.unlink(missing_ok=True)
+            _write_secret(unfinished, secret)
+            os.replace(unfinished, self._path)
 
     @classmethod
     def load(cls, data_dir: Path) -> Visitors:
@@ -274,10 +284,8 @@ class Visitors:
         if len(secret) < SECRET_BYTES:
             path.unlink(missing_ok=True)
             secret = secrets.token_bytes(SECRET_BYTES)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secret)
-        return cls(secret)
+            _write_secret(path, secret)
+        return cls(secret, path)
 
     def of(self, connection: HTTPConnection) -> str | None:
         """The visitor's token, or None for somebody new (or with a cookie that is none of ours)."""
@@ -308,3 +316,9 @@ class Visitors:
             samesite="lax",
             secure=request.url.scheme == "https",
         )
+
+
+def _write_secret(path: Path, secret: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secret)

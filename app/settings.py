@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,8 +45,6 @@ class Settings(BaseSettings):
     """What a scraper of /metrics must send as a bearer token; empty: anybody may read them."""
     data_dir: Path = Field(default_factory=default_data_dir)
     """Where runs and the installation's secret are kept. One kitchen a directory."""
-    redis_url: str = ""
-    """Of a Redis ("redis://host:6379/0") that several replicas share; empty: everything in this process."""
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     """From which level on the log is written."""
     log_json: bool | None = None
@@ -58,6 +56,16 @@ class Settings(BaseSettings):
     Wants the extra ``otel``."""
     drain_seconds: float = Field(default=20.0, ge=0)
     """How long runs may go on after the signal to stop; whoever stops the process should wait some ten seconds more."""
+
+    engine: Literal["own", "none"] = "own"
+    """``none``: this replica serves pages and readers only; others cook, or nobody does."""
+    redis_url: str = ""
+    """Redis over which several replicas share line, limits and logs ("redis://host:6379/0"); empty: this one is alone.
+    """
+    lease_seconds: float = Field(default=6.0, gt=0)
+    """A replica that Redis has not heard of for this long is taken to be dead, and another ends its runs."""
+    secret: SecretStr = SecretStr("")
+    """With which visitors' cookies are digested, the same for all replicas; empty: one is made and kept."""
 
     model: str = "smollm2-135m"
     """Name, model directory, ``.gguf`` file or hub id."""

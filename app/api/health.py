@@ -34,7 +34,8 @@ async def ready(request: Request) -> Response:
     if kitchen.ready is None:
         detail = f"{status.detail} {status.stage}".strip()
         raise retry_later(503, status.state, detail, max(status.retry_seconds, 1.0))
-    return JSONResponse({"status": "ready", "model": kitchen.ready.model.name}, headers=_NO_STORE)
+    about = {"cluster": site.cluster.status()} if site.cluster else {}
+    return JSONResponse({"status": "ready", "model": kitchen.ready.model.name, **about}, headers=_NO_STORE)
 
 
 @router.api_route("/metrics", methods=["GET", "HEAD"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import structlog
 from starlette.requests import HTTPConnection
@@ -22,6 +22,9 @@ from app.runs import Run
 from app.security import Visitors
 from app.settings import Settings
 from app.tracing import Tracing
+
+if TYPE_CHECKING:
+    from app.cluster import Cluster
 
 logger = structlog.get_logger(__name__)
 
@@ -41,6 +44,8 @@ class Site:
     rates: Rates
     readers: ReaderLimit
     clock: FrameClock
+    cluster: Cluster | None = None
+    """The other replicas, where there are any."""
     abort_connection: Callable[[Scope], None] = field(default=lambda scope: None)
     """Cuts a connection whose reader takes nothing (set by the server that holds the connections)."""
 

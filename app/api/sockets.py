@@ -36,7 +36,11 @@ async def follow_socket(socket: WebSocket, run_id: str) -> None:
     ):
         await socket.close(FOREIGN_PAGE, "another site's page may not follow by socket: read /events instead")
         return
-    run = await site.store.find(run_id)
+    try:
+        run = await site.store.find(run_id)
+    except Problem as problem:
+        await socket.close(TRY_AGAIN_LATER, problem.detail[:120])
+        return
     if run is None:
         await socket.close(UNKNOWN_RUN, "unknown run")
         return

@@ -106,7 +106,8 @@ class Cook:
 class FakeWorker:
     """Slots without end, one token per request and step."""
 
-    def __init__(self, endpoint: str, fail: str, load_seconds: float) -> None:
+    def __init__(self, endpoint: str, fail: str, load_seconds: float, seats: int = ENGINE.max_num_seqs) -> None:
+        self.engine = msgspec.structs.replace(ENGINE, max_num_seqs=seats)
         self.socket = zmq.Context.instance().socket(zmq.ROUTER)
         self.socket.sndhwm = self.socket.rcvhwm = 0
         self.socket.bind(endpoint)
@@ -152,7 +153,7 @@ class FakeWorker:
                 time.sleep(0.05)
                 os._exit(1)
             self.say(Ready(
-                model=MODEL, hardware=HARDWARE, engine=ENGINE, software=Software(openkitchen="test"),
+                model=MODEL, hardware=HARDWARE, engine=self.engine, software=Software(openkitchen="test"),
                 monotonic=time.monotonic(),
             ))  # fmt: skip
         elif isinstance(command, Check):
@@ -297,9 +298,10 @@ def main() -> None:
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--fail", default="")
     parser.add_argument("--load-seconds", type=float, default=0.0)
+    parser.add_argument("--seats", type=int, default=ENGINE.max_num_seqs)
     options, _ = parser.parse_known_args()
     die_with_parent()
-    FakeWorker(options.endpoint, options.fail, options.load_seconds).run()
+    FakeWorker(options.endpoint, options.fail, options.load_seconds, options.seats).run()
 
 
 if __name__ == "__main__":
