@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import typer.main
 from annotated_types import Ge, Gt, Le, Lt
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,7 +56,14 @@ def kind(annotation: Any) -> str:  # noqa: ANN401
     if get_origin(annotation) is tuple:
         return "list"
     inner = [part for part in get_args(annotation) if part is not NoneType]
-    names = {bool: "true, false", int: "whole number", float: "number", str: "text", Path: "folder"}
+    names = {
+        bool: "true, false",
+        int: "whole number",
+        float: "number",
+        str: "text",
+        SecretStr: "secret",
+        Path: "folder",
+    }
     return names[inner[0] if inner else annotation]
 
 
