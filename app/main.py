@@ -110,6 +110,7 @@ def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
         keep_days=settings.keep_days,
         cached_bytes=settings.cached_log_bytes,
         max_bytes=settings.max_log_bytes,
+        live_bytes=settings.live_log_bytes,
     )
     metrics = Metrics()
     visitors = Visitors.load(settings.data_dir)
