@@ -1,4 +1,5 @@
-"""A thousand socket readers of one live run while a hundred runs are queued, on this machine, with the real engine.
+"""A thousand socket readers of one live run while a hundred runs are queued, on this machine, with the real engine;
+and fifty more who ask for the run and then read nothing.
 
 Readers come in a process of their own (``reader_swarm.py``). The engine's slow-down is told from its own steps: those
 with the readers there against those of the same kind (the same number of sequences decoding, nothing else) before they
@@ -35,6 +36,7 @@ SETTINGS: dict[str, object] = {
     "posts_burst": 100_000,
     "posts_per_minute_in_all": 1e6,
     "post_bytes_per_minute": 1 << 30,
+    "send_timeout": 10,
 }
 
 
@@ -44,8 +46,10 @@ class Watch:
 
     cpu_seconds: float
     seconds: float
-    peak_rss: int
     rss_before: int
+    rss_here: int
+    """With all readers there, and little sent yet."""
+    rss_peak: int
     swarm_cpu_seconds: float
     """Of the readers themselves, who share the machine."""
     here: float
@@ -67,10 +71,11 @@ def _cpu(process: psutil.Process) -> float:
 def _watch(served: Served, run_id: str, *options: str) -> Watch:
     """Send the swarm, and look at the server until it has gone."""
     server = psutil.Process(served.pid)
-    rss_before = peak = server.memory_info().rss
+    rss_before = server.memory_info().rss
     swarm = _swarm(served, run_id, *options)
     assert swarm.stdout is not None
     here = json.loads(swarm.stdout.readline())["all_here"]
+    rss_here = peak = server.memory_info().rss
     cpu, began = _cpu(server), time.monotonic()
     clients = psutil.Process(swarm.pid)
     clients_cpu = clients_began = _cpu(clients)
@@ -85,7 +90,7 @@ def _watch(served: Served, run_id: str, *options: str) -> Watch:
                 clients_cpu = _cpu(clients)
         report = json.loads(told.result())
     swarm.wait()
-    return Watch(used, gone - began, peak, rss_before, clients_cpu - clients_began, here, gone, report)
+    return Watch(used, gone - began, rss_before, rss_here, peak, clients_cpu - clients_began, here, gone, report)
 
 
 Step = tuple[float, float, int]
@@ -145,7 +150,7 @@ def run() -> list[Figure]:
         waiting = sum(json.loads(served.get(f"api/runs/{run_id}"))["status"] == "queued" for run_id in queued)
         began = time.monotonic()
         time.sleep(ALONE_SECONDS)
-        watch = _watch(served, watched, "--readers", str(readers))
+        watch = _watch(served, watched, "--readers", str(readers), "--deaf", str(DEAF))
         # (Those who are still in the line now cook on without readers.)
         logs = [served.events(run_id) for run_id in queued]
         steps = _decode_steps(logs)
@@ -175,5 +180,6 @@ def _figures(readers: int, waiting: int, finished: int, watch: Watch, slow_down:
         Figure("  of the readers' own process, of one core", 100 * watch.swarm_cpu_seconds / watch.seconds, "%"),
         Figure("engine's decode step with the readers, against without", slow_down, "% longer"),
         Figure("server's memory before the readers", watch.rss_before / mib, "MiB"),
-        Figure("  a reader", (watch.peak_rss - watch.rss_before) / 1024 / readers, "KiB"),
+        Figure("  a reader", (watch.rss_here - watch.rss_before) / 1024 / (readers + DEAF), "KiB"),
+        under(f"  at most, with {DEAF} who read nothing, and more logs", watch.rss_peak / mib, "MiB", 400),
     ]
