@@ -131,6 +131,8 @@ def make_server(app: FastAPI, settings: Settings, on_served: Callable[[], None] 
         proxy_headers=False,
         server_header=False,
         ws=Wire,
+        # (A ping waits behind all that a slow reader has not taken yet.)
+        ws_ping_timeout=60.0,
         ws_max_size=4096,
         timeout_graceful_shutdown=5,
     )

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from app.api.site import site_of
 from app.catalogue import translations
 from app.cited import cited_facts
-from app.pages.units import human_bytes, human_count, human_duration, human_wait, human_figure
+from app.pages.units import human_bytes, human_count, human_duration, human_figure, human_wait
 from app.problems import Problem
 from app.runs import Run
 from app.settings import ROOT
