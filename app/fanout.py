@@ -65,8 +65,10 @@ class Fanout:
         return reader
 
     def leave(self, reader: Reader) -> None:
-        """It is gone."""
-        self._readers.discard(reader)
+        """It is gone. May be said twice: a reader who is dropped leaves before its connection has ended."""
+        if reader not in self._readers:
+            return
+        self._readers.remove(reader)
         self._unwatch(reader)
         reader.wire.on_pause = reader.wire.on_resume = lambda: None
         if not self._readers:

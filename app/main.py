@@ -136,6 +136,7 @@ def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
         keep_days=settings.keep_days,
         cached_bytes=settings.cached_log_bytes,
         max_bytes=settings.max_log_bytes,
+        live_bytes=settings.live_log_bytes,
     )
     metrics, tracing = Metrics(), Tracing.from_settings(settings)
     visitors = load_visitors(settings)

@@ -23,6 +23,7 @@ from app.wire import Wire
 SPARE_FILES = 128
 """What a kitchen has open besides its readers: libraries, logs that are written, sockets to the engine."""
 LINGER_SECONDS = 30.0
+MANY_FILES = 65_536
 LINGER_CHECK_SECONDS = 5.0
 
 
@@ -122,8 +123,18 @@ class Server(uvicorn.Server):
                     transport.abort()
 
 
+def allow_many_files() -> None:
+    """A reader is an open file, and the usual allowance of 1,024 is less than the readers that settings allow. Asks for
+    what this process may have at most."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MANY_FILES if hard == resource.RLIM_INFINITY else min(MANY_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def make_server(app: FastAPI, settings: Settings, on_served: Callable[[], None] | None = None) -> Server:
     """A server for the site. Proxies and the root path are ours to handle (``security.py``)."""
+    allow_many_files()
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -133,6 +144,8 @@ def make_server(app: FastAPI, settings: Settings, on_served: Callable[[], None] 
         server_header=False,
         http=HTTPConnection,
         ws=Wire,
+        # (A ping waits behind all that a slow reader has not taken yet.)
+        ws_ping_timeout=60.0,
         ws_max_size=4096,
         # What one request binds for its log lines is not the next one's.
         reset_contextvars=True,

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -120,7 +120,7 @@ class Previews:
         self._lock = threading.Lock()
         self._waiting = 0
 
-    async def get(self, key: tuple[str, str, str], lines: list[bytes], room: Chapter) -> bytes:
+    async def get(self, key: tuple[str, str, str], lines: Sequence[bytes], room: Chapter) -> bytes:
         """``key``: the log's name, the room's, and the title. Raises 503 where too many wait."""
         if key in self._kept:
             self._kept.move_to_end(key)
@@ -137,7 +137,7 @@ class Previews:
             self._kept.popitem(last=False)
         return drawn
 
-    def _draw(self, title: str, lines: list[bytes], room: Chapter) -> bytes:
+    def _draw(self, title: str, lines: Sequence[bytes], room: Chapter) -> bytes:
         with self._lock:
             portrait = portrait_of("", lines, walls=True)
             return draw_preview(portrait, room.slug, caption_of(portrait.summary, title, room))
@@ -162,7 +162,7 @@ async def show_preview(request: Request, name: str, room: str) -> Response:
     return Response(png, media_type="image/png", headers=headers)
 
 
-async def _log_of(site: Site, name: str) -> tuple[list[bytes], str, str]:
+async def _log_of(site: Site, name: str) -> tuple[Sequence[bytes], str, str]:
     """Lines, title, and how long others may keep the picture. A run is asked for each time, since it may be gone."""
     if name in recordings():
         return await asyncio.to_thread(recorded_lines, name) or [], "", "public, max-age=86400"

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, Response
 from app.api.site import site_of
 from app.catalogue import translations
 from app.cited import cited_facts
-from app.pages.units import human_bytes, human_count, human_duration, human_figure
+from app.pages.units import human_bytes, human_count, human_duration, human_figure, human_wait
 from app.problems import Problem, problem_response
 from app.request_log import request_id_of
 from app.runs import Run
@@ -40,6 +40,7 @@ def environment(language: str = "en") -> Environment:
     made.filters["bytes"] = human_bytes
     made.filters["thousands"] = human_count
     made.filters["duration"] = human_duration
+    made.filters["wait"] = human_wait
     made.filters["figure"] = human_figure
     return made
 
