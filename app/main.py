@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.requests import Request
@@ -20,14 +21,17 @@ from app.broadcast import FrameClock
 from app.data_dir import DataDirClaim
 from app.kitchen import Kitchen
 from app.limits import Rates, ReaderLimit
+from app.log_setup import on_terminal
 from app.metrics import Metrics
 from app.orders import Orders
 from app.pages import article, calculator, embed, fragments, gallery, preview, styleguide
 from app.pages.static import STATIC, Static
 from app.pages.templates import render_problem
 from app.problems import Problem
+from app.request_log import HEADER, NoteRoute, RequestLog, request_id_of
 from app.run_store import RunStore
 from app.security import (
+    AllowedHosts,
     OpenReading,
     RootPath,
     SecurityHeaders,
@@ -37,9 +41,18 @@ from app.security import (
     security_headers,
 )
 from app.settings import Settings
+from app.tracing import Tracing
 
 logger = structlog.get_logger(__name__)
 
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""FastAPI's own would tell paths, which hold the ids of runs, and what exceptions say. Ours: ``tracing.py``."""
 PROGRAMS_AND_PAGES = (
     runs,
     sharing,
@@ -71,7 +84,14 @@ def engine_arguments(settings: Settings) -> list[str]:
 def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None = None) -> FastAPI:
     """The site. ``worker`` is another command for the engine process (tests). Raises DataDirUnusable."""
     settings = settings or Settings()
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan, redirect_slashes=False)
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
+    )
     app.state.site = _build_site(settings, worker)
     for module in PROGRAMS_AND_PAGES:
         app.include_router(module.router)
@@ -80,6 +100,7 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_fault)
     # The last added is the outermost.
+    app.add_middleware(NoteRoute)
     app.add_middleware(
         GZipMiddleware,
         minimum_size=1024,
@@ -89,8 +110,16 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
     )
     app.add_middleware(OpenReading)
     app.add_middleware(RootPath, root_path=settings.root_path)
+    app.add_middleware(AllowedHosts, allowed=settings.allowed_hosts)
     app.add_middleware(SecurityHeaders, root_path=settings.root_path)
     app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
+    app.add_middleware(
+        RequestLog,
+        trusted=settings.trusted_proxies,
+        metrics=app.state.site.metrics,
+        tracing=app.state.site.tracing,
+        lines=not on_terminal() if settings.access_log is None else settings.access_log,
+    )
     return app
 
 
@@ -111,7 +140,7 @@ def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
         cached_bytes=settings.cached_log_bytes,
         max_bytes=settings.max_log_bytes,
     )
-    metrics = Metrics()
+    metrics, tracing = Metrics(), Tracing.from_settings(settings)
     visitors = Visitors.load(settings.data_dir)
     readers = ReaderLimit(settings.max_readers_per_run, settings.max_readers)
     return Site(
@@ -119,8 +148,9 @@ def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
         claim=claim,
         kitchen=kitchen,
         store=store,
-        orders=Orders(kitchen, store, settings, metrics),
+        orders=Orders(kitchen, store, settings, metrics, tracing),
         metrics=metrics,
+        tracing=tracing,
         visitors=visitors,
         rates=Rates(
             secret=visitors.secret,
@@ -150,6 +180,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         sweeper.cancel()
         await site.orders.close()
         await site.kitchen.stop()
+        await site.tracing.close()
         site.claim.release()
 
 
@@ -195,4 +226,5 @@ async def _on_fault(request: Request, error: Exception) -> Response:
             request.headers.get("host", ""), framable=is_framable(request.url.path, request.scope.get("root_path", ""))
         )
     )
+    response.headers[HEADER] = request_id_of(request)
     return response

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from starlette.types import Scope
 
 from app.api.site import Site
+from app.connections import protocols
 from app.settings import Settings
 from app.wire import Wire
 
@@ -120,6 +121,9 @@ def make_server(app: FastAPI, settings: Settings, on_served: Callable[[], None] 
         server_header=False,
         ws=Wire,
         ws_max_size=4096,
+        **protocols(),
+        # What one request binds for its log lines is not the next one's.
+        reset_contextvars=True,
         timeout_graceful_shutdown=5,
     )
     return Server(config, app.state.site, on_served)

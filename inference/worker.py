@@ -53,6 +53,7 @@ from inference.messages import (
     Reply,
     Shutdown,
 )
+from inference.tracebacks import QuietFormatter
 
 if TYPE_CHECKING:
     from inference.engine import Engine
@@ -279,7 +280,8 @@ class Worker:
                 engine.step()
             except Exception as error:
                 logger.exception("the engine raised in a step", exc_info=error)
-                self._end_all(f"the engine failed: {type(error).__name__}: {error}")
+                # (Of everybody's requests: what the error says may be one visitor's.)
+                self._end_all(f"the engine failed: {type(error).__name__}")
                 return EXIT_ENGINE_RAISED
             self._flush()
         return 0
@@ -445,11 +447,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a worker until it ends; returns its exit status."""
-    logging.basicConfig(
-        level=os.environ.get("OPENKITCHEN_LOG_LEVEL", "INFO").upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(QuietFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=os.environ.get("OPENKITCHEN_LOG_LEVEL", "INFO").upper(), handlers=[handler])
     return Worker(parse(arguments)).run()
 
 

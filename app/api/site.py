@@ -21,6 +21,7 @@ from app.run_store import RunStore
 from app.runs import Run
 from app.security import Visitors
 from app.settings import Settings
+from app.tracing import Tracing
 
 logger = structlog.get_logger(__name__)
 
@@ -35,6 +36,7 @@ class Site:
     store: RunStore
     orders: Orders
     metrics: Metrics
+    tracing: Tracing
     visitors: Visitors
     rates: Rates
     readers: ReaderLimit
