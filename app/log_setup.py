@@ -28,6 +28,7 @@ def set_up_logging(level: str, *, as_json: bool | None = None) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _tell_exception,
+        _without_keys,
     ]
     last: structlog.typing.Processor = (
         structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
@@ -66,6 +67,14 @@ def _tell_exception(logger: WrappedLogger, name: str, event: EventDict) -> Event
     error = told[1] if isinstance(told, tuple) else sys.exc_info()[1] if told is True else told
     if isinstance(error, BaseException):
         event["exception"] = frames_and_types(error)
+    return event
+
+
+def _without_keys(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """An error of the disk names the file, which has the name of the run."""
+    for field, value in event.items():
+        if isinstance(value, str) and field not in ("event", "exception"):
+            event[field] = _KEY.sub("(key)", value)
     return event
 
 

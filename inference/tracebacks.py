@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import traceback
+from types import TracebackType
 
 
 def says_all() -> bool:
@@ -39,3 +41,12 @@ class QuietFormatter(logging.Formatter):
         """As ``frames_and_types``."""
         error = ei[1] if isinstance(ei, tuple) else None
         return frames_and_types(error) if isinstance(error, BaseException) else ""
+
+
+def be_quiet() -> None:
+    """The same for what ends this process."""
+
+    def tell(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+        sys.stderr.write(f"{frames_and_types(error)}\n")
+
+    sys.excepthook = tell

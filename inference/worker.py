@@ -53,7 +53,7 @@ from inference.messages import (
     Reply,
     Shutdown,
 )
-from inference.tracebacks import QuietFormatter
+from inference.tracebacks import QuietFormatter, be_quiet
 
 if TYPE_CHECKING:
     from inference.engine import Engine
@@ -447,6 +447,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a worker until it ends; returns its exit status."""
+    be_quiet()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(QuietFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=os.environ.get("OPENKITCHEN_LOG_LEVEL", "INFO").upper(), handlers=[handler])

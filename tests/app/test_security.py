@@ -178,21 +178,6 @@ def test_heads_without_bodies(site: ServedSite) -> None:
         assert response.content == b""
 
 
-def test_our_log_holds_no_prompt_and_no_run_id(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from app.log_setup import set_up_logging
-
-    set_up_logging("debug", as_json=True)
-    with serving(tmp_path) as site:
-        run_id = site.run("xylophone SLOW")
-        site.events(run_id)
-        with site.socket(run_id) as socket:
-            socket.recv()
-    logged = capfd.readouterr().err
-    assert "run.accepted" in logged
-    assert "xylophone" not in logged
-    assert run_id not in logged
-
-
 def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = io.StringIO()
     monkeypatch.setattr("sys.stderr", gone)
