@@ -1,5 +1,5 @@
 """The wire, where uvicorn leaves it to the peer how long and how much: connections that are held open with nothing, and
-sockets that send what nobody needs and take no answer."""
+sockets that say what nobody needs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import asyncio
 from typing import Any
 
 import h11
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
-MAX_FRAGMENTS = 64
-"""Of one message. (Messages are bounded in bytes, but a fragment may be empty.)"""
-MAX_UNTAKEN_BYTES = 1024 * 1024
-"""What a peer may leave untaken while it asks for more pongs: a few of our largest frames."""
+MAX_FRAMES = 1_000
+"""From one reader, the answers to our own pings among them: one in twenty seconds."""
 _POLICY_VIOLATION = 1008
 _BARE = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -67,22 +67,40 @@ class HTTPConnection(H11Protocol):
 
 
 class SocketConnection(WebSocketsSansIOProtocol):
-    """Bounds what uvicorn does not: the fragments of a message, and pongs that the peer does not take."""
+    """A socket of a reader, who has nothing to say: messages are dropped where they come in, and who sends more than a
+    few frames is let go. (uvicorn would queue what they say, gather fragments, and keep pongs that are not taken.)"""
 
-    def handle_cont(self, event: Frame) -> None:
-        """One more fragment of a message."""
-        if len(self.frames) < MAX_FRAGMENTS:
-            super().handle_cont(event)
-        elif not self.close_sent:
-            self.frames = []
-            self.conn.fail(_POLICY_VIOLATION, "too many fragments")
-            self.handle_parser_exception()
+    _num_heard = 0
+
+    def handle_text(self, event: Frame) -> None:
+        """Read and dropped."""
+        self._hear()
+
+    handle_bytes = handle_cont = handle_text
 
     def handle_ping(self) -> None:
-        """A ping: its pong waits in our memory until the peer takes it."""
-        super().handle_ping()
-        if self.transport.get_write_buffer_size() > MAX_UNTAKEN_BYTES:
-            self.transport.abort()
+        """Answered, within bounds: the pong waits in our memory until it is taken."""
+        if self._hear():
+            super().handle_ping()
+
+    def handle_pong(self, event: Frame) -> None:
+        """The answer to ours."""
+        if self._hear():
+            super().handle_pong(event)
+
+    def _hear(self) -> bool:
+        """Count a frame. False if it is one too many, or the socket is closing already."""
+        self._num_heard += 1
+        if self._num_heard > MAX_FRAMES and not self.close_sent:
+            self.conn.fail(_POLICY_VIOLATION, "readers have nothing to say")
+            self.handle_parser_exception()
+        return not self.close_sent
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """What the application says after the wire has closed goes nowhere, and is not its mistake."""
+        if self.handshake_complete and self.close_sent and self.initial_response is None:
+            raise ClientDisconnected
+        await super().send(message)
 
 
 def protocols() -> dict[str, Any]:

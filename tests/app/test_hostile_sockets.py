@@ -50,7 +50,7 @@ def close_code(connection: socket.socket) -> int | None:
 
 def test_a_message_of_ever_more_empty_fragments(site: ServedSite) -> None:
     with opened(site, site.run("SLOW LONG", max_tokens=150)) as connection:
-        connection.sendall(frame(TEXT, b"a", fin=False) + frame(CONTINUATION, fin=False) * 200)
+        connection.sendall(frame(TEXT, b"a", fin=False) + frame(CONTINUATION, fin=False) * 2_000)
         assert close_code(connection) == 1008
 
 
