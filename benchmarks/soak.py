@@ -55,10 +55,10 @@ NONSENSE: tuple[tuple[str, str, bytes], ...] = (
 )
 
 
-@dataclass
 BUSY = ("openkitchen_num_requests_running", "openkitchen_num_requests_waiting", "openkitchen_readers")
 
 
+@dataclass
 class Rest:
     """What is counted while nothing goes on."""
 
@@ -237,7 +237,7 @@ class Soak:
         async with httpx.AsyncClient(base_url=self._served.url, timeout=30) as client:
             while any((gauges := await _gauges(client))[name] for name in BUSY):
                 if time.monotonic() > deadline:
-                    self.tally.wrong.append(f"something did not come to rest: {[gauges[name] for name in BUSY]} of {BUSY}")
+                    self.tally.wrong.append(f"no rest: {[f'{name} {gauges[name]:.0f}' for name in BUSY]}")
                     break
                 await asyncio.sleep(0.2)
             lost = await _blocks_lost(client)
