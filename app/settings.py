@@ -53,9 +53,6 @@ class Settings(BaseSettings):
     """JSON lines when true, for people when false, by terminal when unset."""
     access_log: bool | None = None
     """A line for every request; unset: where the log is JSON lines."""
-    log_private: bool = False
-    """What exceptions say, in the log too: it may quote prompts and the ids of runs. For looking into a fault; the
-    engine process reads the variable."""
     otel_endpoint: str = ""
     """OTLP over HTTP, base address of a collector for traces; the standard ``OTEL_EXPORTER_OTLP_*`` variables work too.
     Wants the extra ``otel``."""
