@@ -32,8 +32,8 @@ BESIDES = {
     "CACHE_DIR": "Where converted models and what was measured of the machine are kept; unset: the platform's cache "
     "folder (`~/.cache/openkitchen` on Linux). Shared by `serve` and `record`.",
     "COMMIT": "The commit that a recording says it was made at, where there is no checkout to ask (the image sets it).",
-    "LOG_PRIVATE": "`1`: what exceptions and libraries say stands in the log too. It may quote prompts and the ids of runs; "
-    "for looking into a fault.",
+    "LOG_PRIVATE": "`1`: what exceptions and libraries say stands in the log too, to look into a fault: it may quote "
+    "prompts and ids of runs.",
     "TORCH_INDEX": "For `./kitchen` and the Dockerfile: the index that PyTorch is installed from.",
     "CHROMIUM": "For tests and benchmarks: a Chromium.",
 }
