@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from app.api import downloads, health, oembed, runs, schema, sharing, sockets, takes
+from app.api import downloads, health, oembed, openapi, runs, schema, sharing, sockets, takes
 from app.api.site import Site
 from app.broadcast import FrameClock
 from app.data_dir import DataDirClaim
@@ -60,6 +60,7 @@ PROGRAMS_AND_PAGES = (
     takes,
     sockets,
     schema,
+    openapi,
     health,
     oembed,
     article,
