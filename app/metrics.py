@@ -184,6 +184,11 @@ class Metrics:
         self.cache_queries.inc(summary.totals.prompt_tokens)
         self.cache_hits.inc(summary.totals.cached_tokens)
 
+    @property
+    def blocks_held(self) -> int:
+        """Of the first engine, by whoever."""
+        return len(self._held)
+
     # ---- the web
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -235,5 +240,5 @@ class Metrics:
         self.engine_info.clear()
         if ready is not None:
             self.engine_info.labels(ready.model.name, ready.model.dtype, ready.hardware.device).set(1)
-        self.kv_usage.set(len(self._held) / ready.engine.num_blocks if ready and ready.engine.num_blocks else 0.0)
+        self.kv_usage.set(self.blocks_held / ready.engine.num_blocks if ready and ready.engine.num_blocks else 0.0)
         return generate_latest(self.registry)
