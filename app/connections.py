@@ -4,7 +4,6 @@ sockets that say what nobody needs."""
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import h11
 from uvicorn._types import ASGISendEvent
@@ -101,8 +100,3 @@ class SocketConnection(WebSocketsSansIOProtocol):
         if self.handshake_complete and self.close_sent and self.initial_response is None:
             raise ClientDisconnected
         await super().send(message)
-
-
-def protocols() -> dict[str, Any]:
-    """Of uvicorn's configuration."""
-    return {"http": HTTPConnection, "ws": SocketConnection}

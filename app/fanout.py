@@ -100,8 +100,11 @@ class Fanout:
         is_news = reader.position < len(log.lines)
         if is_news:
             stop = log.batch_end(reader.position)
-            wire.write(self._frame(reader.position, stop))
+            frame = self._frame(reader.position, stop)
+            wire.write(frame)
             reader.position = stop
+            self._clock.num_frames += 1
+            self._clock.num_bytes += len(frame.text)
         if reader.position < len(log.lines):
             if not wire.is_paused:
                 self._loop.call_soon(self._advance, reader)

@@ -60,6 +60,8 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._last_token: dict[str, dict[int, float]] = {}
         """Of each run's samples."""
+        self._sockets = (0, 0, 0)
+        """Frames, bytes and readers dropped, as last told."""
         self._held: set[int] = set()
         """Blocks of the first engine that somebody holds."""
 
@@ -202,6 +204,15 @@ class Metrics:
         """A reader took a frame."""
         self._frames.labels(transport).inc()
         self._bytes.labels(transport).inc(num_bytes)
+
+    def count_sockets(self, num_frames: int, num_bytes: int, num_dropped: int) -> None:
+        """What sockets have come to so far: they are too many, and too quick, to be counted one by one."""
+        totals = (num_frames, num_bytes, num_dropped)
+        for counter, total, before in zip(
+            (self._frames, self._bytes, self._dropped), totals, self._sockets, strict=True
+        ):
+            counter.labels("socket").inc(total - before)
+        self._sockets = totals
 
     def dropped(self, transport: Transport) -> None:
         """A reader took nothing for too long."""

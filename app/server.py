@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from starlette.types import Scope
 
 from app.api.site import Site
-from app.connections import protocols
+from app.connections import HTTPConnection
 from app.settings import Settings
 from app.wire import Wire
 
@@ -119,9 +119,9 @@ def make_server(app: FastAPI, settings: Settings, on_served: Callable[[], None] 
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        ws=Wire,
         ws_max_size=4096,
-        **protocols(),
+        http=HTTPConnection,
+        ws=Wire,
         # What one request binds for its log lines is not the next one's.
         reset_contextvars=True,
         timeout_graceful_shutdown=5,
