@@ -209,3 +209,13 @@ def test_the_address_of_the_picture_is_absolute(tmp_path: Path) -> None:
     with serving(tmp_path / "known", root_path="kitchen", public_origins=("https://example.org",)) as site:
         found = picture.findall(site.client.get("").text)
     assert found == ["https://example.org/kitchen/static/posters/prologue.jpg"]
+
+
+def test_what_the_threat_model_names_is_there() -> None:
+    page = Path("docs/security.md").read_text()
+    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page))
+    assert len(named) > 25
+    assert {(file, test) for file, test in named if f"def {test}(" not in Path(file).read_text()} == set()
+    assert set(re.findall(r"`(app/[\w/]+\.py|static/[\w/.]+)`", page)) <= {
+        path for path in re.findall(r"`([^`]+)`", page) if Path(path).exists()
+    }
