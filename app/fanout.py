@@ -13,7 +13,6 @@ import time
 from collections import OrderedDict
 
 from app.broadcast import Broadcast, FrameClock, frame_text
-from app.metrics import Metrics
 from app.wire import Frame, Wire
 
 ENDED = 1000
@@ -37,10 +36,9 @@ class Reader:
 class Fanout:
     """The sockets that follow one log."""
 
-    def __init__(self, log: Broadcast, clock: FrameClock, metrics: Metrics, stall_seconds: float) -> None:
+    def __init__(self, log: Broadcast, clock: FrameClock, stall_seconds: float) -> None:
         self._log = log
         self._clock = clock
-        self._metrics = metrics
         self._stall_seconds = stall_seconds
         self._loop = asyncio.get_running_loop()
         self._readers: set[Reader] = set()
@@ -49,10 +47,10 @@ class Fanout:
         self._last_tick = 0.0
 
     @classmethod
-    def of(cls, log: Broadcast, clock: FrameClock, metrics: Metrics, stall_seconds: float) -> Fanout:
+    def of(cls, log: Broadcast, clock: FrameClock, stall_seconds: float) -> Fanout:
         """That of this log, made for its first reader and gone with its last."""
         if not isinstance(log.audience, Fanout):
-            log.audience = cls(log, clock, metrics, stall_seconds)
+            log.audience = cls(log, clock, stall_seconds)
         return log.audience
 
     def join(self, wire: Wire, after: int) -> Reader:
@@ -106,8 +104,9 @@ class Fanout:
             stop = log.batch_end(reader.position)
             frame = self._frame(reader.position, stop)
             wire.write(frame)
-            self._metrics.sent("socket", len(frame.text))
             reader.position = stop
+            self._clock.num_frames += 1
+            self._clock.num_bytes += len(frame.text)
         if reader.position < len(log.lines):
             if not wire.is_paused:
                 self._loop.call_soon(self._advance, reader)
@@ -146,6 +145,6 @@ class Fanout:
             self._watch(reader)
             return
         reader.deadline = None
-        self._metrics.dropped("socket")
+        self._clock.num_dropped += 1
         reader.wire.drop(TOO_SLOW, f"too slow; resume with after={reader.position}")
         self.leave(reader)

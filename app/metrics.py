@@ -60,6 +60,8 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._last_token: dict[str, dict[int, float]] = {}
         """Of each run's samples."""
+        self._sockets = (0, 0, 0)
+        """Frames, bytes and readers dropped, as last told."""
         self._held: set[int] = set()
         """Blocks of the first engine that somebody holds."""
 
@@ -184,6 +186,11 @@ class Metrics:
         self.cache_queries.inc(summary.totals.prompt_tokens)
         self.cache_hits.inc(summary.totals.cached_tokens)
 
+    @property
+    def blocks_held(self) -> int:
+        """Of the first engine, by whoever."""
+        return len(self._held)
+
     # ---- the web
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -197,6 +204,15 @@ class Metrics:
         """A reader took a frame."""
         self._frames.labels(transport).inc()
         self._bytes.labels(transport).inc(num_bytes)
+
+    def count_sockets(self, num_frames: int, num_bytes: int, num_dropped: int) -> None:
+        """What sockets have come to so far: they are too many, and too quick, to be counted one by one."""
+        totals = (num_frames, num_bytes, num_dropped)
+        for counter, total, before in zip(
+            (self._frames, self._bytes, self._dropped), totals, self._sockets, strict=True
+        ):
+            counter.labels("socket").inc(total - before)
+        self._sockets = totals
 
     def dropped(self, transport: Transport) -> None:
         """A reader took nothing for too long."""
@@ -235,5 +251,5 @@ class Metrics:
         self.engine_info.clear()
         if ready is not None:
             self.engine_info.labels(ready.model.name, ready.model.dtype, ready.hardware.device).set(1)
-        self.kv_usage.set(len(self._held) / ready.engine.num_blocks if ready and ready.engine.num_blocks else 0.0)
+        self.kv_usage.set(self.blocks_held / ready.engine.num_blocks if ready and ready.engine.num_blocks else 0.0)
         return generate_latest(self.registry)

@@ -54,7 +54,7 @@ class Frame:
 
 class Wire(SocketConnection):
     """uvicorn's WebSocket connection, with a way past its queue. Everything else on it is uvicorn's: the handshake,
-    pings, its leaving."""
+    pings, its leaving; what the reader says is dropped (``connections.py``)."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **options)

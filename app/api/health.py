@@ -44,6 +44,7 @@ async def metrics(request: Request) -> Response:
     site = site_of(request)
     _check_token(request, site.settings.metrics_token)
     await asyncio.to_thread(site.metrics.measure_disk, site.settings.data_dir)
+    site.metrics.count_sockets(site.clock.num_frames, site.clock.num_bytes, site.clock.num_dropped)
     live = site.store.live()
     body = site.metrics.render(
         state=site.kitchen.status.state,

@@ -26,9 +26,8 @@ router = APIRouter()
 async def follow_socket(socket: WebSocket, run_id: str) -> None:
     """Accepts first and says what is wrong by the close code (a browser learns nothing of a refused handshake):
     1008 for a bad ``after``, 4403 for another site's page, 4404 for an unknown run, 1013 when there are too many
-    readers, 4408 for a reader who takes nothing (the reason says after which event to resume). (The run's id is the
-    key, and any page that has it may read ``/events``; a socket, which no same-origin policy guards, is for our
-    own.)"""
+    readers, 4408 for a reader who takes nothing (the reason says after which event to resume). The run's id is the key,
+    and any page that has it may read ``/events``; a socket, which no same-origin policy guards, is for our own."""
     site = site_of(socket)
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope.get("subprotocols", ()) else None)
     if "*" not in site.settings.socket_origins and is_cross_site(
@@ -62,7 +61,7 @@ async def _serve(site: Site, socket: WebSocket, run: Run, after: int) -> None:
         # (Under a server that is not ours. A page goes on to server-sent events.)
         await socket.close(TRY_AGAIN_LATER, "sockets need openkitchen serve; read /events instead")
         return
-    fanout = Fanout.of(run.broadcast, site.clock, site.metrics, site.settings.send_timeout)
+    fanout = Fanout.of(run.broadcast, site.clock, site.settings.send_timeout)
     reader = fanout.join(wire, after)
     try:
         await _until_gone(socket)

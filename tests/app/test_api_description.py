@@ -12,7 +12,6 @@ import pytest
 import schemathesis
 from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -25,7 +24,7 @@ from app.main import PROGRAMS_AND_PAGES
 from tests.app.conftest import ServedSite, serving
 
 PROGRAMS: list[ModuleType] = [module for module in PROGRAMS_AND_PAGES if module.__name__.startswith("app.api.")]
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
 def test_every_route_is_described_and_nothing_else() -> None:
@@ -91,6 +90,8 @@ def try_all(site: ServedSite, num_examples: int, mode: GenerationMode) -> int:
             # The prefix is part of the address; cookies are the client's own, so that creators meet their runs.
             response = case.call(base_url=site.url, timeout=20, cookies=dict(site.client.cookies))
             sent += 1
+            # (501 is oEmbed's word for a format that is not spoken, 503 means later.)
+            assert response.status_code < 500 or response.status_code in (501, 503), response.text
             case.validate_response(response, checks=CHECKS)
 
         check()

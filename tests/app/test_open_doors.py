@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import socket
 import time
@@ -300,3 +301,10 @@ def test_a_query_of_many_kilobytes_is_only_a_query(site: ServedSite) -> None:
     assert site.client.get("", params={"run": "x" * 10_000}).status_code == 404
     assert site.client.get("fragments/calculator/result", params={"context": "9" * 10_000}).status_code == 422
     assert site.client.get("healthz?" + "a=1&" * 3_000).status_code == 200
+
+
+def test_a_packed_body_is_not_unpacked(site: ServedSite) -> None:
+    """Ten megabytes of spaces in ten kilobytes stay ten kilobytes of nonsense."""
+    packed = gzip.compress(b'{"prompt": "x"}' + b" " * 10_000_000)
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    assert site.client.post("api/runs", content=packed, headers=headers).status_code == 400

@@ -205,7 +205,17 @@ def test_only_the_creators_page_says_that_a_run_is_theirs(site: ServedSite) -> N
 def test_the_address_of_the_picture_is_absolute(tmp_path: Path) -> None:
     picture = re.compile(r'<meta property="og:image" content="([^"]*)">')
     with serving(tmp_path / "asked", root_path="kitchen") as site:
-        assert picture.findall(site.client.get("").text) == [f"{site.url}og/tomato-soup/prologue.png"]
+        assert picture.findall(site.client.get("").text) == [f"{site.url}static/posters/prologue.jpg"]
     with serving(tmp_path / "known", root_path="kitchen", public_origins=("https://example.org",)) as site:
         found = picture.findall(site.client.get("").text)
-    assert found == ["https://example.org/kitchen/og/tomato-soup/prologue.png"]
+    assert found == ["https://example.org/kitchen/static/posters/prologue.jpg"]
+
+
+def test_what_the_threat_model_names_is_there() -> None:
+    page = Path("docs/security.md").read_text()
+    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page))
+    assert len(named) > 25
+    assert {(file, test) for file, test in named if f"def {test}(" not in Path(file).read_text()} == set()
+    assert set(re.findall(r"`(app/[\w/]+\.py|static/[\w/.]+)`", page)) <= {
+        path for path in re.findall(r"`([^`]+)`", page) if Path(path).exists()
+    }
