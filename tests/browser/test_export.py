@@ -179,6 +179,16 @@ def test_rooms_for_frames_play(open_page: OpenPage, slug: str) -> None:
 
 
 @pytest.mark.slow
+def test_the_gallery_is_a_page_of_the_copy(open_page: OpenPage, served: Exported) -> None:
+    requests: list[str] = []
+    page = open_page("gallery.html", kitchen=False, before=watch(requests))
+    assert page.locator(".card").count() > 20
+    page.locator(".card-link").nth(2).click()
+    until(page, "window.__kitchen?.log.complete")
+    assert all(url.startswith(served.url) and "/api/" not in url for url in requests)
+
+
+@pytest.mark.slow
 def test_the_dialog_makes_frames_of_this_copy(open_page: OpenPage, served: Exported) -> None:
     page = open_page("#paging?step=2", reduced_motion="reduce")
     until(page, "window.__kitchen.log.complete")
