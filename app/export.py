@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from app.pages.article import article_html
 from app.pages.chapters import rooms
 from app.pages.embed import embed_html
+from app.pages.gallery import recordings_html
 from app.pages.sheets import BUNDLES, bundle
 from app.pages.static import STATIC, body_of
 from app.run_files import RunFiles
@@ -71,9 +72,10 @@ def site_files(settings: Settings, run_ids: Sequence[str] = ()) -> Files:
         files[runs[run_id]] = _packed_run(settings, run_id)
     policy = file_policy()
     page = {"kitchen": False, "run_id": None, "mine": False, "runs": runs, "embeds": SUFFIX}
-    nothing = {"address": "", "run": None, "refresh": False, "notice": "", "problem": None, "prompt": ""}
-    article = article_html(page, {"kitchen": False, "policy": policy, **nothing})
-    files["index.html"] = article.encode()
+    common = {"kitchen": False, "policy": policy, "address": ""}
+    nothing = {"social": None, "run": None, "refresh": False, "notice": "", "problem": None, "prompt": ""}
+    files["index.html"] = article_html(page, common | nothing).encode()
+    files[f"gallery{SUFFIX}"] = recordings_html(common).encode()
     for slug, room in rooms().items():
         files[f"embed/{slug}{SUFFIX}"] = embed_html(room, runs, more={"policy": policy}).encode()
     # GitHub's pages would else be made by a program that leaves out what begins with an underscore.

@@ -146,7 +146,8 @@ const shareable = bindShare(tools, optional(".share-this"), {
       document.getElementById(slug)?.querySelector(".kicker")?.textContent?.replace(/\s+/g, " ").trim() ?? slug;
     const moment = linkTo({ slug, time: player().t, step: stage.view.step });
     const { runId } = session;
-    return { runId, own: own.has(runId), recording: config.recording, slug, room, moment, time: player().t };
+    const recording = (runId === null ? null : config.runs[runId]) ?? config.recording;
+    return { runId, own: own.has(runId), recording, slug, room, moment, time: player().t };
   },
   deleted: () => {
     rememberRun(null);

@@ -29,7 +29,7 @@ from tests.browser import (
     test_room_speculation,
 )
 from tests.browser.conftest import PHONE, OpenPage
-from tests.browser.rooms import article_over, described, recorded, save_recording, visit
+from tests.browser.rooms import article_over, described, log_on_stage, recorded, save_recording, visit
 
 RUN_ID = "R" * 22
 ROOMS = {
@@ -40,7 +40,6 @@ ROOMS = {
     "paging": test_room_paging,
     "speculation": test_room_speculation,
 }
-BY_DEFAULT = {"first.test_what_a_room_says_is_in_the_log"}
 BUTTONS = {"test_a_recorded_run_says_that_it_is_not_raced_again"}
 """Of a button that has a run cooked again: there is none here."""
 
@@ -90,24 +89,24 @@ def wants_a_kitchen(test: Callable[..., object]) -> bool:
     )
 
 
-def once_more(test: types.FunctionType, name: str) -> Any:
-    """The same test, to be marked by itself."""
+def once_more(test: types.FunctionType) -> Any:
+    """The same test, slow here whatever it is elsewhere."""
     again = types.FunctionType(test.__code__, test.__globals__, test.__name__, test.__defaults__, test.__closure__)
     again.__dict__.update(test.__dict__)
     again.__annotations__ = test.__annotations__
-    return again if name in BY_DEFAULT else pytest.mark.slow(again)
+    return pytest.mark.slow(again)
 
 
-def tests_of_rooms() -> dict[str, Any]:
+def rooms_once_more() -> dict[str, Any]:
     return {
-        f"test_{room}_{name.removeprefix('test_')}": once_more(test, f"{room}.{name}")
+        f"test_{room}_{name.removeprefix('test_')}": once_more(test)
         for room, module in ROOMS.items()
         for name, test in vars(module).items()
         if name.startswith("test_") and isinstance(test, types.FunctionType) and not wants_a_kitchen(test)
     }
 
 
-globals().update(tests_of_rooms())
+globals().update(rooms_once_more())
 
 
 # ---- what is the copy's own -----------------------------------------------------------------------------------------
@@ -121,16 +120,18 @@ def watch(requests: list[str]) -> Callable[[Page], object]:
 
 
 def test_the_tests_of_the_rooms_are_here() -> None:
-    assert len(tests_of_rooms()) > 25, "as many as need no kitchen"
-    assert tests_of_rooms().keys() <= globals().keys()
+    assert len(rooms_once_more()) > 25, "as many as need no kitchen"
+    assert rooms_once_more().keys() <= globals().keys()
 
 
 def test_nothing_is_asked_of_a_kitchen_and_no_button_is_dead(open_page: OpenPage, served: Exported) -> None:
     requests: list[str] = []
     page = open_page(reduced_motion="reduce", before=watch(requests))
     until(page, "window.__kitchen.log.complete")
-    for slug in ("batching", "paging"):
-        visit(page, slug, page.locator(f"#{slug} .step").count() - 1)
+    visit(page, "phases", 2)
+    assert described(page) == test_first_rooms.phases_says(log_on_stage(page))
+    visit(page, "paging", 1)
+    assert described(page).startswith("In slabs")
     assert page.locator("[data-take], #prompt-form, [hx-get], [data-cooks], .needs-own").count() == 0
     assert page.locator(".needs-kitchen").count() > 4
     assert all(url.startswith(served.url) and "/api/" not in url and "/fragments/" not in url for url in requests)
@@ -147,6 +148,7 @@ def test_every_address_of_the_page_answers(open_page: OpenPage, served: Exported
     assert failed == []
 
 
+@pytest.mark.slow
 def test_the_run_that_came_along_plays_and_another_one_does_not(open_page: OpenPage) -> None:
     page = open_page(f"?run={RUN_ID}", reduced_motion="reduce")
     until(page, "window.__kitchen.log.complete")
@@ -176,6 +178,16 @@ def test_rooms_for_frames_play(open_page: OpenPage, slug: str) -> None:
     page.click("#embed-open", modifiers=[])
     opened = page.context.wait_for_event("page") if len(page.context.pages) < 2 else page.context.pages[1]
     assert f"/some/where/?run={RUN_ID}#{slug}" in opened.url
+
+
+@pytest.mark.slow
+def test_the_gallery_is_a_page_of_the_copy(open_page: OpenPage, served: Exported) -> None:
+    requests: list[str] = []
+    page = open_page("gallery.html", kitchen=False, before=watch(requests))
+    assert page.locator(".card").count() > 20
+    page.locator(".card-link").nth(2).click()
+    until(page, "window.__kitchen?.log.complete")
+    assert all(url.startswith(served.url) and "/api/" not in url for url in requests)
 
 
 @pytest.mark.slow
