@@ -78,8 +78,10 @@ print(json.dumps(sizes))
 
 
 MEMORY = """
-import pathlib
+import os, pathlib
 for process in pathlib.Path("/proc").glob("[0-9]*"):
+    if process.name == str(os.getpid()):
+        continue
     try:
         words = (process / "cmdline").read_bytes().replace(b"\\0", b" ").decode()
         status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
@@ -210,6 +212,8 @@ def stop(check: Check, site: Site) -> None:
     seconds = time.monotonic() - began
     check.that(status in (0, 143), "ends on SIGTERM with status", status)
     check.that(seconds < STOP_SECONDS, "and within what docker stop waits, s", round(seconds, 1))
+    if seconds >= STOP_SECONDS:
+        print("\n".join(site.container.words().splitlines()[-8:]))
 
 
 def check_image(engine: Engine, image: str, folder: Path, **settings: object) -> list[str]:

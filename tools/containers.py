@@ -233,17 +233,19 @@ class NamespacesContainer:
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._kill()
             return 137
+
+    def _kill(self) -> None:
+        """Process 1 first, and with it all the others: it changed its user, and so does not end with its parent."""
+        if first := self._first:
+            subprocess.run(["kill", "-KILL", first], check=False)
+        self._process.wait()
 
     def words(self) -> str:
         self._said.seek(0)
         return str(self._said.read().decode(errors="replace"))
 
     def remove(self) -> None:
-        if first := self._first:
-            subprocess.run(["kill", "-KILL", first], check=False)
-        self._process.kill()
-        self._process.wait()
+        self._kill()
         self._said.close()
