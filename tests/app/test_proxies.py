@@ -4,14 +4,27 @@ they have behind one. The kitchen is the whole site with the scripted engine."""
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from app.settings import ROOT
 from benchmarks.browser import chromium, until
-from tests.app.conftest import assert_whole
-from tests.app.proxies import PROXY, BehindCaddy, BehindNginx, BehindStrippingCaddy, BehindStrippingNginx, Proxied
+from tests.app.conftest import WORKER, assert_whole, serving
+from tests.app.proxies import (
+    PROXY,
+    BehindCaddy,
+    BehindNginx,
+    BehindStrippingCaddy,
+    BehindStrippingNginx,
+    Proxied,
+    free_port,
+    nginx,
+    with_own,
+)
 
 slow = pytest.mark.slow  # apt-get install caddy
 RARE = [pytest.param(kind, marks=slow) for kind in (BehindCaddy, BehindStrippingCaddy)]
@@ -136,3 +149,62 @@ def test_chromium_asks_and_reads_behind_it(site: Proxied) -> None:
         assert page.evaluate("window.__kitchen.state().closed.reason") == "finished"
         assert [cookie["secure"] for cookie in page.context.cookies()] == [True]
     assert complaints == []
+
+
+class ImpatientNginx(BehindNginx):
+    """Cuts what is silent for 25 seconds."""
+
+    changes = {"proxy_read_timeout 10m": "proxy_read_timeout 25s"}  # noqa: RUF012
+
+
+@slow
+def test_who_waits_in_line_is_kept_by_pings_and_comments(tmp_path: Path) -> None:
+    site = ImpatientNginx(tmp_path, worker=(*WORKER, "--load-seconds", "45"))
+    site.start(ready=False)
+    try:
+        run_id = site.run("early bird")
+        events = {"url": f"api/runs/{run_id}/events", "headers": {"Accept": "text/event-stream"}, "timeout": 90}
+        with site.wss(run_id) as socket, site.client.stream("GET", **events) as stream:
+            text = "".join(stream.iter_text())
+            over_socket = [event for frame in socket for event in json.loads(frame)["events"]]
+        assert text.count("still here") >= 2
+        assert '"log.closed"' in text
+        assert_whole(over_socket, run_id)
+        assert over_socket[-1]["reason"] == "finished"
+    finally:
+        site.stop()
+
+
+def test_any_replica_answers_behind_the_cluster_s_nginx(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path / "one", trusted_proxies=PROXY) as one,
+        serving(tmp_path / "two", trusted_proxies=PROXY) as two,
+    ):
+        port = free_port()
+        own = {
+            "    resolver 127.0.0.11 valid=5s;\n": "",  # (Docker's own, and a word that Debian's nginx is too old for)
+            "server web:8000 resolve;": f"server 127.0.0.1:{one.port}; server 127.0.0.1:{two.port};",
+            "listen 8080": f"listen {PROXY}:{port}",
+        }
+        documented = (ROOT / "docs" / "nginx" / "cluster.conf").read_text()
+        (tmp_path / "documented.conf").write_text(with_own(documented, own))
+        proxy = subprocess.Popen(nginx(tmp_path))
+        try:
+            with httpx.Client(base_url=f"http://{PROXY}:{port}/", timeout=20) as client:
+                one.wait(lambda: _answers(client))
+                run_id = one.run("the quick brown fox")
+                one.events(run_id)
+                seen = {client.get(f"api/runs/{run_id}").status_code for _ in range(8)}
+                assert seen == {200, 404}, "each has its turn (these two share nothing)"
+                one.stop()
+                assert {client.get("healthz").status_code for _ in range(6)} == {200}, "one that is gone is passed over"
+        finally:
+            proxy.terminate()
+            proxy.wait(10)
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("healthz").status_code == 200
+    except httpx.TransportError:
+        return False
