@@ -71,7 +71,10 @@ function paintGround(context, { width, height, palette }) {
 function wrapped(context, text, width) {
   /** @type {string[]} */
   const lines = [];
-  for (const word of text.split(/\s+/)) {
+  for (const word of text
+    .replace(/[\n\t]/g, " ")
+    .split(" ")
+    .filter(Boolean)) {
     const longer = lines.length ? `${lines.at(-1)} ${word}` : word;
     if (lines.length && context.measureText(longer).width <= width) lines[lines.length - 1] = longer;
     else lines.push(word);
