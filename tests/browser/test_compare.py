@@ -10,7 +10,12 @@ from benchmarks.browser import until
 from tests.browser.conftest import OpenPage
 from tests.browser.rooms import RECORDINGS, Event, described, own, recorded, seconds_text, significant, table_of
 
+COLUMNS = "window.__kitchen.table().columns.slice(1).join('|')"
 STEPS = "document.querySelectorAll('#compare .step')"
+TOGETHER = """after => {
+  const { log, player } = window.__kitchen.cast.takes.get('with').session;
+  return Math.abs(player.t - Math.min(player.end, log.timeAt(log.index.admitted) + after)) < 1e-6;
+}"""
 SEEK = "t => { const { player, stage } = window.__kitchen; player.pause(); player.seekTime(t); stage.invalidate(); }"
 
 
@@ -23,7 +28,7 @@ def wait_for_both(page: Page) -> None:
 def to_second(page: Page, events: list[Event], after: float) -> None:
     """Put the clock so many seconds after the seat of the run on stage."""
     page.evaluate(SEEK, own(events, "request.admitted")[0]["t"] + after)
-    page.wait_for_timeout(700)
+    until(page, TOGETHER, after)
 
 
 def figures(events: list[Event], after: float) -> dict[str, str]:
@@ -65,8 +70,7 @@ def test_an_address_names_two_runs_and_both_are_told_at_one_second(open_page: Op
     assert f"part after {common} tokens" in described(page)
     # The clock goes on until the slower of the two has ended.
     page.evaluate("window.__kitchen.player.live(), window.__kitchen.stage.invalidate()")
-    page.wait_for_timeout(600)
-    assert page.evaluate("window.__kitchen.cast.takes.get('with').session.player.atEnd")
+    until(page, "window.__kitchen.cast.takes.get('with').session.player.atEnd")
     rail = page.locator("#rooms a[href='#compare']")
     assert rail.count() == 1
 
@@ -95,13 +99,9 @@ def test_a_run_from_a_file_beside_the_one_before(open_page: OpenPage) -> None:
     page.click("#file-note .notice-retry")
     wait_for_both(page)
     page.evaluate(f"{STEPS}[2].scrollIntoView({{ block: 'center' }})")
-    page.wait_for_timeout(900)
-    columns = table_of(page)["columns"]
-    assert columns[1:] == ["A: tomato-soup.standard.jsonl.gz", "B: a recorded run"]
+    until(page, f"{COLUMNS} === 'A: tomato-soup.standard.jsonl.gz|B: a recorded run'")
     # Another file beside it: the stage keeps its run.
     with page.expect_file_chooser() as chooser:
         page.click("[data-compare=file]")
     chooser.value.set_files(RECORDINGS / "tomato-soup.int4.jsonl.gz")
-    until(page, "window.__kitchen.cast.takes.get('with').log?.opened.take === 'int4'")
-    page.wait_for_timeout(700)
-    assert table_of(page)["columns"][1:] == ["A: tomato-soup.standard.jsonl.gz", "B: tomato-soup.int4.jsonl.gz"]
+    until(page, f"{COLUMNS} === 'A: tomato-soup.standard.jsonl.gz|B: tomato-soup.int4.jsonl.gz'")

@@ -42,7 +42,11 @@ export function creditOf({ opened }, whose) {
 
 /** What the reader sees of the stage: all of it in the prologue, else what the prose leaves free. @param {View} view @returns {Area} */
 function areaOf(view) {
-  if (view.chapter !== "prologue") return room(view);
+  const sharp = (/** @type {number} */ edge) => Math.round(SHARPNESS * edge) / SHARPNESS;
+  if (view.chapter !== "prologue") {
+    const { left, top, width, height } = room(view);
+    return { left: sharp(left), top, width: sharp(width), height: sharp(height) };
+  }
   const { width, words } = fullBleed(view);
   return { left: 0, top: 0, width, height: words };
 }
