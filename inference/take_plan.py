@@ -42,6 +42,7 @@ from inference.takes import (
     Int8,
     KnobError,
     KVInt8,
+    Paged,
     Parent,
     Pool,
     Race,
@@ -228,6 +229,8 @@ def _memory(
         slab = _blocks(max(lengths) + 1, size)
         length = min(2 * slab * size, most)
         config = replace(config, max_model_len=length)
+        if isinstance(take, Paged) and not take.share:
+            config = replace(config, enable_prefix_caching=False)
         if isinstance(take, Slab):
             config = replace(config, allocator="slab", slab_reserve="max_model_len", enable_prefix_caching=False)
         # The same least for both: one workload, one pool.

@@ -316,6 +316,9 @@ class Slab(_Allocator, frozen=True, tag="slab"):
 class Paged(_Allocator, frozen=True, tag="paged"):
     """Each takes blocks as it grows. The same workload and pool as ``slab``."""
 
+    share: bool = True
+    """Whether the block of the system prompt, with which all begin, is stored once and shared."""
+
 
 class Starved(Pool, frozen=True, tag="starved"):
     """A pool in which not all have room: somebody is preempted, and what was kept is evicted."""
@@ -396,6 +399,8 @@ def _range_of(kind: Any) -> str:  # noqa: ANN401
 def _range_of_info(found: msgspec.inspect.Type) -> str:
     if isinstance(found, msgspec.inspect.LiteralType):
         return f"one of {', '.join(map(str, found.values))}"
+    if isinstance(found, msgspec.inspect.BoolType):
+        return "true or false"
     if isinstance(found, msgspec.inspect.IntType):
         return f"a whole number from {found.ge} to {found.le}"
     if isinstance(found, msgspec.inspect.FloatType):

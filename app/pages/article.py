@@ -115,7 +115,7 @@ def public_address(request: Request, settings: Settings) -> str:
 def kept_words(settings: Settings) -> str:
     """One line by the box: what is kept, and for how long."""
     words = translations().gettext(
-        "Your prompt and each answer to it are kept on this server for %(days)s days after it was cooked, "
-        "under an address that cannot be guessed."
+        "Your prompt and its answer are kept on this server for %(days)s days, under an address that cannot be "
+        "guessed; so is every take of it, from when it was cooked."
     )
     return words % {"days": f"{settings.keep_days:g}"}

@@ -109,7 +109,13 @@ const seek = (seq) => {
 /** @param {number} position */
 const token = (position) => player().state.tokens[position];
 
-const transport = new Transport(required("#transport"), { player, status: () => cast.main.status, gesture, tooltip });
+const transport = new Transport(required("#transport"), {
+  player,
+  status: () => cast.main.status,
+  gesture,
+  beside: () => cast.beside,
+  tooltip,
+});
 const ribbon = new Ribbon(required("#ribbon"), { token, hover, tooltip, seek: ({ seq }) => seek(seq) });
 const answer = new Answer(required("#answer"), optional("#question"), { token, hover, tooltip });
 const copy = required("[data-action=link]");

@@ -424,6 +424,16 @@ def test_a_long_prompt_goes_in_whole_or_in_pieces(stove: Stove, parent: Parent) 
         assert len(before) == 12, "the neighbour comes while the reader's answer is being written"
 
 
+def test_the_system_prompt_is_stored_once_or_for_each(stove: Stove, parent: Parent) -> None:
+    knobs: dict[str, Any] = {"neighbours": 3, "max_tokens": 4}
+    shared, apart = (stove.cook(Paged(share=share, **knobs), parent) for share in (True, False))
+    assert shared.of(BlockShared)
+    assert not apart.of(BlockShared)
+    assert shared.token_ids() == apart.token_ids()
+    with pytest.raises(KnobError, match="share must be true or false, got 'no'"):
+        read_take({"take": "paged", "share": "no"})
+
+
 def test_neighbours_come_even_where_the_answer_is_short(stove: Stove, parent: Parent) -> None:
     cooked = stove.cook(Chunked(prompt_tokens=64, max_tokens=3), parent)
     assert len(cooked.of(RequestFinished)) == 2

@@ -92,9 +92,16 @@ export class Cast {
 
   /** Whether a lane runs beside the first, with a clock that theirs must agree with. */
   get racing() {
-    return this.roles.lanes.some((key) => {
+    return this.beside.length > 0;
+  }
+
+  /** Logs of the lanes that race beside the first, each with how much later its clock began than the first one's. */
+  get beside() {
+    const { main } = this;
+    return this.roles.lanes.flatMap((key) => {
       const lane = this.#sessionOf(key);
-      return lane !== null && lane !== this.main && !isProbe(lane);
+      const races = lane !== null && lane !== main && !isProbe(lane);
+      return races ? [{ log: lane.log, shift: startOf(lane) - startOf(main) }] : [];
     });
   }
 
