@@ -62,7 +62,7 @@ class Cluster:
         self._kitchen = kitchen
         self._store = store
         self._visitors = visitors
-        self._has_secret_of_its_own = bool(settings.secret.get_secret_value())
+        self._has_secret_of_its_own = bool(settings.secret)
         self._shelf = Shelf(self.link, store, settings.keep_days * 86_400)
         self.orders = SharedOrders(
             kitchen,
