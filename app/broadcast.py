@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from itertools import accumulate
 from typing import Protocol
 
+from app.lines import Lines
+
 MAX_FRAME_EVENTS = 512
 MAX_FRAME_BYTES = 256 * 1024
 MAX_FRAME_SECONDS = 0.25
@@ -24,8 +26,8 @@ class Audience(Protocol):
 class Broadcast:
     """The lines of a log (one encoded event each; line ``i`` has ``seq`` ``i + 1``) and who waits for the next."""
 
-    def __init__(self, lines: list[bytes] | None = None, *, closed: bool = False) -> None:
-        self.lines: list[bytes] = lines if lines is not None else []
+    def __init__(self, lines: Lines | list[bytes] | None = None, *, closed: bool = False) -> None:
+        self.lines = lines if isinstance(lines, Lines) else Lines(lines or ())
         self.closed = closed
         self.audience: Audience | None = None
         self._changed = asyncio.Event()

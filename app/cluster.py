@@ -300,7 +300,7 @@ class Cluster:
     async def _rescue(self, run: Run) -> None:
         """Redis lost it, and so did we who cooked it: what readers here have seen of it becomes its log. Raises
         RedisGone."""
-        lines = await asyncio.to_thread(_with_end, run.run_id, run.broadcast.lines)
+        lines = await asyncio.to_thread(_with_end, run.run_id, run.broadcast.lines[:])
         record = Record(creator=run.creator, address=run.address, asked_at=time.time(), owner=self.name)
         answer = await self.link.script(
             APPEND,

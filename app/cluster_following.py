@@ -88,7 +88,7 @@ class Following:
                 elif await self._shelf.take(run.run_id):
                     whole = await self._store.find_here(run.run_id)
                     if whole is not None:
-                        inbound.take(1, whole.broadcast.lines, last=True)
+                        inbound.take(1, whole.broadcast.lines[:], last=True)
                 elif self.on_lost is not None and time.monotonic() - known_at > self._lost_seconds:
                     await self.on_lost(run)
             except RedisGone:

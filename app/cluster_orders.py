@@ -332,11 +332,15 @@ class SharedOrders(Orders):
         else:
             lineage, params, probes = None, request.params, request.probes
         run = self._create(record.creator, record.address, params, probes, lineage, run_id)
+        assert run.log is not None
+        lines = run.log.broadcast.lines.alike()
         seen = self.following.leave(run_id)
-        run.broadcast = Broadcast()
-        if seen is not None:
+        if seen is None:
+            run.broadcast = Broadcast(lines)
+        else:
             # Its readers are here already.
             run.broadcast, seen.summary, seen.log = seen.broadcast, run.summary, run.log
+            run.broadcast.lines = lines
         return run
 
     def _send_out(self, run: Run, record: Record) -> None:
@@ -345,7 +349,7 @@ class SharedOrders(Orders):
         self.held.add(run.run_id)
         assert run.log is not None
         if run.broadcast is run.log.broadcast:
-            run.broadcast = Broadcast()
+            run.broadcast = Broadcast(run.log.broadcast.lines.alike())
         record = msgspec.structs.replace(record, owner=self._name)
         outbound = Outbound(self._link, self._name, run, run.log.broadcast, record)
         self._outbound[run.run_id] = outbound
@@ -386,7 +390,7 @@ class SharedOrders(Orders):
         while not run.broadcast.closed:
             try:
                 if await self._shelf.take(run.run_id) and (found := await self._store.find_here(run.run_id)):
-                    follower.take(1, found.broadcast.lines, last=True)
+                    follower.take(1, found.broadcast.lines[:], last=True)
                 else:
                     await asyncio.sleep(LOOK_SECONDS)
             except RedisGone:

@@ -24,7 +24,7 @@ from app.kitchen import Kitchen
 from app.limits import Rates, ReaderLimit
 from app.metrics import Metrics
 from app.orders import Orders
-from app.pages import article, calculator, embed, fragments, gallery, styleguide
+from app.pages import article, calculator, embed, fragments, gallery, preview, styleguide
 from app.pages.static import STATIC, Static
 from app.pages.templates import render_problem
 from app.problems import Problem
@@ -54,6 +54,7 @@ PROGRAMS_AND_PAGES = (
     article,
     embed,
     gallery,
+    preview,
     fragments,
     calculator,
     styleguide,
@@ -105,6 +106,7 @@ def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
         keep_days=settings.keep_days,
         cached_bytes=settings.cached_log_bytes,
         max_bytes=settings.max_log_bytes,
+        live_bytes=settings.live_log_bytes,
     )
     metrics = Metrics()
     visitors = load_visitors(settings)

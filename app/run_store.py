@@ -59,6 +59,7 @@ class RunStore:
         keep_days: float,
         cached_bytes: int,
         max_bytes: int = 2**62,
+        live_bytes: int = 4 * 1024 * 1024,
     ) -> None:
         self.files = RunFiles(data_dir / "runs")
         self.directory = self.files.directory
@@ -68,6 +69,7 @@ class RunStore:
         self._max_bytes = max_bytes
         self._cached_bytes = cached_bytes
         self.elsewhere: Elsewhere | None = None
+        self._live_bytes = live_bytes
         self._live: dict[str, Run] = {}
         self._closed: OrderedDict[str, tuple[Run, int]] = OrderedDict()
         self._disk = threading.Lock()
@@ -101,7 +103,8 @@ class RunStore:
         )
         try:
             write_private(self.files.about(run_id), msgspec.json.encode(about))
-            log = RunLog(run_id, LogFile(self.files.log(run_id)), params, probes, lineage=lineage)
+            file = LogFile(self.files.log(run_id))
+            log = RunLog(run_id, file, params, probes, lineage=lineage, keep_bytes=self._live_bytes)
         except OSError:
             self.files.delete(run_id)
             raise
@@ -168,7 +171,7 @@ class RunStore:
         return run
 
     def _remember(self, run: Run) -> None:
-        self._closed[run.run_id] = (run, sum(map(len, run.broadcast.lines)))
+        self._closed[run.run_id] = (run, run.broadcast.lines.held_bytes)
         while len(self._closed) > 1 and sum(size for _, size in self._closed.values()) > self._cached_bytes:
             self._closed.popitem(last=False)
 

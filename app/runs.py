@@ -13,6 +13,7 @@ import structlog
 from msgspec.structs import replace
 
 from app.broadcast import Broadcast
+from app.lines import Lines
 from app.projection import HouseProjection, Projection
 from app.summary import Summary
 from inference.events import (
@@ -89,10 +90,12 @@ class RunLog:
         *,
         source: Source = "live",
         lineage: Lineage | None = None,
+        keep_bytes: int = 4 * 1024 * 1024,
     ) -> None:
+        """``keep_bytes``: of its lines that stay in memory; those before are read back from the file."""
         self.run_id = run_id
         self._source: Source = source
-        self.broadcast = Broadcast()
+        self.broadcast = Broadcast(Lines(path=file.path, keep_bytes=keep_bytes))
         self.summary = Summary(run_id)
         self.opened_at = time.time()
         self._zero = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import resource
 import socket
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from app.settings import Settings
 from app.wire import Wire
 
 LINGER_SECONDS = 30.0
+MANY_FILES = 65_536
 LINGER_CHECK_SECONDS = 5.0
 
 
@@ -109,8 +111,18 @@ class Server(uvicorn.Server):
                     transport.abort()
 
 
+def allow_many_files() -> None:
+    """A reader is an open file, and the usual allowance of 1,024 is less than the readers that settings allow. Asks for
+    what this process may have at most."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MANY_FILES if hard == resource.RLIM_INFINITY else min(MANY_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def make_server(app: FastAPI, settings: Settings, on_served: Callable[[], None] | None = None) -> Server:
     """A server for the site. Proxies and the root path are ours to handle (``security.py``)."""
+    allow_many_files()
     config = uvicorn.Config(
         app,
         log_config=None,

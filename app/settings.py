@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     """Runs that one visitor may keep beyond their time; 0: nobody keeps any."""
     max_listed_runs: int = Field(default=10, ge=0)
     """Runs that one visitor may list in the gallery; 0: it shows recordings alone."""
+    live_log_bytes: int = Field(default=4 * 1024 * 1024, ge=0)
+    """Of one live run's log, kept in memory (twice as much at most); what came before is read back from disk."""
     cached_log_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
     """Closed logs kept in memory."""
 

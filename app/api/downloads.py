@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from fastapi import APIRouter
 from starlette.concurrency import iterate_in_threadpool
@@ -60,7 +61,7 @@ async def trace_recording(request: Request, name: str) -> Response:
 class _Trace(StreamingResponse):
     """Made while it is sent, in threads; a place among the readers is held meanwhile."""
 
-    def __init__(self, site: Site, name: str, lines: list[bytes]) -> None:
+    def __init__(self, site: Site, name: str, lines: Sequence[bytes]) -> None:
         self._reading = site.readers.reading(name)
         trace = iterate_in_threadpool(chrome_trace(map(decode, lines)))
         super().__init__(trace, media_type="application/json", headers=_attachment(f"{name}.perfetto.json"))

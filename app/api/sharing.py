@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import unicodedata
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from app.api.run_request import FORM, media_type_of, parse_body, printable, read_body
 from app.api.site import Site, site_of
-from app.pages.templates import NO_STORE, wants_fragment
+from app.pages.gallery import mine_card
+from app.pages.templates import NO_STORE, render_fragment, wants_fragment
 from app.problems import FieldError, Problem, retry_later, unknown_run
 from app.run_files import About
 from app.run_index import Row
@@ -169,6 +171,9 @@ async def change_run(request: Request, run_id: str) -> Response:
     row = site.store.index.get(run.run_id)
     if not found or row is None:
         raise unknown_run()
+    if wants_fragment(request):
+        card = await asyncio.to_thread(mine_card, site, row)
+        return render_fragment(request, "own_run.html", {"card": card})
     return JSONResponse(entry(site, request, row), headers=NO_STORE)
 
 

@@ -13,6 +13,7 @@ from app.catalogue import script_messages, translations
 from app.pages.calculator import calculator_context
 from app.pages.chapters import chapters
 from app.pages.modules import modules_of
+from app.pages.preview import room_of, social_of
 from app.pages.templates import NO_STORE, environment, run_context
 from app.problems import Problem
 from app.recipes import DEFAULT_RUN
@@ -51,6 +52,8 @@ async def render_article(
     """The whole page. ``prompt`` is that of a form that was refused: it stays in the box."""
     site = site_of(request)
     engine = site.kitchen.status
+    address = public_address(request, site.settings)
+    row = site.store.index.get(run.run_id) if run else None
     page = {
         "run_id": run.run_id if run else None,
         "mine": run is not None and site.visitors.created(request, run.creator),
@@ -63,7 +66,8 @@ async def render_article(
         "page": page,
         "chapters": chapters(),
         "modules": modules_of("static/js/main.js"),
-        "address": public_address(request, site.settings),
+        "address": address,
+        "social": social_of(address, run, row.title if row else "", room_of(request.query_params.get("room"))),
         **run_context(request, run),
         "refresh": run is not None and run.is_live,
         "notice": notice,

@@ -23,7 +23,7 @@ from app.pages.article import public_address
 from app.pages.chapters import Chapter, chapters
 from app.pages.modules import modules_of
 from app.pages.shelf import Shown, shown
-from app.pages.strip import HEIGHT, WIDTH, Strip, strip_of
+from app.pages.strip import Strip, strip_of
 from app.pages.templates import NO_STORE, environment
 from app.portrait import portrait_of
 from app.recordings import recorded_lines
@@ -193,8 +193,6 @@ def _page(request: Request, site: Site, template: str, context: dict[str, Any]) 
     common = {
         "address": public_address(request, site.settings),
         "modules": modules_of(SCRIPT),
-        "width": WIDTH,
-        "height": HEIGHT,
         "keep_days": f"{site.settings.keep_days:g}",
     }
     html = environment().get_template(template).render(**common, **context)

@@ -16,6 +16,7 @@ BUNDLES = {
     "all_rooms": (
         "controls",
         "tools",
+        "share",
         "rooms",
         "calculator",
         "loop",

@@ -22,10 +22,12 @@ class Strip:
     """What the template draws."""
 
     paths: dict[str, str]
-    """SVG path data by role: ``prefill``, ``decode``, ``verify``, ``guest``, ``token``, ``accepted``, ``recovered``,
-    ``rails`` (the slots themselves)."""
+    """SVG path data by role: ``prefill``, ``decode``, ``verify``, ``guest``, ``token``, ``accepted`` (a
+    drafted one), ``rails`` (the slots themselves)."""
     words: str
     """The same for who does not see it."""
+    box: str = f"0 0 {WIDTH:g} {HEIGHT:g}"
+    """The ``viewBox``."""
 
 
 def strip_of(portrait: Portrait) -> Strip:
@@ -74,11 +76,12 @@ def _bars(portrait: Portrait) -> dict[str, str]:
     top, bottom = max(places.values(), default=0.0) + lane + 14.0, HEIGHT - MARGIN
     width = max(NARROWEST, min(4.0, 0.72 * WIDTH / max(1, len(portrait.tokens))))
     drawn: dict[str, list[str]] = defaultdict(list)
-    kinds = {"draft": "accepted", "recovered": "recovered"}
-    for token in portrait.tokens:
+    for number, token in enumerate(portrait.tokens):
         height = max(1.0, (bottom - top) * token.probability)
-        left = min(WIDTH - width, token.t * scale)
-        drawn[kinds.get(token.origin, "token")].append(_box(left, bottom - height, width, height))
+        # Tokens of one pass come at one time: where there are such, each has a place by its number.
+        x = WIDTH * number / len(portrait.tokens) if portrait.num_drafts else token.t * scale
+        kind = "accepted" if token.origin == "draft" else "token"
+        drawn[kind].append(_box(min(WIDTH - width, x), bottom - height, width, height))
     return {kind: "".join(boxes) for kind, boxes in drawn.items()}
 
 

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from app.api.site import site_of
 from app.catalogue import translations
 from app.cited import cited_facts
-from app.pages.units import human_bytes, human_count, human_duration, human_figure
+from app.pages.units import human_bytes, human_count, human_duration, human_figure, human_wait
 from app.problems import Problem
 from app.runs import Run
 from app.settings import ROOT
@@ -38,6 +38,7 @@ def environment(language: str = "en") -> Environment:
     made.filters["bytes"] = human_bytes
     made.filters["thousands"] = human_count
     made.filters["duration"] = human_duration
+    made.filters["wait"] = human_wait
     made.filters["figure"] = human_figure
     return made
 

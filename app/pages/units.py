@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
 
@@ -24,7 +26,7 @@ def human_count(count: int) -> str:
 
 
 def human_duration(seconds: float) -> str:
-    """``4.1 s``, ``38 s`` or ``3 min``: no finer than anybody can say beforehand."""
+    """``4.1 s``, ``38 s`` or ``3 min``: two figures."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
@@ -35,3 +37,8 @@ def human_figure(value: float) -> str:
     if value >= 99.95:
         return f"{value:,.0f}"
     return f"{value:.3g}" if value >= 1e-3 else f"{value:.1g}"
+
+
+def human_wait(seconds: float) -> str:
+    """``1 s``, ``38 s`` or ``3 min``: an estimate, in whole units and rounded up."""
+    return f"{max(1, ceil(seconds))} s" if seconds < 90 else f"{ceil(seconds / 60)} min"

@@ -21,6 +21,7 @@ import { askForTheEnd, bindPrompt, rememberRun, stopRun } from "./ui/prompt.js";
 import { Ribbon } from "./ui/ribbon.js";
 import { RoomsNav } from "./ui/rooms_nav.js";
 import { momentOf, ScrollBinding } from "./ui/scroll.js";
+import { bindShare } from "./ui/share_button.js";
 import { TableView } from "./ui/table.js";
 import { bindTheme } from "./ui/theme.js";
 import { Tools } from "./ui/tools.js";
@@ -28,7 +29,7 @@ import { Tooltip } from "./ui/tooltip.js";
 import { Transport } from "./ui/transport.js";
 
 /** @typedef {import("./log/session.js").Source} Source */
-/** @typedef {{ run_id: string | null, mine: boolean, recording: string, takes: Record<string, string>, messages: Record<string, string>, embeds: string }} Config `takes`: recorded ones, by their keys; `embeds`: how the addresses of embedded rooms end */
+/** @typedef {{ run_id: string | null, mine: boolean, kitchen?: boolean, recording: string, takes: Record<string, string>, messages: Record<string, string>, embeds: string }} Config `takes`: recorded ones, by their keys; `embeds`: how the addresses of embedded rooms end */
 
 /** A scroll shorter than this, in pixels, does not take the playhead from another hand. */
 const SCROLL_TAKES_OVER = 40;
@@ -130,6 +131,22 @@ const table = new TableView(topbar, () => stage.scene?.table(player().state, sta
 const hear = seldom(200, () => live.update(player().state, player().moving));
 const opening = new Opening({ open: openFile });
 const tools = new Tools(topbar);
+const shareable = bindShare(tools, optional(".share-this"), {
+  kitchen: config.kitchen !== false,
+  subject: () => {
+    const slug = stage.view.chapter;
+    const room =
+      document.getElementById(slug)?.querySelector(".kicker")?.textContent?.replace(/\s+/g, " ").trim() ?? slug;
+    const moment = linkTo({ slug, time: player().t, step: stage.view.step });
+    const { runId } = session;
+    return { runId, own: own.has(runId), recording: config.recording, slug, room, moment, time: player().t };
+  },
+  deleted: () => {
+    rememberRun(null);
+    addressed = null;
+    void openPage(null);
+  },
+});
 tools.add("open-file", t("Open a log from a file"), () => opening.choose());
 tools.add("picture", t("Save a picture of this room"), () => void savePicture());
 const closeFile = tools.add("close-file", t("Close the file"), () => void openPage(null));
@@ -266,6 +283,7 @@ function changed(what) {
   notice.show(noticeOf(log.closed, status, source.kind === "recording") ?? unknown);
   const stoppable = session.player.growing && own.has(session.runId);
   for (const button of stopButtons) button.hidden = !stoppable;
+  shareable(source.kind, log.closed !== null && own.has(session.runId));
   if (log.closed && source.kind === "run" && what === "log") askForTheEnd();
   transport.words();
   controls.fit(log.opened?.model ?? null);

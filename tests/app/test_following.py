@@ -48,6 +48,13 @@ def test_fifty_readers_join_at_random_and_are_cut_off(site: ServedSite) -> None:
     assert all(log == whole for log in logs)
 
 
+def test_no_message_refers_to_another_so_that_all_readers_can_be_sent_the_same_bytes(site: ServedSite) -> None:
+    run_id = site.run("one two three")
+    site.events(run_id)
+    with site.socket(run_id) as reader:
+        assert "server_no_context_takeover" in reader.response.headers["Sec-WebSocket-Extensions"]
+
+
 def test_lines_follow_a_live_run_to_its_end(site: ServedSite) -> None:
     run_id = site.run(LONG, max_tokens=20)
     began = time.monotonic()

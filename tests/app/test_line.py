@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.line import Line, Order
@@ -77,6 +77,7 @@ actions = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(actions)
 def test_nobody_is_lost_doubled_or_passed_over(steps: list[tuple[str, int | None]]) -> None:
     """Whatever comes and goes: who stands is who came and has not left; places are 0, 1, 2 ...; no visitor gets a

@@ -77,7 +77,7 @@ test("a socket cut at random moments, repeating and skipping, gives every event 
       const skip = random.next() < 0.1 ? random.int(1, 4) : 0;
       const batch = events.slice(from + skip, log.seq + skip + random.int(1, 8));
       if (batch.length) socket.send(batch);
-      if (random.next() < 0.2 && socket.closedWith === null) socket.close(1006);
+      if (random.next() < 0.2 && socket.closedWith === null) socket.close(random.next() < 0.5 ? 1006 : 4408);
     }
     assert.equal(log.seq, events.length);
     assert.ok(sockets.every((socket, i) => i === 0 || socket.after >= sockets[i - 1].after));
