@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from prometheus_client import Gauge
 
 from app.cluster_kitchen import KitchenElsewhere
 from app.cluster_link import Link, RedisGone
@@ -37,6 +38,8 @@ BEATS_PER_LEASE = 3
 PROBE_SECONDS = 0.25
 """Redis is asked this often whether it is back."""
 PLACES_SECONDS = 1.0
+NO_ENGINE_SECONDS = 60.0
+"""With no engine anywhere for so long, what waits is not kept waiting."""
 OUT_OF_REACH = "The other kitchens cannot be reached just now."
 
 
@@ -69,7 +72,7 @@ class Cluster:
         self._kitchen = kitchen
         self._store = store
         self._visitors = visitors
-        self._has_secret_of_its_own = bool(settings.secret.get_secret_value())
+        self._has_secret_of_its_own = bool(settings.secret)
         self._shelf = Shelf(self.link, store, settings.keep_days * 86_400)
         self.orders = SharedOrders(
             kitchen,
@@ -82,8 +85,11 @@ class Cluster:
             name=self.name,
             digest=lambda address: visitors.digest(address, "address"),
         )
+        self.orders.following.on_lost = self._rescue
         store.elsewhere = self
+        self._count_in(metrics)
         self._epoch = b""
+        self._engine_seen = time.monotonic()
         self._strange: set[str] = set()
         self._burying: set[str] = set()
         self._ending: set[str] = set()
@@ -150,7 +156,7 @@ class Cluster:
 
     async def find(self, run_id: str) -> Run | None:
         """A run that is not on this disk. Raises 503 where nobody can say."""
-        return await self.orders.find(run_id)
+        return await self.orders.following.find(run_id)
 
     def changed(self, run_id: str) -> None:
         """What stands about a closed run is another now."""
@@ -195,6 +201,10 @@ class Cluster:
         for name in dead:
             self._bury(name.decode())
         await self._look_after_ours()
+        if self.orders.engine_elsewhere:
+            self._engine_seen = time.monotonic()
+        elif time.monotonic() - self._engine_seen > NO_ENGINE_SECONDS:
+            await self.orders.turn_away()
 
     def _card(self) -> EngineCard:
         if isinstance(self._kitchen, KitchenElsewhere):
@@ -295,6 +305,25 @@ class Cluster:
         await self._shelf.place(run_id, self.name, about, packed)
         logger.info("run.interrupted_elsewhere", events=len(lines))
 
+    async def _rescue(self, run: Run) -> None:
+        """Redis lost it, and so did we who cooked it: what readers here have seen of it becomes its log. Raises
+        RedisGone."""
+        lines = await asyncio.to_thread(_with_end, run.run_id, run.broadcast.lines[:])
+        record = Record(creator=run.creator, address=run.address, asked_at=time.time(), owner=self.name)
+        answer = await self.link.script(
+            APPEND,
+            run.run_id,
+            self.name,
+            msgspec.json.encode(record),
+            1,
+            len(lines),
+            b"\n".join(lines),
+            1,
+            KEPT_SECONDS,
+        )
+        if answer == [b"has", len(lines)]:
+            await self._shelf.place(run.run_id, self.name, *_closed_copy(run.run_id, record, lines))
+
     async def _entries(self, run_id: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
         found: list[tuple[bytes, dict[bytes, bytes]]] = await self.link.command(
             "XRANGE", f"kitchen:log:{run_id}", "-", "+"
@@ -322,7 +351,7 @@ class Cluster:
         elif word == "shelved":
             if run_id not in self.orders.held and self._store.index.get(run_id) is None:
                 await self._shelf.take(run_id)
-            self.orders.settled_elsewhere()
+            self.orders.following.forget_settled()
         elif word == "changed":
             await self._shelf.take_change(run_id)
         elif word == "deleted":
@@ -333,9 +362,20 @@ class Cluster:
         while True:
             await asyncio.sleep(PLACES_SECONDS)
             if self.link.up:
-                await self.orders.tell_places()
+                await self.orders.following.tell_places()
 
     # ---- what is said of it
+
+    def _count_in(self, metrics: Metrics) -> None:
+        registry = metrics.registry
+        for name, help_text, value in (
+            ("redis_up", "1 while Redis answers.", lambda: float(self.link.up)),
+            ("redis_losses", "Times that Redis went away.", lambda: float(self.link.num_losses)),
+            ("cluster_replicas", "Replicas with a lease.", lambda: float(self.num_replicas)),
+            ("cluster_engines", "Of those, with an engine that is ready.", lambda: float(self.num_engines)),
+            ("cluster_unsent_lines", "Log lines not in Redis yet.", lambda: float(self.orders.num_unsent_lines)),
+        ):
+            Gauge(f"openkitchen_{name}", help_text, registry=registry).set_function(value)
 
     def status(self) -> dict[str, Any]:
         """For ``/readyz``."""

@@ -54,6 +54,11 @@ class Outbound:
         self._record = msgspec.json.encode(record)
         self._sent = 0
 
+    @property
+    def num_unsent(self) -> int:
+        """Lines that are not in Redis yet."""
+        return len(self._written.lines) - self._sent
+
     async def carry(self) -> None:
         """Until its last line is in Redis. Raises TakenOver."""
         while not (self._written.closed and self._sent == len(self._written.lines)):

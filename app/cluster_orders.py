@@ -10,10 +10,11 @@ import msgspec
 import structlog
 
 from app.broadcast import Broadcast
+from app.cluster_following import Following
 from app.cluster_kitchen import KitchenElsewhere
 from app.cluster_link import Link, RedisGone
 from app.cluster_log import Inbound, Outbound, Record, TakenOver
-from app.cluster_scripts import FORGET, HAND_OVER, NEXT, PUSH, PUT_BACK, STANDING, TAKE_OUT
+from app.cluster_scripts import FORGET, HAND_OVER, NEXT, PUSH, PUT_BACK, TAKE_OUT
 from app.cluster_shelf import Shelf
 from app.kitchen import Kitchen
 from app.metrics import Metrics
@@ -36,6 +37,8 @@ logger = structlog.get_logger(__name__)
 ORDER_SECONDS = 6 * 3600
 """A prompt that nobody cooked by then is gone from Redis."""
 MOST_TRIES = 3
+LOST_LEASES = 3
+"""A run that Redis has forgotten and nobody puts back for so long is known to its readers alone."""
 SEATED_SECONDS = 0.25
 """An order that nobody has taken from the line by then waits for a seat: its caller need not."""
 LOOK_SECONDS = 1.0
@@ -83,14 +86,13 @@ class SharedOrders(Orders):
         """Another replica has an engine that takes orders."""
         self.seats_elsewhere: list[Wait] = []
         """What every replica with an engine has measured, this one included."""
-        self._elsewhere: dict[str, Run] = {}
-        self._following: dict[str, asyncio.Task[None]] = {}
+        self.following = Following(link, shelf, store, self._begun, LOST_LEASES * settings.lease_seconds)
         self._posted: dict[str, tuple[Record, bytes]] = {}
         """What was put in line here, until somebody has begun it: should Redis lose it, it goes in again."""
         self._answers: dict[str, asyncio.Future[None]] = {}
+        self._outbound: dict[str, Outbound] = {}
         self.held: set[str] = set()
         """Runs whose record says that they are ours."""
-        self._beginning = 0
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -152,7 +154,7 @@ class SharedOrders(Orders):
             parent=parent,
         )
         order = msgspec.msgpack.encode(request)
-        run = self._follow(run_id, record)
+        run = self.following.follow(run_id, record)
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answers[run_id] = answer
         self._posted[run_id] = (record, order)
@@ -166,7 +168,7 @@ class SharedOrders(Orders):
             self.stop(run)
             raise
         except (Problem, RedisGone) as error:
-            self._unfollow(run_id)
+            self.following.leave(run_id)
             self._posted.pop(run_id, None)
             if isinstance(error, RedisGone):
                 # It may be in the line for all we know, and nobody will ever learn of it.
@@ -228,87 +230,12 @@ class SharedOrders(Orders):
         for run_id, (record, order) in list(self._posted.items()):
             await self._push(run_id, record, order, bounded=False)
 
-    # ---- runs elsewhere
-
-    async def find(self, run_id: str) -> Run | None:
-        """A run that is not on this replica's disk. Raises 503 where nobody can say."""
-        if run_id in self._elsewhere:
-            return self._elsewhere[run_id]
-        try:
-            text = await self._link.command("HGET", "kitchen:runs", run_id)
-            if text is not None:
-                run = self._follow(run_id, msgspec.json.decode(text, type=Record))
-                await self._following_inbound(run)
-                return run
-            if await self._shelf.take(run_id):
-                return await self._store.find_here(run_id)
-        except RedisGone:
-            detail = "This run is not here, and the other kitchens cannot be asked just now."
-            raise retry_later(503, "cluster_apart", detail, WAITING_RETRY_SECONDS) from None
-        return None
-
-    async def _following_inbound(self, run: Run) -> None:
-        """What is there already, so that the first look at a run shows it."""
-        entries = await self._link.command("XRANGE", f"kitchen:log:{run.run_id}", "-", "+")
-        inbound = Inbound(self._link, run.run_id, run.broadcast, run.summary)
-        for _, fields in entries:
-            inbound.take_entry(fields)
-
-    def _follow(self, run_id: str, record: Record) -> Run:
-        if run_id in self._elsewhere:
-            return self._elsewhere[run_id]
-        run = Run(run_id, record.creator, Broadcast(), Summary(run_id), address=record.address)
-        run.summary.status = "queued"
-        self._elsewhere[run_id] = run
-        self._following[run_id] = asyncio.create_task(self._keep_following(run))
-        return run
-
-    def _unfollow(self, run_id: str) -> Run | None:
-        task = self._following.pop(run_id, None)
-        if task is not None:
-            task.cancel()
-        return self._elsewhere.pop(run_id, None)
-
-    async def _keep_following(self, run: Run) -> None:
-        inbound = Inbound(self._link, run.run_id, run.broadcast, run.summary, lambda: self._begun(run.run_id))
-        while not await inbound.carry():
-            try:
-                if await self._link.command("HEXISTS", "kitchen:runs", run.run_id):
-                    continue
-                if await self._shelf.take(run.run_id):
-                    whole = await self._store.find_here(run.run_id)
-                    if whole is not None:
-                        inbound.take(1, whole.broadcast.lines, last=True)
-            except RedisGone:
-                continue
-
     def _begun(self, run_id: str) -> None:
         """The log of a run has its first line: the engine has taken it."""
         self._posted.pop(run_id, None)
         answer = self._answers.get(run_id)
         if answer is not None and not answer.done():
             answer.set_result(None)
-
-    def settled_elsewhere(self) -> None:
-        """Runs that closed at other replicas, and are on this one's disk now, are found there."""
-        for run_id, run in list(self._elsewhere.items()):
-            if run.broadcast.closed and self._store.index.get(run_id) is not None:
-                self._unfollow(run_id)
-
-    async def tell_places(self) -> None:
-        """Each run that waits and is looked at here learns its place. Raises RedisGone."""
-        self.settled_elsewhere()
-        waiting = {run.run_id: run for run in self._elsewhere.values() if run.is_waiting and not run.broadcast.lines}
-        if not waiting:
-            return
-        for line in ("line", "takes"):
-            standing = [entry.decode() for entry in await self._link.script(STANDING, line)]
-            for place, run_id in enumerate(standing):
-                if run_id in waiting:
-                    summary = waiting.pop(run_id).summary
-                    summary.status, summary.position, summary.num_waiting = "queued", place, len(standing)
-        for run in waiting.values():
-            run.summary.position = None
 
     # ---- cooking
 
@@ -319,7 +246,7 @@ class SharedOrders(Orders):
         if not self._cooks or ready is None or self._closing:
             return 0
         here = sum(run.log is not None and not run.log.is_apart for run in self._store.live())
-        return max(0, self._seats.of(ready.engine) - here - self._beginning)
+        return max(0, self._seats.of(ready.engine) - here)
 
     def wake(self) -> None:
         """Somebody waits, or a seat is free."""
@@ -352,36 +279,34 @@ class SharedOrders(Orders):
             return False
         run_id, record = got[0].decode(), msgspec.json.decode(got[1], type=Record)
         self.held.add(run_id)
-        if got[2] is None:
-            self._start(self._close_here(run_id, record, "error", "It waited too long for an engine."))
-            return True
-        self._beginning += line == "line"
         begun = asyncio.Event()
-        self._start(self._begin(run_id, record, _ORDER.decode(got[2]), begun))
+        self._start(self._begin(run_id, record, got[2], begun))
+        # (From then on it counts among the live ones.)
         await begun.wait()
         return True
 
-    async def _begin(self, run_id: str, record: Record, request: Generate | CookTake, begun: asyncio.Event) -> None:
+    async def _begin(self, run_id: str, record: Record, order: bytes | None, begun: asyncio.Event) -> None:
         """Cook it here: an ordinary run of this replica's from now on."""
-        waited = await self._seconds_since(record.asked_at)
-        ready = self._kitchen.ready
         run: Run | None = None
         try:
-            if ready is None:
+            request = _ORDER.decode(order or b"")
+            waited = await self._seconds_since(record.asked_at)
+            if self._kitchen.ready is None:
                 raise self._unavailable()
             run = self._create_shared(run_id, record, request)
             assert run.log is not None
             run.log.backdate(waited)
-            self._beginning -= not record.apart
             begun.set()
             await self._enter(run, request)
+        except msgspec.MsgspecError:
+            await self._close_here(run_id, record, "error", "Its order was lost while it waited.")
         except Problem as problem:
-            if run is None:
-                self._beginning -= not record.apart
-                begun.set()
+            begun.set()
             await self._not_begun(run_id, record, run, problem)
-            return
-        self._send_out(run, record)
+        else:
+            self._send_out(run, record)
+        finally:
+            begun.set()
 
     async def _not_begun(self, run_id: str, record: Record, run: Run | None, problem: Problem) -> None:
         if run is not None and self._store_live(run_id) is None and problem.status != 503:
@@ -409,11 +334,15 @@ class SharedOrders(Orders):
         else:
             lineage, params, probes = None, request.params, request.probes
         run = self._create(record.creator, record.address, params, probes, lineage, run_id)
-        seen = self._unfollow(run_id)
-        run.broadcast = Broadcast()
-        if seen is not None:
+        assert run.log is not None
+        lines = run.log.broadcast.lines.alike()
+        seen = self.following.leave(run_id)
+        if seen is None:
+            run.broadcast = Broadcast(lines)
+        else:
             # Its readers are here already.
             run.broadcast, seen.summary, seen.log = seen.broadcast, run.summary, run.log
+            run.broadcast.lines = lines
         return run
 
     def _send_out(self, run: Run, record: Record) -> None:
@@ -422,9 +351,11 @@ class SharedOrders(Orders):
         self.held.add(run.run_id)
         assert run.log is not None
         if run.broadcast is run.log.broadcast:
-            run.broadcast = Broadcast()
+            run.broadcast = Broadcast(run.log.broadcast.lines.alike())
         record = msgspec.structs.replace(record, owner=self._name)
-        self._start(self._carry(run, Outbound(self._link, self._name, run, run.log.broadcast, record)))
+        outbound = Outbound(self._link, self._name, run, run.log.broadcast, record)
+        self._outbound[run.run_id] = outbound
+        self._start(self._carry(run, outbound))
 
     async def _carry(self, run: Run, outbound: Outbound) -> None:
         try:
@@ -439,6 +370,7 @@ class SharedOrders(Orders):
         except TakenOver:
             await self._give_up(run)
         finally:
+            self._outbound.pop(run.run_id, None)
             self.held.discard(run.run_id)
 
     async def _until_settled(self, run: Run) -> None:
@@ -460,7 +392,7 @@ class SharedOrders(Orders):
         while not run.broadcast.closed:
             try:
                 if await self._shelf.take(run.run_id) and (found := await self._store.find_here(run.run_id)):
-                    follower.take(1, found.broadcast.lines, last=True)
+                    follower.take(1, found.broadcast.lines[:], last=True)
                 else:
                     await asyncio.sleep(LOOK_SECONDS)
             except RedisGone:
@@ -503,6 +435,14 @@ class SharedOrders(Orders):
             self.held.discard(run_id)
         else:
             await self._close_here(run_id, posted[0], "rejected", refusal.detail)
+
+    async def turn_away(self) -> None:
+        """No replica has had an engine for long, so nobody will cook what waits: its logs say so. Raises RedisGone."""
+        for line in ("line", "takes"):
+            while got := await self._link.script(NEXT, line, self._name):
+                run_id, record = got[0].decode(), msgspec.json.decode(got[1], type=Record)
+                self.held.add(run_id)
+                await self._close_here(run_id, record, "error", "No engine came back to cook it.")
 
     async def _close_here(self, run_id: str, record: Record, reason: CloseReason, detail: str) -> None:
         """A run that never began, and is ours to end: its log says why."""
@@ -576,6 +516,11 @@ class SharedOrders(Orders):
         ready = self._kitchen.ready
         return self._seats.expected_wait(0, ready.engine) if self._cooks and ready is not None else None
 
+    @property
+    def num_unsent_lines(self) -> int:
+        """Lines on this disk that other replicas cannot have yet: they wait in the logs themselves."""
+        return sum(outbound.num_unsent for outbound in self._outbound.values())
+
     def _settle(self, run: Run) -> None:
         super()._settle(run)
         self.wake()
@@ -591,5 +536,4 @@ class SharedOrders(Orders):
         pending = [task for task in self._tasks if not task.done()]
         if pending:
             await asyncio.wait(pending, timeout=3.0)
-        for run_id in list(self._following):
-            self._following[run_id].cancel()
+        self.following.close()

@@ -35,6 +35,10 @@ class Lines(Sequence[bytes]):
         """Of the lines that are in memory."""
         return self._ends[-1] - self._ends[self._num_gone] - len(self._kept)
 
+    def alike(self) -> Lines:
+        """None yet, of the same file: for who is shown the same lines later."""
+        return Lines(path=self._path, keep_bytes=self._keep_bytes)
+
     def extend(self, lines: Iterable[bytes]) -> None:
         """More lines."""
         for line in lines:

@@ -184,7 +184,7 @@ def _build_kitchen(settings: Settings, worker: Sequence[str] | None) -> Kitchen:
 
 def load_visitors(settings: Settings) -> Visitors:
     """By the secret that is set, else by the one of this installation."""
-    secret = settings.secret.get_secret_value()
+    secret = settings.secret
     return Visitors(hashlib.sha256(secret.encode()).digest()) if secret else Visitors.load(settings.data_dir)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     """
     lease_seconds: float = Field(default=6.0, gt=0)
     """A replica that Redis has not heard of for this long is taken to be dead, and another ends its runs."""
-    secret: SecretStr = SecretStr("")
+    secret: str = Field(default="", repr=False)
     """With which visitors' cookies are digested, the same for all replicas; empty: one is made and kept."""
 
     model: str = "smollm2-135m"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
@@ -179,8 +179,8 @@ class Reader:
             except ConnectionClosed as closed:
                 if closed.rcvd is not None and closed.rcvd.code == 1000:
                     return self.events
-            except OSError:
-                pass
+            except (OSError, WebSocketException):
+                pass  # It died while we were shaking hands.
             turn += 1
             time.sleep(0.05)
         raise AssertionError("the log did not end")

@@ -160,6 +160,23 @@ def test_an_order_that_nobody_began_is_put_back(tmp_path: Path) -> None:
         assert not redis.cli("GET", f"kitchen:order:{waits}")
 
 
+@pytest.mark.slow
+def test_redis_forgets_a_run_whose_replica_is_dead(tmp_path: Path) -> None:
+    """What its readers elsewhere have seen of it is all that is left, and gets an end."""
+    with cluster(tmp_path, web=WEB, cook={}, spare={}) as (redis, web, cook, spare), ThreadPoolExecutor(2) as pool:
+        run_id = cook.run(LONG, max_tokens=400)
+        owner = cook if any(cook.directory.glob(f"runs/{run_id}.jsonl")) else spare
+        reader = follow(pool, run_id, web)
+        time.sleep(1.0)
+        owner.kill()
+        redis.cli("FLUSHALL")
+        events = reader.result(60)
+        assert_whole(events, run_id)
+        assert len(events) > 20
+        assert events[-1]["reason"] == "interrupted"
+        assert web.events(run_id) == events
+
+
 @pytest.mark.parametrize(
     ("seconds", "empty"),
     [
