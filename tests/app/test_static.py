@@ -13,7 +13,15 @@ from app.pages.static import STATIC
 from tests.app.conftest import ServedSite
 
 MAX_BYTES = 220_000
-"""Of all scripts and sheets of the article together, gzip."""
+"""Of all scripts and sheets of the article together, gzip, and of those that are fetched when a hand asks for them."""
+MAX_BYTES_ON_DEMAND = 24_000
+ON_DEMAND = (
+    *(f"js/log/{name}.js" for name in ("opened_file", "event_check", "log_check", "limits")),
+    *(f"js/ui/{name}.js" for name in ("picture", "dom_paint", "comparing")),
+    *(f"js/scenes/{name}.js" for name in ("compare", "compare_text")),
+    "js/types/fields.js",
+    "js/state/comparison.js",
+)
 MODULES = ("scenes", "state", "log", "stage")
 
 
@@ -44,6 +52,8 @@ def test_scripts_leave_without_their_comments_and_still_run(site: ServedSite, tm
 def test_the_whole_article_is_small(site: ServedSite) -> None:
     paths = [*ours(".js"), *ours(".css"), *(f"vendor/{path.name}" for path in STATIC.glob("vendor/*.js"))]
     sizes = {path: len(gzip.compress(site.client.get(f"static/{path}").content)) for path in paths}
+    on_demand = sum(sizes.pop(path) for path in ON_DEMAND)
+    assert on_demand < MAX_BYTES_ON_DEMAND
     assert sum(sizes.values()) < MAX_BYTES, sorted(sizes.items(), key=lambda item: -item[1])[:8]
 
 
