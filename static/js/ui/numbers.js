@@ -1,6 +1,7 @@
 // Every number in the prose, filled from the run at the playhead: `[data-value="KEY"]`. A fact that the run has not said
 // is a dash. The badge beside it says where it comes from. A sentence about something that an ended run never had, say
-// the gaps of an answer of one token, is hidden: `[data-needs="KEY"]`.
+// the gaps of an answer of one token, is hidden: `[data-needs="KEY"]`; one about what few runs ever have (`data-rare`)
+// until it has happened.
 
 import { facts, ruleOf } from "../state/facts.js";
 import { say, seldom } from "./dom.js";
@@ -60,7 +61,7 @@ export class Numbers {
     // What may still come keeps its place: prose must not jump while a run goes on.
     const ended = state.request.status === "finished" || state.closed !== null;
     for (const { element, key } of this.#sentences.filter(here)) {
-      const settled = ended || (ruleOf(key, rules)?.kind === "set" && state.opened !== null);
+      const settled = ended || element.dataset.rare !== undefined || (ruleOf(key, rules)?.kind === "set" && state.opened !== null);
       const hidden = settled && facts(state, key, rules, runs) === null;
       if (element.hidden !== hidden) element.hidden = hidden;
     }
