@@ -61,7 +61,8 @@ export class Numbers {
     // What may still come keeps its place: prose must not jump while a run goes on.
     const ended = state.request.status === "finished" || state.closed !== null;
     for (const { element, key } of this.#sentences.filter(here)) {
-      const settled = ended || element.dataset.rare !== undefined || (ruleOf(key, rules)?.kind === "set" && state.opened !== null);
+      const settled =
+        ended || element.dataset.rare !== undefined || (ruleOf(key, rules)?.kind === "set" && state.opened !== null);
       const hidden = settled && facts(state, key, rules, runs) === null;
       if (element.hidden !== hidden) element.hidden = hidden;
     }
