@@ -71,6 +71,8 @@ class FrameClock:
         self._num_readers = num_readers
         self._per_frame = 20e-6
         """Seconds that one frame to one reader takes, as lately measured; where the machine is busy, longer."""
+        self.num_frames = 0
+        self.num_bytes = 0
         self.num_dropped = 0
         """Readers who took nothing for too long."""
 

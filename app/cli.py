@@ -52,7 +52,7 @@ def serve(
     from app.data_dir import DataDirUnusable
     from app.log_setup import set_up_logging
     from app.main import create_app
-    from app.server import PortTaken, bind, make_server
+    from app.server import SPARE_FILES, PortTaken, allow_open_files, bind, make_server
 
     settings = settings_from(
         host=host,
@@ -77,6 +77,7 @@ def serve(
         site = create_app(settings)
     except DataDirUnusable as error:
         fail(str(error))
+    allow_open_files(settings.max_readers + SPARE_FILES)
     server = make_server(site, settings, lambda: typer.echo(f"Open Kitchen is served at {url}"))
     try:
         server.run(sockets=[listener])
@@ -205,6 +206,36 @@ def _check_recording(output: Path) -> None:
 
 
 @app.command()
+def export(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to write it.", envvar="OPENKITCHEN_EXPORT_FOLDER")
+    ],
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A finished run to take along, by its id; as often as you like.", envvar="OPENKITCHEN_EXPORT_RUN"
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Though DIR holds other files; they stay.", envvar="OPENKITCHEN_EXPORT_FORCE"),
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Write the article, its rooms for frames and its recordings as plain files: any web server serves them, under any
+    path, with no kitchen behind them."""
+    from app.export import CannotExport
+    from app.export import export as write
+
+    try:
+        files = write(folder, settings_from(data_dir=data_dir), run or [], force=force)
+    except (CannotExport, OSError) as error:
+        fail(f"Nothing was exported: {error}")
+    size = sum((folder / name).stat().st_size for name in files)
+    typer.echo(f"{folder}: {len(files)} files, {size / 1e6:.1f} MB. To look at it: python3 -m http.server -d {folder}")
+
+
+@app.command()
 def bench(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures there too.", envvar="OPENKITCHEN_BENCH_JSON")
@@ -212,7 +243,7 @@ def bench(
     only: Annotated[
         str | None,
         typer.Option(
-            help="engine, quantization, speculation, sockets, page, rooms or lighthouse; all when not given.",
+            help="engine, quantization, speculation, sockets, page, rooms, embeds or lighthouse; all when not given.",
             envvar="OPENKITCHEN_BENCH_ONLY",
         ),
     ] = None,
@@ -235,6 +266,9 @@ def doctor(
     device: Device = None,
     dtype: Dtype = None,
     data_dir: DataDir = None,
+    host: Host = None,
+    port: Port = None,
+    root_path: RootPath = None,
 ) -> None:
     """Say what this machine has, what would be used, what is missing and how to get it. On a GPU, check the kernels
     and measure them. Exits with 1 when something needed is missing, or a kernel is wrong."""
@@ -244,7 +278,10 @@ def doctor(
 
     from app.doctor import examine
 
-    report = examine(settings_from(model=model, device=device, dtype=dtype, data_dir=data_dir), typer.echo)
+    settings = settings_from(
+        model=model, device=device, dtype=dtype, data_dir=data_dir, host=host, port=port, root_path=root_path
+    )
+    report = examine(settings, typer.echo)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     if not report.healthy:

@@ -29,6 +29,7 @@ from app.runs import Run, read_summary
 from app.seats import Wait
 from app.security import Visitors
 from app.settings import Settings
+from app.tracing import Tracing
 from inference.messages import Ready
 
 logger = structlog.get_logger(__name__)
@@ -55,7 +56,13 @@ class Cluster:
     """This replica among the others."""
 
     def __init__(
-        self, settings: Settings, kitchen: Kitchen, store: RunStore, metrics: Metrics, visitors: Visitors
+        self,
+        settings: Settings,
+        kitchen: Kitchen,
+        store: RunStore,
+        metrics: Metrics,
+        tracing: Tracing,
+        visitors: Visitors,
     ) -> None:
         self.name = secrets.token_hex(8)
         self.link = Link(settings.redis_url)
@@ -72,6 +79,7 @@ class Cluster:
             store,
             settings,
             metrics,
+            tracing,
             link=self.link,
             shelf=self._shelf,
             name=self.name,

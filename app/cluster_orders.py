@@ -25,6 +25,7 @@ from app.runs import Lineage, Run
 from app.seats import Wait
 from app.settings import Settings
 from app.summary import Summary
+from app.tracing import Tracing
 from inference.events import CloseReason
 from inference.messages import CookTake, Generate, Ready
 from inference.probes import Probes
@@ -68,13 +69,14 @@ class SharedOrders(Orders):
         store: RunStore,
         settings: Settings,
         metrics: Metrics,
+        tracing: Tracing,
         *,
         link: Link,
         shelf: Shelf,
         name: str,
         digest: Callable[[str], str],
     ) -> None:
-        super().__init__(kitchen, store, settings, metrics)
+        super().__init__(kitchen, store, settings, metrics, tracing)
         self._link = link
         self._shelf = shelf
         self._name = name

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from app import host_check
 from app.settings import Settings
 from benchmarks.chromium import chromium_path
 from inference.events import Software
@@ -69,7 +70,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield from look(settings.device, settings.dtype)
     yield _model(settings.model)
     yield _folder("cache", cache_dir(), "OPENKITCHEN_CACHE_DIR")
-    yield _folder("runs", settings.data_dir, "--data-dir")
+    yield from host_check.findings(settings)
     yield _chromium()
 
 

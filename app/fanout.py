@@ -63,8 +63,10 @@ class Fanout:
         return reader
 
     def leave(self, reader: Reader) -> None:
-        """It is gone."""
-        self._readers.discard(reader)
+        """It is gone. May be said twice: a reader who is dropped leaves before its connection has ended."""
+        if reader not in self._readers:
+            return
+        self._readers.remove(reader)
         self._unwatch(reader)
         reader.wire.on_pause = reader.wire.on_resume = lambda: None
         if not self._readers:
@@ -100,8 +102,11 @@ class Fanout:
         is_news = reader.position < len(log.lines)
         if is_news:
             stop = log.batch_end(reader.position)
-            wire.write(self._frame(reader.position, stop))
+            frame = self._frame(reader.position, stop)
+            wire.write(frame)
             reader.position = stop
+            self._clock.num_frames += 1
+            self._clock.num_bytes += len(frame.text)
         if reader.position < len(log.lines):
             if not wire.is_paused:
                 self._loop.call_soon(self._advance, reader)

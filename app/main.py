@@ -9,27 +9,31 @@ from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from app.api import downloads, health, oembed, runs, schema, sharing, sockets, takes
+from app.api import downloads, health, oembed, openapi, runs, schema, sharing, sockets, takes
 from app.api.site import Site
 from app.broadcast import FrameClock
 from app.cluster_kitchen import KitchenElsewhere
 from app.data_dir import DataDirClaim
 from app.kitchen import Kitchen
 from app.limits import Rates, ReaderLimit
+from app.log_setup import on_terminal
 from app.metrics import Metrics
 from app.orders import Orders
 from app.pages import article, calculator, embed, fragments, gallery, preview, styleguide
 from app.pages.static import STATIC, Static
 from app.pages.templates import render_problem
 from app.problems import Problem
+from app.request_log import HEADER, NoteRoute, RequestLog, request_id_of
 from app.run_store import RunStore
 from app.security import (
+    AllowedHosts,
     OpenReading,
     RootPath,
     SecurityHeaders,
@@ -39,9 +43,18 @@ from app.security import (
     security_headers,
 )
 from app.settings import Settings
+from app.tracing import Tracing
 
 logger = structlog.get_logger(__name__)
 
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""FastAPI's own would tell paths, which hold the ids of runs, and what exceptions say. Ours: ``tracing.py``."""
 PROGRAMS_AND_PAGES = (
     runs,
     sharing,
@@ -49,6 +62,7 @@ PROGRAMS_AND_PAGES = (
     takes,
     sockets,
     schema,
+    openapi,
     health,
     oembed,
     article,
@@ -73,7 +87,14 @@ def engine_arguments(settings: Settings) -> list[str]:
 def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None = None) -> FastAPI:
     """The site. ``worker`` is another command for the engine process (tests). Raises DataDirUnusable."""
     settings = settings or Settings()
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan, redirect_slashes=False)
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
+    )
     app.state.site = _build_site(settings, worker)
     for module in PROGRAMS_AND_PAGES:
         app.include_router(module.router)
@@ -82,6 +103,7 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_fault)
     # The last added is the outermost.
+    app.add_middleware(NoteRoute)
     app.add_middleware(
         GZipMiddleware,
         minimum_size=1024,
@@ -91,8 +113,16 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
     )
     app.add_middleware(OpenReading)
     app.add_middleware(RootPath, root_path=settings.root_path)
+    app.add_middleware(AllowedHosts, allowed=settings.allowed_hosts)
     app.add_middleware(SecurityHeaders, root_path=settings.root_path)
     app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
+    app.add_middleware(
+        RequestLog,
+        trusted=settings.trusted_proxies,
+        metrics=app.state.site.metrics,
+        tracing=app.state.site.tracing,
+        lines=not on_terminal() if settings.access_log is None else settings.access_log,
+    )
     return app
 
 
@@ -108,21 +138,22 @@ def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
         max_bytes=settings.max_log_bytes,
         live_bytes=settings.live_log_bytes,
     )
-    metrics = Metrics()
+    metrics, tracing = Metrics(), Tracing.from_settings(settings)
     visitors = load_visitors(settings)
     cluster = None
     if settings.redis_url:
         from app.cluster import Cluster
 
-        cluster = Cluster(settings, kitchen, store, metrics, visitors)
+        cluster = Cluster(settings, kitchen, store, metrics, tracing, visitors)
     readers = ReaderLimit(settings.max_readers_per_run, settings.max_readers)
     return Site(
         settings=settings,
         claim=claim,
         kitchen=kitchen,
         store=store,
-        orders=cluster.orders if cluster else Orders(kitchen, store, settings, metrics),
+        orders=cluster.orders if cluster else Orders(kitchen, store, settings, metrics, tracing),
         metrics=metrics,
+        tracing=tracing,
         visitors=visitors,
         rates=Rates(
             secret=lambda: visitors.secret,
@@ -177,6 +208,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if site.cluster is not None:
             await site.cluster.stop()
         await site.kitchen.stop()
+        await site.tracing.close()
         site.claim.release()
 
 
@@ -222,4 +254,5 @@ async def _on_fault(request: Request, error: Exception) -> Response:
             request.headers.get("host", ""), framable=is_framable(request.url.path, request.scope.get("root_path", ""))
         )
     )
+    response.headers[HEADER] = request_id_of(request)
     return response

@@ -18,6 +18,7 @@ from app.run_store import RunStore
 from app.runs import Lineage, Run
 from app.seats import Seats, Wait
 from app.settings import Settings
+from app.tracing import Tracing
 from inference.events import CloseReason
 from inference.messages import Accepted, Check, Cooking, CookTake, Events, Generate, Ready, Rejected, TakeEnded
 from inference.probes import Probes
@@ -45,12 +46,19 @@ class Orders:
     """
 
     def __init__(
-        self, kitchen: Kitchen, store: RunStore, settings: Settings, metrics: Metrics, line: Line | None = None
+        self,
+        kitchen: Kitchen,
+        store: RunStore,
+        settings: Settings,
+        metrics: Metrics,
+        tracing: Tracing,
+        line: Line | None = None,
     ) -> None:
         self._kitchen = kitchen
         self._store = store
         self._settings = settings
         self._metrics = metrics
+        self._tracing = tracing
         self._line = line or Line()
         self._seats = Seats()
         self._handing_over = asyncio.Lock()
@@ -105,6 +113,7 @@ class Orders:
         request = Generate(request_id=run.run_id, prompt=prompt, params=params, probes=probes, cache_salt=cache_salt)
         await self._enter(run, request)
         self._metrics.runs_started.inc()
+        self._tracing.asked(run.run_id)
         warming = self._kitchen.ready is None
         logger.info("run.accepted", prompt_chars=len(prompt), max_tokens=params.max_tokens, warming=warming)
         return run
@@ -128,6 +137,7 @@ class Orders:
         command = CookTake(request_id=run.run_id, take=take, parent=parent, cache_salt=cache_salt)  # type: ignore[arg-type]
         await self._enter(run, command)
         self._metrics.runs_started.inc()
+        self._tracing.asked(run.run_id)
         logger.info("take.accepted", take=take.name)
         return run
 
@@ -298,8 +308,7 @@ class Orders:
 
     def engine_lost(self, reason: Literal["crashed", "error"], detail: str) -> None:
         """Every run that it had ends, with what happened. Those in the line wait for the next, if one is to come."""
-        if reason == "crashed":
-            self._metrics.engine_restarts.inc()
+        self._metrics.engine_lost(crashed=reason == "crashed")
         comes_back = self._kitchen.status.state == "restarting"
         for run in self._store.live():
             apart = run.log is not None and run.log.is_apart
@@ -368,6 +377,7 @@ class Orders:
         seated = summary.admitted_t
         self._seats.leave(run.run_id, None if seated is None else summary.t - seated)
         self._metrics.finish(summary)
+        self._tracing.finish(summary)
         if not summary.ended and summary.closed is not None and summary.closed.reason == "error":
             # The log ended without the engine's doing (a full disk): let the engine stop too.
             self._kitchen.abort(run.run_id)

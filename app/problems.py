@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from starlette.responses import JSONResponse
+
 
 @dataclass(frozen=True)
 class FieldError:
@@ -58,3 +60,13 @@ def unknown_run() -> Problem:
 def closing() -> Problem:
     """No more runs: the site is being shut down."""
     return retry_later(503, "closing", "The kitchen is closing.", 10.0)
+
+
+def problem_response(problem: Problem, **members: str) -> JSONResponse:
+    """The problem document, with ``members`` more that are not empty."""
+    return JSONResponse(
+        problem.to_dict() | {name: value for name, value in members.items() if value},
+        status_code=problem.status,
+        media_type="application/problem+json",
+        headers={"Cache-Control": "no-store", **problem.headers},
+    )

@@ -35,6 +35,7 @@ from inference.sequence import SamplingParams
 from inference.takes import (
     Again,
     Batch,
+    Chunked,
     Continuous,
     Fork,
     Int4,
@@ -54,6 +55,7 @@ from inference.takes import (
     Starved,
     Static,
     Take,
+    Unchunked,
 )
 
 DEFAULT_RUN = "tomato-soup"
@@ -227,6 +229,26 @@ def _idles_less(log: Log, lanes: Lanes) -> None:
     lacks("fewer steps than static", unless=steps < others)
 
 
+def gaps(log: Log) -> list[float]:
+    """Seconds from each token of the run's own answer to the next."""
+    own = opened(log).run_id
+    times = [e.t for e in of(log, TokenSampled) if e.request_id == own and e.sample == 0]
+    return [later - earlier for earlier, later in pairwise(times)]
+
+
+def _stalls(log: Log, lanes: Lanes) -> None:
+    usual = sorted(gaps(log))[len(gaps(log)) // 2]
+    lacks("a gap of five usual ones, while a neighbour's prompt is read", unless=max(gaps(log)) > 5 * usual)
+    wide = [step for step in of(log, StepStarted) if step.phase == "prefill" and len(step.requests) > 1]
+    lacks("a neighbour's prompt that is read in one step", unless=len(wide) == 1)
+
+
+def _stalls_less(log: Log, lanes: Lanes) -> None:
+    lacks("gaps under half of the longest of unchunked", unless=max(gaps(log)) < max(gaps(lanes["unchunked"])) / 2)
+    shared = [step for step in of(log, StepStarted) if step.phase == "prefill" and len(step.requests) > 1]
+    lacks("a prompt that is read in several steps, beside a token for the run", unless=len(shared) > 2)
+
+
 def _shrinks(log: Log, lanes: Lanes) -> None:
     sizes = Counter(batch_sizes(log))
     lacks("two decode steps at every batch size from 16 to 1", unless=all(sizes[n] >= 2 for n in range(1, 17)))
@@ -383,6 +405,8 @@ RECIPES = {
         Recipe("rush-hour", _always(RushHour()), _shows(_waits)),
         Recipe("static", _always(Static()), _shows(_idles)),
         Recipe("continuous", _always(Continuous()), _shows(_same_workload_as("static"), _idles_less)),
+        Recipe("unchunked", _always(Unchunked()), _shows(_stalls)),
+        Recipe("chunked", _always(Chunked()), _shows(_same_workload_as("unchunked"), _stalls_less)),
         Recipe("batch", _always(Batch()), _shows(_shrinks)),
         Recipe("slab", _always(Slab()), _shows(_wastes)),
         Recipe("paged", _always(Paged()), _shows(_same_workload_as("slab"), _wastes_less)),

@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.problems import Problem
+from app.problems import Problem, problem_response
 
 VISITOR_COOKIE = "kitchen_visitor"
 SECRET_BYTES = 32
@@ -62,6 +62,21 @@ def embed_policy(host: str) -> str:
     )
 
 
+def file_policy() -> str:
+    """For pages that are plain files, in their ``<meta>``. What a page in a sandbox may load is said by scheme: to it
+    a ``'self'`` that stands in the page is nobody. (Who may frame a page only a header can say.)"""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            *(f"{kind}-src 'self' http: https:" for kind in ("script", "style", "font", "connect")),
+            "img-src 'self' http: https: data:",
+            "frame-src 'self'",
+            "form-action 'none'",
+            "base-uri 'self' http: https:",
+        )
+    )
+
+
 def is_framable(path: str, root_path: str) -> bool:
     """Whether other sites may put this address into a frame."""
     return re.fullmatch(r"/embed/[^/]+", path.removeprefix(root_path)) is not None
@@ -79,6 +94,8 @@ def security_headers(host: str, *, framable: bool = False) -> dict[str, str]:
         "Referrer-Policy": "same-origin",
         "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
         **({} if framable else framing),
+        # What may be kept says so itself.
+        "Cache-Control": "no-store",
     }
 
 
@@ -189,18 +206,45 @@ def caller_address(connection: HTTPConnection) -> str:
     return str(address)
 
 
-def refuse_cross_site(request: Request, public_origins: Sequence[str]) -> None:
-    """Raise 403 when another site's page sends this request with our cookie. Browsers say where a request comes from
-    (``Sec-Fetch-Site``, ``Origin``); programs say nothing and carry no one's cookie."""
-    origin = request.headers.get("origin")
+class AllowedHosts:
+    """ASGI middleware: answers only to the names that the site has, if it was told them. Another name in the Host
+    header is a page that had its own name point here (DNS rebinding), or a link that somebody wants to read wrong."""
+
+    _OWN = ("localhost", "127.0.0.1", "[::1]")
+
+    def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
+        self.app = app
+        self.names = tuple(name.lower() for name in (*allowed, *self._OWN)) if allowed else ()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.names or scope["type"] not in ("http", "websocket") or self._is_ours(Headers(scope=scope)):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            problem = Problem(421, "wrong_host", "This kitchen does not answer to that name.")
+            await problem_response(problem)(scope, receive, send)
+
+    def _is_ours(self, headers: Headers) -> bool:
+        host = re.sub(r":\d*$", "", headers.get("host", "").lower())
+        return any(host == name or (name[:2] == "*." and host.endswith(name[1:])) for name in self.names)
+
+
+def is_cross_site(connection: HTTPConnection, public_origins: Sequence[str]) -> bool:
+    """Whether another site's page sends this. Browsers say where a request comes from (``Sec-Fetch-Site``,
+    ``Origin``); programs say nothing and carry no one's cookie."""
+    origin = connection.headers.get("origin")
     if origin is not None and origin in public_origins:
-        return
-    site = request.headers.get("sec-fetch-site")
+        return False
+    site = connection.headers.get("sec-fetch-site")
     if site is not None:
-        trusted = site in ("same-origin", "none")
-    else:
-        trusted = origin is None or _host_of(origin) == request.headers.get("host", "").lower()
-    if not trusted:
+        return site not in ("same-origin", "none")
+    return origin is not None and _host_of(origin) != connection.headers.get("host", "").lower()
+
+
+def refuse_cross_site(request: Request, public_origins: Sequence[str]) -> None:
+    """Raise 403 when another site's page sends this request with our cookie."""
+    if is_cross_site(request, public_origins):
         raise Problem(403, "cross_site", "This request comes from another site's page; only our own may send it.")
 
 

@@ -16,9 +16,12 @@ from fastapi import FastAPI
 from starlette.types import Scope
 
 from app.api.site import Site
+from app.connections import HTTPConnection
 from app.settings import Settings
 from app.wire import Wire
 
+SPARE_FILES = 128
+"""What a kitchen has open besides its readers: libraries, logs that are written, sockets to the engine."""
 LINGER_SECONDS = 30.0
 MANY_FILES = 65_536
 LINGER_CHECK_SECONDS = 5.0
@@ -49,6 +52,15 @@ def bind(host: str, port: int) -> socket.socket:
             ) from error
         raise PortTaken(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
     return listener
+
+
+def allow_open_files(wanted: int) -> None:
+    """Raise this process's limit on open files as far as it may be raised: each reader holds a connection, and the
+    usual limit of 1,024 is for programs that have none."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class Server(uvicorn.Server):
@@ -130,8 +142,13 @@ def make_server(app: FastAPI, settings: Settings, on_served: Callable[[], None] 
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        http=HTTPConnection,
         ws=Wire,
+        # (A ping waits behind all that a slow reader has not taken yet.)
+        ws_ping_timeout=60.0,
         ws_max_size=4096,
+        # What one request binds for its log lines is not the next one's.
+        reset_contextvars=True,
         timeout_graceful_shutdown=5,
     )
     return Server(config, app.state.site, on_served)

@@ -35,12 +35,25 @@ class Settings(BaseSettings):
     says that it is to be found."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names (and "*.example.org") by which the site may be asked for, in the Host header; those of this machine always
+    may. Empty: any."""
+    socket_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins besides our own and ``public_origins`` whose pages may follow a run by socket; "*" for all. (Any page may
+    read a run whose id it has by ``/events``.)"""
+    metrics_token: str = ""
+    """What a scraper of /metrics must send as a bearer token; empty: anybody may read them."""
     data_dir: Path = Field(default_factory=default_data_dir)
     """Where runs and the installation's secret are kept. One kitchen a directory."""
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     """From which level on the log is written."""
     log_json: bool | None = None
     """JSON lines when true, for people when false, by terminal when unset."""
+    access_log: bool | None = None
+    """A line for every request; unset: where the log is JSON lines."""
+    otel_endpoint: str = ""
+    """OTLP over HTTP, base address of a collector for traces; the standard ``OTEL_EXPORTER_OTLP_*`` variables work too.
+    Wants the extra ``otel``."""
     drain_seconds: float = Field(default=20.0, ge=0)
     """How long runs may go on after the signal to stop; whoever stops the process should wait some ten seconds more."""
 
@@ -77,6 +90,8 @@ class Settings(BaseSettings):
     """Most tokens that one run may ask for; the model's own length is checked besides."""
     max_body_bytes: int = Field(default=256 * 1024, ge=1)
     """Largest body of a request."""
+    head_timeout: float = Field(default=20.0, gt=0)
+    """A request's head must have come within this time."""
     body_timeout: float = Field(default=30.0, gt=0)
     """A request's body must have come within this time."""
     max_runs_per_visitor: int = Field(default=4, ge=1)
@@ -137,7 +152,7 @@ class Settings(BaseSettings):
         path = value.strip("/")
         return f"/{path}" if path else ""
 
-    @field_validator("public_origins", "trusted_proxies", mode="before")
+    @field_validator("public_origins", "trusted_proxies", "allowed_hosts", "socket_origins", mode="before")
     @classmethod
     def split_commas(cls, value: object) -> object:
         """Variables hold lists separated by commas."""

@@ -16,11 +16,12 @@ from functools import cached_property
 from typing import Any, cast
 
 from starlette.types import Scope
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.frames import Frame as WebSocketFrame
 from websockets.frames import Opcode
 from websockets.server import ServerProtocol
+
+from app.connections import SocketConnection
 
 WRITE_BUFFER_BYTES = 64 * 1024
 """A reader for whom more than this waits in our memory gets nothing more until it has taken it."""
@@ -51,9 +52,9 @@ class Frame:
         return WebSocketFrame(Opcode.TEXT, self.text).serialize(mask=False, extensions=[_DEFLATE])
 
 
-class Wire(WebSocketsSansIOProtocol):
+class Wire(SocketConnection):
     """uvicorn's WebSocket connection, with a way past its queue. Everything else on it is uvicorn's: the handshake,
-    pings, what the reader says, its leaving."""
+    pings, its leaving; what the reader says is dropped (``connections.py``)."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **options)

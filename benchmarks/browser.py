@@ -6,6 +6,7 @@ import json
 import os
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,9 @@ SCRIPTING = {
     "v8.compile",
     "V8.GC_MC_INCREMENTAL",
 }
+
+Thread = tuple[int, int]
+"""Process and thread, as a trace numbers them."""
 
 
 @contextmanager
@@ -60,6 +64,8 @@ class FrameWork:
     A frame is what the main thread did since the last commit, up to the next. Work is the thread's own processor time
     (``total``, and ``scripting`` of it): the two cores also run the engine, the server and Chromium's software
     rasteriser, and what these take is not the page's work. ``elapsed`` is the same by the clock on the wall.
+
+    ``threads``: ``total`` of every main thread that drew, the page's own first: frames of other origins have theirs.
     """
 
     def __init__(self, page: Page) -> None:
@@ -68,6 +74,7 @@ class FrameWork:
         self.total: list[float] = []
         self.scripting: list[float] = []
         self.elapsed: list[float] = []
+        self.threads: list[list[float]] = []
 
     def __enter__(self) -> FrameWork:
         assert self._browser is not None, "a page of a launched browser"
@@ -77,26 +84,34 @@ class FrameWork:
     def __exit__(self, *_: object) -> None:
         assert self._browser is not None, "a page of a launched browser"
         events: list[dict[str, Any]] = json.loads(self._browser.stop_tracing())["traceEvents"]
-        thread = self._main_thread(events)
-        own = [event for event in events if (event["pid"], event["tid"]) == thread and event.get("ph") == "X"]
-        frames = sorted(event["ts"] for event in own if event["name"] == "Commit")
-        tasks = [event for event in own if event["name"] == "RunTask"]
+        threads = self._main_threads(events)
+        own, frames, tasks = _work_of(events, threads[0])
         scripts = _outermost([event for event in own if event["name"] in SCRIPTING])
         self.total = _per_frame(tasks, frames, "tdur")
         self.scripting = _per_frame(scripts, frames, "tdur")
         self.elapsed = _per_frame(tasks, frames, "dur")
+        works = [_work_of(events, thread) for thread in threads[1:]]
+        self.threads = [self.total, *(_per_frame(tasks, frames, "tdur") for _, frames, tasks in works if frames)]
 
     @staticmethod
-    def _main_thread(events: list[dict[str, Any]]) -> tuple[int, int]:
-        """The renderer's main thread that drew most animation frames: the page under test."""
-        counts: dict[tuple[int, int], int] = {}
-        for event in events:
-            if event["name"] == "FireAnimationFrame":
-                key = (event["pid"], event["tid"])
-                counts[key] = counts.get(key, 0) + 1
+    def _main_threads(events: list[dict[str, Any]]) -> list[Thread]:
+        """The renderers' main threads that drew, that with most animation frames first: the page under test."""
+        named = {
+            (event["pid"], event["tid"]): event["args"]["name"] for event in events if event["name"] == "thread_name"
+        }
+        counts = Counter((event["pid"], event["tid"]) for event in events if event["name"] == "FireAnimationFrame")
         if not counts:
             raise RuntimeError("the trace holds no animation frame: nothing was drawn while it ran")
-        return max(counts, key=lambda key: counts[key])
+        drew = {(event["pid"], event["tid"]) for event in events if event["name"] == "Commit"}
+        others = [thread for thread in drew - counts.keys() if named.get(thread) == "CrRendererMain"]
+        return [*(thread for thread, _ in counts.most_common()), *others]
+
+
+def _work_of(events: list[dict[str, Any]], thread: Thread) -> tuple[list[dict[str, Any]], list[float], list[Any]]:
+    """What a thread did, when its frames were committed, and its tasks."""
+    own = [event for event in events if (event["pid"], event["tid"]) == thread and event.get("ph") == "X"]
+    frames = sorted(event["ts"] for event in own if event["name"] == "Commit")
+    return own, frames, [event for event in own if event["name"] == "RunTask"]
 
 
 def _outermost(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

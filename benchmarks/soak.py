@@ -55,6 +55,9 @@ NONSENSE: tuple[tuple[str, str, bytes], ...] = (
 )
 
 
+BUSY = ("openkitchen_num_requests_running", "openkitchen_num_requests_waiting", "openkitchen_readers")
+
+
 @dataclass
 class Rest:
     """What is counted while nothing goes on."""
@@ -232,9 +235,9 @@ class Soak:
     async def _rest(self) -> Rest:
         deadline = time.monotonic() + REST_SECONDS
         async with httpx.AsyncClient(base_url=self._served.url, timeout=30) as client:
-            while (gauges := await _gauges(client))["openkitchen_live_runs"] or gauges["openkitchen_readers"]:
+            while any((gauges := await _gauges(client))[name] for name in BUSY):
                 if time.monotonic() > deadline:
-                    self.tally.wrong.append(f"{gauges['openkitchen_live_runs']:.0f} runs did not come to rest")
+                    self.tally.wrong.append(f"no rest: {[f'{name} {gauges[name]:.0f}' for name in BUSY]}")
                     break
                 await asyncio.sleep(0.2)
             lost = await _blocks_lost(client)

@@ -17,6 +17,7 @@ PARTS = {
     "cluster": "a thousand readers at two replicas over Redis (needs redis-server)",
     "page": "from Enter to paint, page weight, frames (needs Chromium)",
     "rooms": "a walk through all rooms while a run streams: frames, layout, memory, weight (needs Chromium)",
+    "embeds": "ten rooms in frames on another origin's page, scrolled past (needs Chromium)",
     "lighthouse": "what Lighthouse says of the served page (needs Chromium and Node)",
 }
 

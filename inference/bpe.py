@@ -66,6 +66,7 @@ class BPE:
         }
         model["merges"] = []
         self._splitter: Backend = Backend.from_str(msgspec.json.encode(described).decode())
+        forget_words(self._splitter)
         self._splitter.no_truncation()
         self._splitter.no_padding()
 
@@ -118,3 +119,11 @@ class BPE:
             if before[position] >= 0:
                 offer(before[position])
         return Word(tuple(symbols), tuple(merges), tuple(i for i in ids if i != _MERGED_AWAY))
+
+
+def forget_words(backend: Backend) -> None:
+    """Switch off the cache in which the library keeps the words that it has split before. It is one for all: the
+    seconds of tokenizing, which stand in every log, would tell one visitor which rare words another has used."""
+    resize = getattr(backend.model, "_resize_cache", None)
+    if resize is not None:
+        resize(0)

@@ -35,10 +35,15 @@ def step_costs(card: ModelCard, items: Sequence[tuple[int, int]], logits_rows: i
     ``bytes_per_value``: of a parameter, where the card does not say otherwise (it does of the head, of all parameters
     together and of a cached token). A token at position p attends to p + 1 keys (causal), in a layer with a sliding
     window at most to the window; an item's cached keys and values are counted as read once, whatever a kernel may read
-    again. Dense decoders only: of a mixture of experts every expert would be counted.
+    again. Of a mixture of experts each token works with those that it is sent to; read are, at the least, those of one
+    token, for which ones others are sent to is not known here.
     """
     tied, gated = _tied_and_gated(card)
+    routed = card.num_experts_per_token / card.num_experts if card.num_experts and card.num_experts_per_token else 1.0
     matrices = card.num_layers * _layer_matrices(card, gated=gated)
+    if card.num_experts:
+        embeddings = card.vocab_size * card.hidden_size * (1 if tied else 2)
+        matrices = card.num_parameters - embeddings - round(card.expert_parameters * (1 - routed))
     head = card.vocab_size * card.hidden_size
     tokens = sum(stop - start for start, stop in items)
     window, sliding_layers = card.sliding_window, card.num_sliding_layers
@@ -53,6 +58,7 @@ def step_costs(card: ModelCard, items: Sequence[tuple[int, int]], logits_rows: i
     head_bytes = card.head_bytes or head * bytes_per_value
     embedding_bytes = head_bytes if tied else head * bytes_per_value
     other = card.parameter_bytes - head_bytes - (0 if tied else embedding_bytes)
+    other -= round(card.expert_bytes * (1 - routed)) if tokens else card.expert_bytes
     # A tied head reads the embedding's rows anyway.
     embedded = 0 if tied and logits_rows else tokens * embedding_bytes // card.vocab_size
     per_token = card.kv_bytes_per_token
@@ -83,14 +89,15 @@ def _layer_matrices(card: ModelCard, *, gated: bool) -> int:
 
 
 def _tied_and_gated(card: ModelCard) -> tuple[bool, bool]:
-    """Whether the head shares the embedding's weights and whether the MLP has a gate. The card says neither, its
-    parameter count says both: norms, biases and positions are far smaller than either difference."""
+    """Whether the head shares the embedding's weights and whether the MLP has a gate. Where the card does not say, its
+    parameter count does: norms, biases and positions are far smaller than either difference."""
 
     def error(tied: bool, gated: bool) -> int:
         embeddings = card.vocab_size * card.hidden_size * (1 if tied else 2)
         return abs(card.num_layers * _layer_matrices(card, gated=gated) + embeddings - card.num_parameters)
 
-    return min(((tied, gated) for tied in (True, False) for gated in (True, False)), key=lambda pair: error(*pair))
+    known = (True, False) if card.tied_embeddings is None else (card.tied_embeddings,)
+    return min(((tied, gated) for tied in known for gated in (True, False)), key=lambda pair: error(*pair))
 
 
 # ---- the hall's calculator -----------------------------------------------------------------------------------------

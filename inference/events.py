@@ -106,6 +106,21 @@ class ModelCard(msgspec.Struct, kw_only=True):
     """Tokens that a layer with a window attends to, itself included."""
     num_sliding_layers: int = 0
     """Layers that have the window; the others see everything."""
+    sliding_layers: list[int] = []
+    """Which they are, from 0; empty where that is not known, or where none or all have it."""
+    attention_sinks: bool = False
+    """Whether heads have a sink logit, which takes a share that goes to no token: a row of attention then sums to less
+    than one."""
+    tied_embeddings: bool | None = None
+    """Whether the vocabulary head's weights are the embedding's; None: not told."""
+    num_experts: int = 0
+    """Of each layer that has experts, those that tokens are routed to; 0: a dense model."""
+    num_experts_per_token: int = 0
+    """Of ``num_experts``, those that a token is sent to."""
+    expert_parameters: int = 0
+    """Of ``num_parameters``, those of the routed experts of all layers together."""
+    expert_bytes: int = 0
+    """Of ``parameter_bytes``, theirs."""
     quantization: str = ""
     """Of the weights: ``int8``, ``int4``, ``int4-awq``; empty where all of them are of ``dtype``."""
     head_bytes: int = 0

@@ -11,6 +11,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -27,6 +28,21 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     value: str
     advice: str = ""
     """What to do about it."""
+
+
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+"""Microseconds of processor time in each period of so many, or "max"."""
+
+
+def num_processors() -> int:
+    """Processors that this process may keep busy: what it may be scheduled on, or what its container is allowed, which
+    is less where many threads would only be made to wait."""
+    scheduled = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CPU_LIMIT.read_text().split()
+        return max(1, min(scheduled, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return scheduled
 
 
 def look(device: str, dtype: str) -> Iterator[Finding]:
@@ -70,7 +86,6 @@ def _processor() -> Finding:
     """Says whether it multiplies bfloat16 in hardware, which decides between bfloat16 and float32."""
     from inference.models import cpu_flags
 
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     units = [name for flag, name in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512")) if flag in cpu_flags()]
     bfloat16 = f"multiplies bfloat16 ({units[0]})" if units else "has no bfloat16 products"
     name = platform.processor() or platform.machine()
@@ -83,7 +98,7 @@ def _processor() -> Finding:
             name = processor_name(torch.device("cpu"))
         except Exception:  # reported by the caller
             pass
-    return Finding(topic="processor", state="has", value=f"{name}, {allowed} to use, {bfloat16}")
+    return Finding(topic="processor", state="has", value=f"{name}, {num_processors()} to use, {bfloat16}")
 
 
 def _gpu() -> Finding:

@@ -410,7 +410,9 @@ def _card(module: PreTrainedModel, config: Any, name: str, manifest: Manifest | 
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     parameters = list(module.parameters())
+    head: Any = module.get_output_embeddings()  # type: ignore[no-untyped-call]
     window, sliding = _sliding_layers(config)
+    experts = [tensor for name, tensor in module.named_parameters() if ".experts." in name]
     inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * config.hidden_size
     return ModelCard(
         name=name,
@@ -430,16 +432,28 @@ def _card(module: PreTrainedModel, config: Any, name: str, manifest: Manifest | 
         license=manifest.license if manifest else "",
         note=manifest.note if manifest else "",
         sliding_window=window,
-        num_sliding_layers=sliding,
-        head_bytes=module.get_output_embeddings().weight.nbytes,  # type: ignore[no-untyped-call]
+        num_sliding_layers=len(sliding),
+        sliding_layers=sliding if len(sliding) < config.num_hidden_layers else [],
+        attention_sinks=any(name.endswith(".sinks") for name, _ in module.named_parameters()),
+        head_bytes=head.weight.nbytes,
+        tied_embeddings=head.weight is module.get_input_embeddings().weight,
+        num_experts=_first(config, "num_local_experts", "num_experts", "n_routed_experts") if experts else 0,
+        num_experts_per_token=_first(config, "num_experts_per_tok", "num_experts_per_token") if experts else 0,
+        expert_parameters=sum(tensor.numel() for tensor in experts),
+        expert_bytes=sum(tensor.nbytes for tensor in experts),
     )
 
 
-def _sliding_layers(config: Any) -> tuple[int | None, int]:  # noqa: ANN401
-    """The sliding window, and how many layers have it."""
+def _first(config: Any, *names: str) -> int:  # noqa: ANN401
+    """The first of these that a configuration has; families differ in how they spell it."""
+    return next((int(value) for name in names if (value := getattr(config, name, None))), 0)
+
+
+def _sliding_layers(config: Any) -> tuple[int | None, list[int]]:  # noqa: ANN401
+    """The sliding window, and which layers have it."""
     window = getattr(config, "sliding_window", None)
     if not window:
-        return None, 0
-    kinds = getattr(config, "layer_types", None)
-    sliding = config.num_hidden_layers if kinds is None else kinds.count("sliding_attention")
-    return (window, sliding) if sliding else (None, 0)
+        return None, []
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
+    sliding = [layer for layer, kind in enumerate(kinds) if kind == "sliding_attention"]
+    return (window, sliding) if sliding else (None, [])

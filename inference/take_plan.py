@@ -9,6 +9,8 @@
     static          4 slots, static policy              the reader, 7 neighbours right behind
     continuous      4 slots                             the same
     batch           16 slots                            the same, every length another
+    unchunked       long steps                          the reader, a neighbour with a long prompt some tokens later
+    chunked         short steps                         the same
     slab            slabs of max_model_len              the reader, 5 neighbours once the prompt is computed
     paged           blocks, the same pool               the same
     starved         blocks, a pool too small for all    5 neighbours, the reader last (the newest is preempted first)
@@ -32,6 +34,7 @@ from inference.sequence import SamplingParams
 from inference.speculation.drafters import load_drafters
 from inference.takes import (
     Batch,
+    Chunked,
     Continuous,
     Crowd,
     Int4,
@@ -39,6 +42,7 @@ from inference.takes import (
     Int8,
     KnobError,
     KVInt8,
+    Paged,
     Parent,
     Pool,
     Race,
@@ -47,6 +51,7 @@ from inference.takes import (
     Starved,
     Static,
     Take,
+    Unchunked,
 )
 
 THINGS = (
@@ -65,6 +70,10 @@ MOST_OTHER_WEIGHTS = 2e9
 """Bytes of weights in another dtype, which stand beside the first ones: a look must not fill the memory."""
 SMALL_POOL = 32
 """Blocks, where nobody asked and the pool is not what the take is about."""
+AFTER = 12
+"""Tokens of the reader's answer before neighbours with long prompts come."""
+LONG_ANSWER = 12
+"""Tokens that such a neighbour writes."""
 NUM_SLABS = 3
 """That fit into the pool of ``slab`` and ``paged``, where nobody said another size."""
 
@@ -96,6 +105,8 @@ class Plan:
     quantization: str = ""
     neighbours: list[Neighbour] = field(default_factory=list)
     joining: Joining = "behind"
+    after: int = 1
+    """Tokens of the reader's answer that must be there before those come who join ``later``."""
     knobs: dict[str, Any] = field(default_factory=dict)
     """As asked for, and as chosen where nothing was asked."""
 
@@ -110,7 +121,10 @@ def plan(take: Take, parent: Parent, model: Model, first: EngineConfig) -> Plan:
     joining: Joining = "behind"
     neighbours: list[Neighbour] = []
     if isinstance(take, Crowd):
-        joining = "before" if isinstance(take, RushHour | Starved) else "later" if isinstance(take, Pool) else joining
+        if isinstance(take, RushHour | Starved):
+            joining = "before"
+        elif isinstance(take, Pool | Unchunked | Chunked):
+            joining = "later"
         neighbours = _neighbours(take, params, model)
     lengths = [longest] * params.n + [neighbour.num_tokens for neighbour in neighbours]
     most = min(first.max_model_len or DEFAULT_MAX_MODEL_LEN, model.card.max_model_len)
@@ -128,6 +142,8 @@ def plan(take: Take, parent: Parent, model: Model, first: EngineConfig) -> Plan:
         config = replace(config, num_blocks=min(pool, room // config.block_size))
     if isinstance(take, Static | Continuous | Batch | RushHour):
         config = replace(config, max_num_seqs=take.max_num_seqs)
+    if isinstance(take, Unchunked | Chunked):
+        config = replace(config, max_num_batched_tokens=take.max_num_batched_tokens)
     if isinstance(take, Static):
         config = replace(config, policy="static")
     if isinstance(take, Race):
@@ -143,7 +159,8 @@ def plan(take: Take, parent: Parent, model: Model, first: EngineConfig) -> Plan:
         knobs["dtype"] = dtype
     if "num_blocks" in knobs:
         knobs["num_blocks"] = config.num_blocks
-    return Plan(config, dtype, quantization, neighbours, joining, knobs)
+    after = min(AFTER, params.max_tokens) if isinstance(take, Unchunked | Chunked) else 1
+    return Plan(config, dtype, quantization, neighbours, joining, after, knobs)
 
 
 # ---- neighbours ----------------------------------------------------------------------------------------------------
@@ -151,6 +168,8 @@ def plan(take: Take, parent: Parent, model: Model, first: EngineConfig) -> Plan:
 
 def _neighbours(take: Crowd, params: SamplingParams, model: Model) -> list[Neighbour]:
     count = take.num_neighbours
+    if isinstance(take, Unchunked | Chunked):
+        return [_long_neighbour(index, take.prompt_tokens, params, model) for index in range(count)]
     if isinstance(take, Batch):
         # One after another ends, so many steps apart; the reader's own request may last longest.
         apart = max(1, params.max_tokens // (count + 1))
@@ -163,6 +182,15 @@ def _neighbours(take: Crowd, params: SamplingParams, model: Model) -> list[Neigh
         drawn = SamplingParams(max_tokens=length, temperature=params.temperature, seed=index, ignore_eos=True)
         made.append(Neighbour(templated.token_ids, templated.num_public_tokens, drawn))
     return made
+
+
+def _long_neighbour(index: int, num_tokens: int, params: SamplingParams, model: Model) -> Neighbour:
+    """One whose prompt has so many tokens: a long list of things, cut there."""
+    things = [THINGS[(index + i) % len(THINGS)] for i in range(num_tokens)]  # (a thing is a token or more)
+    templated = model.tokenizer.encode_chat(f"Tell me about {', '.join(things)}.")
+    drawn = SamplingParams(max_tokens=LONG_ANSWER, temperature=params.temperature, seed=index, ignore_eos=True)
+    public = min(templated.num_public_tokens, num_tokens)
+    return Neighbour(templated.token_ids[:num_tokens], public, drawn)
 
 
 def spread_lengths(count: int, mean: int, spread: float) -> list[int]:
@@ -201,6 +229,8 @@ def _memory(
         slab = _blocks(max(lengths) + 1, size)
         length = min(2 * slab * size, most)
         config = replace(config, max_model_len=length)
+        if isinstance(take, Paged) and not take.share:
+            config = replace(config, enable_prefix_caching=False)
         if isinstance(take, Slab):
             config = replace(config, allocator="slab", slab_reserve="max_model_len", enable_prefix_caching=False)
         # The same least for both: one workload, one pool.

@@ -192,7 +192,11 @@ class TakeRunner:
     def _step(self, current: _Current) -> None:
         try:
             outputs = current.engine.step()
-            if outputs and current.later:
+            # (Before they come nobody writes but the reader.)
+            if current.later and any(
+                output.finish_reason is not None or output.usage.completion_tokens >= current.plan.after
+                for output in outputs
+            ):
                 self._welcome(current)
             self._flush(current)
             if not current.engine.has_unfinished_requests():

@@ -263,6 +263,26 @@ class Continuous(_Policy, frozen=True, tag="continuous"):
     """Whoever is next is let in as soon as a slot is free. The same workload as ``static``."""
 
 
+class _Long(Crowd, frozen=True):
+    """Neighbours with long prompts come while the reader's answer is being written."""
+
+    neighbours: Annotated[int, Meta(ge=1, le=4)] = 1
+    prompt_tokens: Annotated[int, Meta(ge=64, le=1024)] = 640
+    """Of each neighbour."""
+    max_num_batched_tokens: Annotated[int, Meta(ge=16, le=4096)] = 2048
+    """Of one step: a longer prompt is read in several."""
+
+
+class Unchunked(_Long, frozen=True, tag="unchunked"):
+    """A step may be so long that a neighbour's whole prompt goes in at once: everybody else waits for it."""
+
+
+class Chunked(_Long, frozen=True, tag="chunked"):
+    """Prompts are read in pieces, and everybody else writes a token with each. The same workload as ``unchunked``."""
+
+    max_num_batched_tokens: Annotated[int, Meta(ge=16, le=4096)] = 64
+
+
 class Batch(Crowd, frozen=True, tag="batch"):
     """So many requests at once, and all their lengths differ: the batch shrinks by one after another."""
 
@@ -296,6 +316,9 @@ class Slab(_Allocator, frozen=True, tag="slab"):
 class Paged(_Allocator, frozen=True, tag="paged"):
     """Each takes blocks as it grows. The same workload and pool as ``slab``."""
 
+    share: bool = True
+    """Whether the block of the system prompt, with which all begin, is stored once and shared."""
+
 
 class Starved(Pool, frozen=True, tag="starved"):
     """A pool in which not all have room: somebody is preempted, and what was kept is evicted."""
@@ -317,6 +340,8 @@ AnyTake = (
     | RushHour
     | Static
     | Continuous
+    | Unchunked
+    | Chunked
     | Batch
     | Slab
     | Paged
@@ -374,6 +399,8 @@ def _range_of(kind: Any) -> str:  # noqa: ANN401
 def _range_of_info(found: msgspec.inspect.Type) -> str:
     if isinstance(found, msgspec.inspect.LiteralType):
         return f"one of {', '.join(map(str, found.values))}"
+    if isinstance(found, msgspec.inspect.BoolType):
+        return "true or false"
     if isinstance(found, msgspec.inspect.IntType):
         return f"a whole number from {found.ge} to {found.le}"
     if isinstance(found, msgspec.inspect.FloatType):

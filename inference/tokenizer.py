@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from inference.bpe import BPE
+from inference.bpe import BPE, forget_words
 from inference.events import BPEMerges, BPEWord
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Tokenizer:
             raise ValueError(f"{type(hf).__name__} is not a fast tokenizer: without offsets, no token knows its text")
         self.hf: Any = hf
         self._backend = self.hf.backend_tokenizer
+        forget_words(self._backend)
         self._special = {i for i, token in self._backend.get_added_tokens_decoder().items() if token.special}
         self._decoder_type = _decoder_type(self._backend)
         first = self.hf("x")["input_ids"][0]

@@ -53,6 +53,7 @@ from inference.messages import (
     Reply,
     Shutdown,
 )
+from inference.tracebacks import QuietFormatter, be_quiet
 
 if TYPE_CHECKING:
     from inference.engine import Engine
@@ -191,10 +192,11 @@ class Worker:
         self._progress("importing torch", None)
         import torch
 
+        from inference.machine import num_processors
         from inference.models import cache_dir, load_model
         from inference.roofline import measure
 
-        torch.set_num_threads(options.num_threads or _num_cpus())
+        torch.set_num_threads(options.num_threads or num_processors())
         model = load_model(
             options.model,
             dtype=options.dtype,
@@ -279,7 +281,8 @@ class Worker:
                 engine.step()
             except Exception as error:
                 logger.exception("the engine raised in a step", exc_info=error)
-                self._end_all(f"the engine failed: {type(error).__name__}: {error}")
+                # (Of everybody's requests: what the error says may be one visitor's.)
+                self._end_all(f"the engine failed: {type(error).__name__}")
                 return EXIT_ENGINE_RAISED
             self._flush()
         return 0
@@ -373,11 +376,6 @@ def _small(config: EngineConfig) -> EngineConfig:
     return msgspec.structs.replace(config, num_blocks=min(config.num_blocks, needed))
 
 
-def _num_cpus() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def die_with_parent() -> None:
     """Ask Linux for a SIGTERM when the parent dies. Elsewhere the loop looks for itself."""
     if sys.platform == "linux":
@@ -445,11 +443,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a worker until it ends; returns its exit status."""
-    logging.basicConfig(
-        level=os.environ.get("OPENKITCHEN_LOG_LEVEL", "INFO").upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    be_quiet()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(QuietFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=os.environ.get("OPENKITCHEN_LOG_LEVEL", "INFO").upper(), handlers=[handler])
     return Worker(parse(arguments)).run()
 
 

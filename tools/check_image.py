@@ -77,6 +77,23 @@ print(json.dumps(sizes))
 """
 
 
+MEMORY = """
+import os, pathlib
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    if process.name == str(os.getpid()):
+        continue
+    try:
+        words = (process / "cmdline").read_bytes().replace(b"\\0", b" ").decode()
+        status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+    except OSError:
+        continue
+    if "openkitchen" in words or "inference" in words:
+        name = "engine" if "inference.worker" in words else "web"
+        now, most = (int(status[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM"))
+        print(f"{name}: {now:.0f} MiB, {most:.0f} at most")
+"""
+
+
 class Check:
     """Says each thing as it is found; remembers whether all was well."""
 
@@ -131,11 +148,10 @@ class Site:
 @contextmanager
 def served(engine: Engine, image: str, data: Path, cache: Path, **settings: object) -> Iterator[tuple[Site, float]]:
     """The site of a fresh container on these volumes, and when it was started; ended however the block ends."""
-    began = time.monotonic()
     env = {f"OPENKITCHEN_{name.upper()}": str(value) for name, value in settings.items()}
     container = engine.start(image, {"/data": data, "/cache": cache}, env)
     try:
-        yield Site(container), began
+        yield Site(container), container.began
     finally:
         container.remove()
 
@@ -196,6 +212,8 @@ def stop(check: Check, site: Site) -> None:
     seconds = time.monotonic() - began
     check.that(status in (0, 143), "ends on SIGTERM with status", status)
     check.that(seconds < STOP_SECONDS, "and within what docker stop waits, s", round(seconds, 1))
+    if seconds >= STOP_SECONDS:
+        print("\n".join(site.container.words().splitlines()[-8:]))
 
 
 def check_image(engine: Engine, image: str, folder: Path, **settings: object) -> list[str]:
@@ -211,6 +229,8 @@ def check_image(engine: Engine, image: str, folder: Path, **settings: object) ->
         healthy = site.container.execute([PYTHON, "-S", "-m", "app.healthcheck"])
         check.that(healthy.returncode == 0, "the health check", healthy.stderr.decode().strip() or "well")
         run_id, log = check_run(check, site)
+        for line in site.python(MEMORY).splitlines():
+            print(f"  memory of {line}")
         live = site.run("Tell me a very long story.", 2000)
         stop(check, site)
     with served(engine, image, data, cache, **settings) as (site, began):
@@ -241,8 +261,11 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--engine", choices=("docker", "podman", "buildah"), help="found by itself if not named")
     options = parser.parse_args(words)
     engine = engine_named(options.engine)
-    with tempfile.TemporaryDirectory(prefix="check-image-") as folder:
-        failed = check_image(engine, options.image, Path(folder))
+    try:
+        with tempfile.TemporaryDirectory(prefix="check-image-") as folder:
+            failed = check_image(engine, options.image, Path(folder))
+    finally:
+        engine.close()
     print(f"{len(failed)} things are wrong: {', '.join(failed)}" if failed else "all is well")
     return 1 if failed else 0
 

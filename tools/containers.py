@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import uuid
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,9 @@ OWNER = 10001
 
 class Container(Protocol):
     """One that was started."""
+
+    began: float
+    """On the monotonic clock."""
 
     def execute(self, words: list[str]) -> subprocess.CompletedProcess[bytes]:
         """Run a program in it."""
@@ -44,6 +48,9 @@ class Engine(Protocol):
 
     def start(self, image: str, volumes: dict[str, Path], env: dict[str, str]) -> Container:
         """A container of ``image``."""
+
+    def close(self) -> None:
+        """Leave nothing behind."""
 
 
 def engine_named(name: str | None) -> Engine:
@@ -87,8 +94,11 @@ class Command:
         walls = ["--network=none", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
         mounts = [f"--volume={folder}:{place}" for place, folder in volumes.items()]
         values = [f"--env={key}={value}" for key, value in env.items()]
-        output(self.program, "run", "--detach", f"--name={name}", *walls, *mounts, *values, image)
+        output(self.program, "create", f"--name={name}", *walls, *mounts, *values, image)
         return CommandContainer(self.program, name)
+
+    def close(self) -> None:
+        """Each container was removed by itself."""
 
 
 class CommandContainer:
@@ -97,6 +107,8 @@ class CommandContainer:
     def __init__(self, program: str, name: str) -> None:
         self.program = program
         self.name = name
+        self.began = time.monotonic()
+        output(program, "start", name)
 
     def execute(self, words: list[str]) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run([self.program, "exec", self.name, *words], capture_output=True, check=False)
@@ -125,6 +137,7 @@ BUILDAH = ("buildah", "--storage-driver", "vfs")
 
 ENTER = """
 set -e
+ip link set lo up
 root=$1; user=$2; shift 2
 mount --bind "$root" "$root"
 mount -o remount,ro,bind "$root"
@@ -140,7 +153,10 @@ and as the image's user, with no capability left."""
 
 
 class Namespaces:
-    """No engine at all: buildah's files under Linux's own walls."""
+    """No engine at all: buildah's files under Linux's own walls. They are unpacked once: nothing is written to them."""
+
+    def __init__(self) -> None:
+        self._unpacked: dict[str, tuple[str, str]] = {}
 
     def config(self, image: str) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(output(*BUILDAH, "inspect", "--type", "image", image))["OCIv1"]["config"]
@@ -149,8 +165,7 @@ class Namespaces:
     def start(self, image: str, volumes: dict[str, Path], env: dict[str, str]) -> Container:
         make_volumes(volumes)
         config = self.config(image)
-        name = output(*BUILDAH, "from", "--pull-never", image).strip()
-        root = output(*BUILDAH, "mount", name).strip()
+        root = self._root(image)
         values = [*config["Env"], *(f"{key}={value}" for key, value in env.items())]
         mounts = [word for place, folder in volumes.items() for word in (place, str(folder))]
         program = [*config["Entrypoint"], *config.get("Cmd", [])]
@@ -163,7 +178,18 @@ class Namespaces:
             stderr=subprocess.STDOUT,
             cwd="/",
         )
-        return NamespacesContainer(process, name, config["User"], values, said)
+        return NamespacesContainer(process, config["User"], values, said)
+
+    def _root(self, image: str) -> str:
+        if image not in self._unpacked:
+            name = output(*BUILDAH, "from", "--pull-never", image).strip()
+            self._unpacked[image] = (name, output(*BUILDAH, "mount", name).strip())
+        return self._unpacked[image][1]
+
+    def close(self) -> None:
+        """Remove what was unpacked."""
+        for name, _ in self._unpacked.values():
+            output(*BUILDAH, "rm", name)
 
 
 class NamespacesContainer:
@@ -172,13 +198,12 @@ class NamespacesContainer:
     def __init__(
         self,
         process: subprocess.Popen[bytes],
-        name: str,
         user: str,
         values: list[str],
         said: Any,  # noqa: ANN401
     ) -> None:
+        self.began = time.monotonic()
         self._process = process
-        self._name = name
         self._user = user
         self._values = values
         self._said = said
@@ -208,16 +233,19 @@ class NamespacesContainer:
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._kill()
             return 137
+
+    def _kill(self) -> None:
+        """Process 1 first, and with it all the others: it changed its user, and so does not end with its parent."""
+        if first := self._first:
+            subprocess.run(["kill", "-KILL", first], check=False)
+        self._process.wait()
 
     def words(self) -> str:
         self._said.seek(0)
         return str(self._said.read().decode(errors="replace"))
 
     def remove(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        self._kill()
         self._said.close()
-        output(*BUILDAH, "rm", self._name)

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import typer.main
 from annotated_types import Ge, Gt, Le, Lt
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +33,8 @@ BESIDES = {
     "CACHE_DIR": "Where converted models and what was measured of the machine are kept; unset: the platform's cache "
     "folder (`~/.cache/openkitchen` on Linux). Shared by `serve` and `record`.",
     "COMMIT": "The commit that a recording says it was made at, where there is no checkout to ask (the image sets it).",
+    "LOG_PRIVATE": "`1`: what exceptions and libraries say stands in the log too, to look into a fault: it may quote "
+    "prompts and ids of runs.",
     "TORCH_INDEX": "For `./kitchen` and the Dockerfile: the index that PyTorch is installed from.",
     "CHROMIUM": "For tests and benchmarks: a Chromium.",
 }
@@ -53,7 +56,14 @@ def kind(annotation: Any) -> str:  # noqa: ANN401
     if get_origin(annotation) is tuple:
         return "list"
     inner = [part for part in get_args(annotation) if part is not NoneType]
-    names = {bool: "true, false", int: "whole number", float: "number", str: "text", Path: "folder"}
+    names = {
+        bool: "true, false",
+        int: "whole number",
+        float: "number",
+        str: "text",
+        SecretStr: "secret",
+        Path: "folder",
+    }
     return names[inner[0] if inner else annotation]
 
 

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.site import Site
 from app.broadcast import frames
+from app.metrics import Transport
 from app.problems import FieldError, Problem
 from app.runs import Run
 
@@ -33,6 +34,7 @@ class Follow(Response):
     send timeout: then the connection is cut, so that what waits in its buffers is freed too."""
 
     media_type = "application/octet-stream"
+    transport: Transport = "lines"
 
     def __init__(self, site: Site, run: Run, after: int) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
@@ -69,7 +71,9 @@ class Follow(Response):
             async for chunk in self.chunks():
                 message = {"type": "http.response.body", "body": chunk, "more_body": True}
                 await asyncio.wait_for(send(message), self._site.settings.send_timeout)
+                self._site.metrics.sent(self.transport, len(chunk))
         except TimeoutError:
+            self._site.metrics.dropped(self.transport)
             self._site.abort_connection(scope)
             raise
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -95,6 +99,7 @@ class EventStream(Follow):
     """Server-sent events: ``id`` is the event's ``seq``, so that a browser resumes by itself."""
 
     media_type = "text/event-stream"
+    transport: Transport = "sse"
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Whole events."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -10,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.api.site import site_of
-from app.problems import closing, retry_later
+from app.problems import Problem, closing, retry_later
 
 router = APIRouter()
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -39,8 +40,11 @@ async def ready(request: Request) -> Response:
 
 @router.api_route("/metrics", methods=["GET", "HEAD"])
 async def metrics(request: Request) -> Response:
-    """Prometheus' text format."""
+    """Prometheus' text format, for whoever has the token if there is one."""
     site = site_of(request)
+    _check_token(request, site.settings.metrics_token)
+    await asyncio.to_thread(site.metrics.measure_disk, site.settings.data_dir)
+    site.metrics.count_sockets(site.clock.num_frames, site.clock.num_bytes, site.clock.num_dropped)
     live = site.store.live()
     body = site.metrics.render(
         state=site.kitchen.status.state,
@@ -48,5 +52,14 @@ async def metrics(request: Request) -> Response:
         waiting=sum(run.is_waiting for run in live),
         readers=site.readers.total,
         tasks=len(asyncio.all_tasks()),
+        restarts=site.kitchen.num_restarts,
+        ready=site.kitchen.ready,
     )
     return Response(body, media_type=CONTENT_TYPE_LATEST, headers=_NO_STORE)
+
+
+def _check_token(request: Request, token: str) -> None:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if token and not (scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())):
+        detail = "The metrics of this kitchen are for whoever has its token: Authorization: Bearer TOKEN."
+        raise Problem(401, "no_token", detail, headers={"WWW-Authenticate": "Bearer"})

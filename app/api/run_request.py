@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from annotated_types import Ge, Le
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
 from starlette.requests import Request
 
 from app.problems import FieldError, Problem
@@ -56,6 +56,13 @@ MAX_CHOSEN_SEED = 2**31
 """A number that every JSON reader keeps whole."""
 
 
+PROBES: dict[str, Any] = {
+    "oneOf": [{"type": "array", "items": {"enum": ["kv"]}}, {"type": "object"}],
+    "description": "A list of names, or an object: see inference/probes.py.",
+}
+"""How a description of the API tells of them."""
+
+
 class RunRequest(BaseModel):
     """What may be asked of a run, with the page's own defaults."""
 
@@ -73,7 +80,7 @@ class RunRequest(BaseModel):
     ] = Field(default_factory=list, max_length=MAX_STOPS)
     seed: int | None = Field(default=None, ge=0, le=2**63 - 1)
     n: int = Field(default=1, ge=1, le=MAX_SAMPLES)
-    probes: Annotated[Probes, PlainValidator(_read_probes)] = Probes(kv=True)
+    probes: Annotated[Probes, PlainValidator(_read_probes), WithJsonSchema(PROBES)] = Probes(kv=True)
     drafter: str | None = None
 
     def sampling_params(self) -> SamplingParams:

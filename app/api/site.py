@@ -21,6 +21,7 @@ from app.run_store import RunStore
 from app.runs import Run
 from app.security import Visitors
 from app.settings import Settings
+from app.tracing import Tracing
 
 if TYPE_CHECKING:
     from app.cluster import Cluster
@@ -38,6 +39,7 @@ class Site:
     store: RunStore
     orders: Orders
     metrics: Metrics
+    tracing: Tracing
     visitors: Visitors
     rates: Rates
     readers: ReaderLimit

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -51,21 +53,13 @@ async def render_article(
 ) -> Response:
     """The whole page. ``prompt`` is that of a form that was refused: it stays in the box."""
     site = site_of(request)
-    engine = site.kitchen.status
     address = public_address(request, site.settings)
     row = site.store.index.get(run.run_id) if run else None
     page = {
         "run_id": run.run_id if run else None,
         "mine": run is not None and site.visitors.created(request, run.creator),
-        "recording": RECORDING,
-        "takes": recorded_takes(),
-        "messages": script_messages(),
-        "embeds": "",
     }
     context = {
-        "page": page,
-        "chapters": chapters(),
-        "modules": modules_of("static/js/main.js"),
         "address": address,
         "social": social_of(address, run, row.title if row else "", room_of(request.query_params.get("room"))),
         **run_context(request, run),
@@ -74,12 +68,32 @@ async def render_article(
         "kept": kept_words(site.settings),
         "problem": problem,
         "prompt": prompt,
-        "status": engine,
-        **calculator_context(request.query_params, lenient=True),
+        "status": site.kitchen.status,
     }
-    html = environment().get_template("article.html").render(**context)
+    html = article_html(page, context, request.query_params)
     code = problem.status if problem else status
     return HTMLResponse(html, status_code=code, headers={**NO_STORE, **(problem.headers if problem else {})})
+
+
+def article_html(page: Mapping[str, Any], more: Mapping[str, Any], query: Mapping[str, str] | None = None) -> str:
+    """The page whoever shows it, a kitchen or a folder of files. ``page`` is for its script, ``more`` for the
+    templates, ``query`` is what the calculator is asked."""
+    everybodys = {
+        "kitchen": True,
+        "recording": RECORDING,
+        "takes": recorded_takes(),
+        "runs": {},
+        "messages": script_messages(),
+        "embeds": "",
+    }
+    context = {
+        "page": everybodys | dict(page),
+        "chapters": chapters(),
+        "modules": modules_of("static/js/main.js"),
+        **calculator_context(query or {}, lenient=True),
+        **more,
+    }
+    return environment().get_template("article.html").render(**context)
 
 
 @cache
@@ -101,7 +115,7 @@ def public_address(request: Request, settings: Settings) -> str:
 def kept_words(settings: Settings) -> str:
     """One line by the box: what is kept, and for how long."""
     words = translations().gettext(
-        "Your prompt and each answer to it are kept on this server for %(days)s days after it was cooked, "
-        "under an address that cannot be guessed."
+        "Your prompt and its answer are kept on this server for %(days)s days, under an address that cannot be "
+        "guessed; so is every take of it, from when it was cooked."
     )
     return words % {"days": f"{settings.keep_days:g}"}

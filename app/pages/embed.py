@@ -41,9 +41,16 @@ async def show_embed(request: Request, chapter: str, run: str = "", lang: str = 
     return HTMLResponse(html, status_code=404 if run and not found else 200, headers=headers)
 
 
-def embed_html(room: Chapter, runs: Mapping[str, str], *, language: str = "en", address: str = "") -> str:
+def embed_html(
+    room: Chapter,
+    runs: Mapping[str, str],
+    *,
+    language: str = "en",
+    address: str = "",
+    more: Mapping[str, Any] | None = None,
+) -> str:
     """The page. ``runs``: addresses of the logs that it may play besides the recorded one, by the ids of the runs.
-    ``address`` of the site, where it has one: then it says where its oEmbed is."""
+    ``address`` of the site, where it has one: then it says where its oEmbed is. ``more`` for the template."""
     page: dict[str, Any] = {
         "chapter": room.slug,
         "recording": RECORDING,
@@ -58,6 +65,8 @@ def embed_html(room: Chapter, runs: Mapping[str, str], *, language: str = "en", 
         "title": translations(language).gettext(room.title),
         "modules": tuple(dict.fromkeys((*modules_of(ENTRY), *modules_of(room.scene)))),
         "address": address,
+        "kitchen": False,
+        **(more or {}),
         **calculator_context({}, lenient=True),
     }
     return environment(language).get_template("embed.html").render(**context)

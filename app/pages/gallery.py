@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -152,6 +152,12 @@ async def show_gallery(request: Request, before: str = "") -> Response:
     context = await asyncio.to_thread(draw)
     context["older"] = rows[PAGE - 1].run_id if len(rows) > PAGE else ""
     return _page(request, site, "gallery.html", context)
+
+
+def recordings_html(more: Mapping[str, Any]) -> str:
+    """The shelf of recordings alone, where no kitchen has runs to list. ``more`` for the template."""
+    context = {"groups": recorded_groups(), "listed": [], "older": "", "modules": modules_of(SCRIPT), **more}
+    return environment().get_template("gallery.html").render(**context)
 
 
 @router.api_route("/mine", methods=["GET", "HEAD"])

@@ -110,6 +110,23 @@ def shown() -> tuple[Shown, ...]:
             2,
         ),
         Shown(
+            "unchunked",
+            _("A long prompt, all at once"),
+            _(
+                "While the answer is written, a neighbour's long prompt is read in one step, and the answer stands "
+                "still."
+            ),
+            "phases",
+            6,
+        ),
+        Shown(
+            "chunked",
+            _("A long prompt in pieces"),
+            _("The same neighbour, read a piece a step: the answer goes on, a token with each piece."),
+            "phases",
+            6,
+        ),
+        Shown(
             "batch",
             _("Sixteen down to one"),
             _("Guests leave one after another, so that each batch size has its own measured pace."),

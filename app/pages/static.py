@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from functools import lru_cache
+from pathlib import Path
 
 import rcssmin
 import rjsmin
@@ -27,10 +28,18 @@ _MINIFIERS = {".js": rjsmin.jsmin, ".css": rcssmin.cssmin}
 
 
 @lru_cache(maxsize=512)
-def _minified(path: str, modified_ns: int) -> bytes:
-    """A script or a sheet without its comments, which are for whoever reads the sources."""
+def minified(path: str, modified_ns: int) -> bytes:
+    """A script or a sheet of ours without its comments, which are for whoever reads the sources."""
     with open(path, encoding="utf-8") as file:
         return str(_MINIFIERS[os.path.splitext(path)[1]](file.read())).encode()
+
+
+def body_of(path: Path) -> bytes:
+    """What leaves here for a file under ``static/``."""
+    name = path.as_posix()
+    if path.suffix in _MINIFIERS and not _VERSIONED.search(name):
+        return minified(str(path), path.stat().st_mtime_ns)
+    return path.read_bytes()
 
 
 class Static(StaticFiles):
@@ -65,7 +74,7 @@ class Static(StaticFiles):
         if response.status_code != 200:
             return response
         if suffix in _MINIFIERS and not immutable:
-            response = _with_body(_minified(path, stat_result.st_mtime_ns), response.headers)
+            response = _with_body(minified(path, stat_result.st_mtime_ns), response.headers)
         if suffix in _TYPES:
             response.headers["Content-Type"] = _TYPES[suffix]
         return response

@@ -8,13 +8,14 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from app.api.site import site_of
 from app.catalogue import translations
 from app.cited import cited_facts
 from app.pages.units import human_bytes, human_count, human_duration, human_figure, human_wait
-from app.problems import Problem
+from app.problems import Problem, problem_response
+from app.request_log import request_id_of
 from app.runs import Run
 from app.settings import ROOT
 
@@ -35,6 +36,7 @@ def environment(language: str = "en") -> Environment:
     made.policies["ext.i18n.trimmed"] = True
     made.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]
     made.globals["cited_facts"] = cited_facts()
+    made.globals["kitchen"] = True  # what a copy as plain files does without
     made.filters["bytes"] = human_bytes
     made.filters["thousands"] = human_count
     made.filters["duration"] = human_duration
@@ -73,13 +75,6 @@ def render_problem(request: Request, problem: Problem) -> Response:
             # The prompt's form aims at the run; what went wrong belongs beside the box, which keeps its text.
             response.headers["HX-Retarget"] = "#prompt-error"
             response.headers["HX-Reswap"] = "innerHTML"
-    else:
-        response = JSONResponse(
-            problem.to_dict(),
-            status_code=problem.status,
-            media_type="application/problem+json",
-            headers={"Cache-Control": "no-store"},
-        )
-    for name, value in problem.headers.items():
-        response.headers[name] = value
-    return response
+        response.headers.update(problem.headers)
+        return response
+    return problem_response(problem, request_id=request_id_of(request))

@@ -126,7 +126,13 @@ const hover = (position) => {
 /** @param {number} position */
 const token = (position) => player().state.tokens[position];
 
-const transport = new Transport(required("#transport"), { player, status: () => cast.main.status, gesture, tooltip });
+const transport = new Transport(required("#transport"), {
+  player,
+  status: () => cast.main.status,
+  gesture,
+  beside: () => cast.beside,
+  tooltip,
+});
 const ribbon = new Ribbon(required("#ribbon"), { token, hover, tooltip, seek: ({ seq }) => seek(seq) });
 const numbers = new Numbers(document);
 const notice = new Notice(required("#notice"), () => session.start());

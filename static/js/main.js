@@ -13,6 +13,7 @@ import { say, seldom } from "./ui/dom.js";
 import { LiveRegion } from "./ui/live_region.js";
 import { setMessages, t } from "./ui/messages.js";
 import { bindMotion, reduced } from "./ui/motion.js";
+import { withoutKitchen } from "./ui/no_kitchen.js";
 import { Notice, noticeOf } from "./ui/notice.js";
 import { Numbers } from "./ui/numbers.js";
 import { Opening } from "./ui/opening.js";
@@ -29,7 +30,7 @@ import { Tooltip } from "./ui/tooltip.js";
 import { Transport } from "./ui/transport.js";
 
 /** @typedef {import("./log/session.js").Source} Source */
-/** @typedef {{ run_id: string | null, mine: boolean, kitchen?: boolean, recording: string, takes: Record<string, string>, messages: Record<string, string>, embeds: string }} Config `takes`: recorded ones, by their keys; `embeds`: how the addresses of embedded rooms end */
+/** @typedef {{ run_id: string | null, mine: boolean, recording: string, takes: Record<string, string>, messages: Record<string, string>, embeds: string, kitchen: boolean, runs: Record<string, string> }} Config `takes`: recorded ones, by their keys; `embeds`: how the addresses of embedded rooms end; `kitchen`: whether one stands behind the page; `runs`: where none does, the logs that lie beside it, by their runs' ids */
 
 /** A scroll shorter than this, in pixels, does not take the playhead from another hand. */
 const SCROLL_TAKES_OVER = 40;
@@ -67,10 +68,15 @@ let addressed = runOfAddress();
 /** Runs that this reader asked for. @type {Set<string | null>} */
 const own = new Set(config.mine ? [config.run_id] : []);
 
+/** What was on stage before it. @type {Source | null} */
+let before = null;
+/** The room in which two runs are compared, once somebody does. @type {Promise<import("./ui/comparing.js").Comparing> | null} */
+let comparing = null;
 let session = new Session({ kind: "recording", url: config.recording }, changed);
 
 const topbar = required("#topbar");
 bindTheme(optional("[data-action=theme]"));
+if (!config.kitchen) withoutKitchen(article);
 const casting = new Casting(required("#stage"), article, {
   own: () => session,
   recordings: config.takes ?? {},
@@ -79,6 +85,7 @@ const casting = new Casting(required("#stage"), article, {
   controls: () => stage.view.controls,
   changed: takeChanged,
   recast,
+  ...(config.kitchen ? {} : { ask: noKitchen }),
 });
 const { cast } = casting;
 /** Of the run on stage: the reader's own, or the take that a step shows. */
@@ -102,7 +109,13 @@ const seek = (seq) => {
 /** @param {number} position */
 const token = (position) => player().state.tokens[position];
 
-const transport = new Transport(required("#transport"), { player, status: () => cast.main.status, gesture, tooltip });
+const transport = new Transport(required("#transport"), {
+  player,
+  status: () => cast.main.status,
+  gesture,
+  beside: () => cast.beside,
+  tooltip,
+});
 const ribbon = new Ribbon(required("#ribbon"), { token, hover, tooltip, seek: ({ seq }) => seek(seq) });
 const answer = new Answer(required("#answer"), optional("#question"), { token, hover, tooltip });
 const copy = required("[data-action=link]");
@@ -139,7 +152,8 @@ const shareable = bindShare(tools, optional(".share-this"), {
       document.getElementById(slug)?.querySelector(".kicker")?.textContent?.replace(/\s+/g, " ").trim() ?? slug;
     const moment = linkTo({ slug, time: player().t, step: stage.view.step });
     const { runId } = session;
-    return { runId, own: own.has(runId), recording: config.recording, slug, room, moment, time: player().t };
+    const recording = (runId === null ? null : config.runs[runId]) ?? config.recording;
+    return { runId, own: own.has(runId), recording, slug, room, moment, time: player().t };
   },
   deleted: () => {
     rememberRun(null);
@@ -148,6 +162,7 @@ const shareable = bindShare(tools, optional(".share-this"), {
   },
 });
 tools.add("open-file", t("Open a log from a file"), () => opening.choose());
+tools.add("compare", t("Compare with another run"), () => void compare(null));
 tools.add("picture", t("Save a picture of this room"), () => void savePicture());
 const closeFile = tools.add("close-file", t("Close the file"), () => void openPage(null));
 const answerChapter = required("#answer").closest(".chapter")?.id;
@@ -170,16 +185,21 @@ bindMotion(topbar, (still) => {
   if (still && player().drive === "clock") player().pause();
   stage.setView({ reduced: still });
 });
-bindPrompt(/** @type {HTMLFormElement} */ (required("#prompt-form")), { run: open, stop });
+if (config.kitchen) bindPrompt(/** @type {HTMLFormElement} */ (required("#prompt-form")), { run: open, stop });
 document.addEventListener("htmx:afterSwap", () => numbers.refresh());
 document.addEventListener("htmx:after:swap", () => numbers.refresh());
 addEventListener("popstate", () => {
   const runId = runOfAddress();
   if (runId === addressed) return; // a link within the page
   addressed = runId;
-  if (optional(".run-status")?.dataset.run !== runId) required("#prompt-status").replaceChildren();
+  if (optional(".run-status")?.dataset.run !== runId) optional("#prompt-status")?.replaceChildren();
   void openPage(runId);
 });
+
+/** Nobody cooks a take here. */
+async function noKitchen() {
+  return { refused: 0, detail: t("This copy of the page has no kitchen.") };
+}
 
 /** The room in view, for a frame elsewhere; the first screen is none, and the hall behind it stands for it. */
 function inView() {
@@ -325,6 +345,7 @@ function markFirstToken() {
  */
 function bind(source) {
   session.stop();
+  if (session.log.seq > 0) before = session.source;
   session = new Session(source, changed);
   answer.clear();
   ribbon.clear();
@@ -385,7 +406,43 @@ function openFile(file) {
   required("#prompt-status").replaceChildren();
   bind({ kind: "opened", file });
   if (stage.view.chapter === answerChapter) scrollTo(0, 0);
-  return [];
+  if (before === null) return [];
+  return [{ words: t("Compare it with the run before"), act: () => void compare("(before)") }];
+}
+
+/**
+ * Two runs under one clock, in a room of its own at the end of the article.
+ * @param {string | import("./log/opened_file.js").Opened | null} other a recording's name or a run's id, or a file; null:
+ *   what is at hand
+ * @param {boolean} [walk] take the reader there
+ */
+async function compare(other, walk = true) {
+  const recordings = Object.fromEntries(
+    Object.entries({ [config.recording.replace(/^.*\/|\.jsonl\.gz$/g, "")]: config.recording, ...config.takes }).map(
+      ([name, path]) => [name, absolute(path)],
+    ),
+  );
+  comparing ??= import("./ui/comparing.js").then(
+    ({ Comparing }) =>
+      new Comparing({
+        recordings,
+        run: (runId) => findRun(runId, urlsOf(runId)),
+        before: () => before,
+        bring: (source, words) => casting.takes.bring("with", source, words),
+        choose: () => opening.choose((file) => void compare(file)),
+        arrive: (section) => {
+          nav.add(section);
+          scroll.measure();
+          numbers.refresh();
+        },
+      }),
+  );
+  const room = await comparing;
+  if (walk) go("compare", 0);
+  if (typeof other === "object" && other) room.withFile(other);
+  else if (other) await room.with(other);
+  else if (!casting.takes.get("with")?.session) await room.withWhatIsAtHand(session.source.kind === "recording");
+  else room.list();
 }
 
 /** The room on stage as a file, with what it shows and whose run it is below it. */
@@ -429,9 +486,13 @@ async function openPage(runId) {
     showRecording(new URL(location.href).searchParams.has("run"));
     return;
   }
-  const base = `api/runs/${encodeURIComponent(runId)}`;
-  const urls = { summary: absolute(base), socket: socketUrl(`${base}/socket`), events: absolute(`${base}/events`) };
-  const source = await findRun(runId, urls);
+  if (!config.kitchen) {
+    const log = Object.hasOwn(config.runs, runId) ? config.runs[runId] : null;
+    if (log === null) showRecording(true);
+    else bind({ kind: "run", runId, socketUrl: "", eventsUrl: absolute(log), closed: true });
+    return;
+  }
+  const source = await findRun(runId, urlsOf(runId));
   if (mine !== asked) return;
   if (source === null) {
     showRecording(true);
@@ -439,6 +500,12 @@ async function openPage(runId) {
   }
   unknownRun = false;
   bind(source);
+}
+
+/** @param {string} runId */
+function urlsOf(runId) {
+  const base = `api/runs/${encodeURIComponent(runId)}`;
+  return { summary: absolute(base), socket: socketUrl(`${base}/socket`), events: absolute(`${base}/events`) };
 }
 
 /** @param {boolean} unknown it plays in the place of a run that nobody knows */
@@ -472,5 +539,7 @@ Object.defineProperty(globalThis, "__kitchen", {
 
 const idle = globalThis.requestIdleCallback ?? ((/** @type {() => void} */ run) => setTimeout(run, 500));
 idle(() => stage.prepare(stage.view.chapter));
-void openPage(config.run_id ?? null);
+void openPage(config.kitchen ? config.run_id : runOfAddress());
+const other = new URL(location.href).searchParams.get("with");
+if (other) void compare(other, !location.hash);
 link.follow();

@@ -79,7 +79,7 @@ function drawMarks() {
     if (canvas.dataset.guide === "strip") {
       const strip = new Timeline(canvas);
       strip.resize(width, height);
-      strip.draw({ log, t: player.t, total: log.t, palette: view.palette });
+      strip.draw({ log, t: player.t, total: log.t, palette: view.palette, beside: [] });
       continue;
     }
     const count = player.state.tokens.length;

@@ -1,8 +1,9 @@
 """A scripted stand-in for the engine process, for tests of the protocol alone: it speaks the real messages over the
 real sockets and computes nothing. What it does follows from words in the prompt.
 
-``CRASH``: dies in the middle. ``HANG``: stops talking. ``TOOLONG``: rejected. ``SLOW``: 20 ms a token. ``LONG``: 400
-tokens. Everything else: one token per word of the prompt, at once, as fast as they can be said.
+``CRASH``: dies in the middle. ``RAISE``: raises, saying the prompt. ``HANG``: stops talking. ``TOOLONG``: rejected.
+``SLOW``: 20 ms a token. ``LONG``: 400 tokens. Everything else: one token per word of the prompt, at once, as fast as
+they can be said.
 
 Takes that are cooked apart have one neighbour, who stays a step longer than the reader. What they do follows from their
 ``max_tokens``: 512 is rejected, 511 waits for a turn that never comes, 510 gives up in the middle."""
@@ -60,6 +61,7 @@ from inference.messages import (
     Shutdown,
     TakeEnded,
 )
+from inference.tracebacks import be_quiet
 from inference.worker import die_with_parent
 
 MODEL = ModelCard(
@@ -90,6 +92,7 @@ class Cook:
         self.pause = 0.02 if "SLOW" in self.words else 0.0
         self.crash = "CRASH" in self.words
         self.hang = "HANG" in self.words
+        self.raises = "RAISE" in self.words
         self.reason: Any = None
 
     @property
@@ -254,6 +257,8 @@ class FakeWorker:
                 self.say_events(events)
                 time.sleep(0.05)
                 os._exit(7)
+            if cook.raises and cook.done >= 1:
+                raise RuntimeError(f"{cook.id} stumbled over {' '.join(cook.words)}")
             if cook.hang and cook.done >= 1:
                 self.say_events(events)
                 time.sleep(3600)
@@ -288,6 +293,7 @@ class FakeWorker:
 
 
 def main() -> None:
+    be_quiet()  # as the real one
     parser = ArgumentParser()
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--fail", default="")

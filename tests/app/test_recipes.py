@@ -32,7 +32,7 @@ from app.takes import parent_of
 from inference.events import BlockCopied, LogOpened, RequestFinished, RequestPreempted, StepStarted, TokenSampled
 from inference.takes import KINDS
 
-BATCHED = ("static", "continuous", "batch", "slab", "paged", "starved", "rush-hour")
+BATCHED = ("static", "continuous", "unchunked", "chunked", "batch", "slab", "paged", "starved", "rush-hour")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,10 @@ def test_the_lanes_of_a_race_have_the_same_knobs(lanes: Lanes) -> None:
     for keys in (("standard", "speculative", "mismatched", "look-up"), ("standard-fp32", "speculative-fp32")):
         assert len({tuple(opened(lanes[key]).knobs[knob] for knob in (*shared, "dtype")) for key in keys}) == 1
     for one, other in (("static", "continuous"), ("slab", "paged")):
-        assert opened(lanes[one]).knobs == opened(lanes[other]).knobs
+        knobs = [opened(lanes[key]).knobs | {"share": True} for key in (one, other)]  # (slabs never share)
+        assert knobs[0] == knobs[1]
+    whole, pieces = (opened(lanes[key]).knobs for key in ("unchunked", "chunked"))
+    assert {name for name in whole if whole[name] != pieces[name]} == {"max_num_batched_tokens"}
 
 
 def test_all_together_are_small_and_nothing_else_lies_there() -> None:
@@ -115,6 +118,8 @@ def test_what_is_on_disk_is_lines_of_json() -> None:
         ("samples", "again", "three samples"),
         ("continuous", "batch", "the workload of static"),
         ("paged", "slab", "less waste"),
+        ("unchunked", "continuous", "read in one step|five usual"),
+        ("chunked", "unchunked", "half of the longest"),
         ("again", "paged", "prefix-cache hit"),
         ("speculative", "standard", "drafts"),
         ("standard", "speculative", "no drafts"),

@@ -178,21 +178,6 @@ def test_heads_without_bodies(site: ServedSite) -> None:
         assert response.content == b""
 
 
-def test_our_log_holds_no_prompt_and_no_run_id(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from app.log_setup import set_up_logging
-
-    set_up_logging("debug", as_json=True)
-    with serving(tmp_path) as site:
-        run_id = site.run("xylophone SLOW")
-        site.events(run_id)
-        with site.socket(run_id) as socket:
-            socket.recv()
-    logged = capfd.readouterr().err
-    assert "run.accepted" in logged
-    assert "xylophone" not in logged
-    assert run_id not in logged
-
-
 def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = io.StringIO()
     monkeypatch.setattr("sys.stderr", gone)
@@ -224,3 +209,13 @@ def test_the_address_of_the_picture_is_absolute(tmp_path: Path) -> None:
     with serving(tmp_path / "known", root_path="kitchen", public_origins=("https://example.org",)) as site:
         found = picture.findall(site.client.get("").text)
     assert found == ["https://example.org/kitchen/static/posters/prologue.jpg"]
+
+
+def test_what_the_threat_model_names_is_there() -> None:
+    page = Path("docs/security.md").read_text()
+    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page))
+    assert len(named) > 25
+    assert {(file, test) for file, test in named if f"def {test}(" not in Path(file).read_text()} == set()
+    assert set(re.findall(r"`(app/[\w/]+\.py|static/[\w/.]+)`", page)) <= {
+        path for path in re.findall(r"`([^`]+)`", page) if Path(path).exists()
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
@@ -15,7 +16,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from app.broadcast import MAX_FRAME_BYTES, MAX_FRAME_EVENTS, Broadcast, FrameClock
-from app.wire import WRITE_BUFFER_BYTES, Wire
+from app.fanout import Fanout
+from app.wire import WRITE_BUFFER_BYTES, Frame, Wire
 from benchmarks.reader_swarm import deaf_socket
 from tests.app.conftest import ServedSite, assert_whole, serving
 
@@ -119,3 +121,40 @@ def test_frames_widen_with_readers(num_readers: int, window: float) -> None:
     for _ in range(200):
         clock.note(20e-6 * num_readers, num_readers)
     assert clock.window() == pytest.approx(window)
+
+
+class Pipe:
+    """Stands for a connection, where only what the fan-out asks of it matters."""
+
+    def __init__(self) -> None:
+        self.is_open, self.is_paused, self.num_unsent_bytes = True, False, 0
+        self.frames: list[dict[str, Any]] = []
+        self.ended: int | None = None
+
+    def write(self, frame: Frame) -> None:
+        self.frames.append(json.loads(frame.text))
+
+    def end(self, code: int, reason: str = "") -> None:
+        self.is_open, self.ended = False, code
+
+    drop = end
+
+
+def test_who_leaves_twice_does_not_take_the_next_reader_along() -> None:
+    async def play() -> None:
+        log, clock = Broadcast(), FrameClock(0.0, lambda: 1)
+        first, second = Pipe(), Pipe()
+        old = Fanout.of(log, clock, 0.01)
+        dropped = old.join(first, 0)  # type: ignore[arg-type]
+        first.is_paused = True
+        first.on_pause()  # type: ignore[attr-defined]
+        await asyncio.sleep(0.05)
+        assert first.ended == 4408
+        Fanout.of(log, clock, 0.01).join(second, 0)  # type: ignore[arg-type]
+        old.leave(dropped)
+        log.publish([b"{}"], last=True)
+        await asyncio.sleep(0.05)
+        assert second.frames == [{"v": 1, "seq": 1, "events": [{}]}]
+        assert second.ended == 1000
+
+    asyncio.run(play())

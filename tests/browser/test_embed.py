@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Frame, Page
@@ -13,7 +15,9 @@ from playwright.sync_api import Browser, BrowserContext, Frame, Page
 from app.pages.chapters import rooms
 from benchmarks.browser import until
 from tests.app.conftest import ServedSite, serving
+from tests.browser.conftest import DESKTOP, PHONE
 from tests.browser.rooms import own, recorded
+from tests.browser.test_access import violations
 
 SANDBOX = 'sandbox="allow-scripts"'
 HostPage = Callable[..., Page]
@@ -182,6 +186,7 @@ def test_night_or_day_as_the_address_says(host_page: HostPage, theme: str, groun
     assert room.evaluate("getComputedStyle(document.documentElement).backgroundColor") == ground
 
 
+@pytest.mark.slow
 def test_a_run_of_the_kitchens_plays_and_an_unknown_one_says_so(site: ServedSite, host_page: HostPage) -> None:
     run_id = site.run("hello there, kitchen")
     events = site.events(run_id)
@@ -280,6 +285,23 @@ def test_the_site_itself_is_not_framed(host_page: HostPage, path: str) -> None:
     assert "chrome-error" in page.frames[1].url
 
 
+def test_a_picture_out_of_sight_is_not_drawn(browser: Browser, site: ServedSite) -> None:
+    """In a window of its own, where no browser helps: the words are in view, the picture above them is not."""
+    page = browser.new_page(viewport={"width": 358, "height": 500})
+    page.goto(f"{site.url}embed/loop?autoplay=1")
+    until(page, "window.__kitchen?.player.t > 0.2")
+    page.evaluate("scrollTo(0, 600)")
+    page.wait_for_timeout(300)
+    page.evaluate("window.__drawn = 0; window.__kitchen.stage.listen(() => { window.__drawn += 1; })")
+    before = page.evaluate("window.__kitchen.player.t")
+    page.wait_for_timeout(500)
+    assert page.evaluate("[window.__kitchen.player.t, window.__drawn]") == [before, 0]
+    page.evaluate("scrollTo(0, 0)")
+    until(page, "t => window.__drawn > 3 && window.__kitchen.player.t > t", before)
+    page.close()
+
+
+@pytest.mark.slow
 def test_a_room_out_of_sight_draws_nothing_and_stands(host_page: HostPage) -> None:
     page = host_page(frame("phases?autoplay=1") + '<p style="height: 4000px"></p>', motion="no-preference")
     room = frame_of(page)
@@ -307,6 +329,93 @@ def test_ten_rooms_on_one_page_come_when_they_are_seen(host_page: HostPage) -> N
         room = frame_of(page, i)
         assert room.evaluate("window.__kitchen.describe()")
         assert room.evaluate("window.__touched") == []
+
+
+# ---- the dialog in the article --------------------------------------------------------------------------------------
+
+
+def test_the_dialog_builds_the_frame_of_what_is_in_view(browser: Browser, site: ServedSite) -> None:
+    context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce")  # type: ignore[arg-type]
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+    run_id = site.run("hello there, kitchen")
+    site.events(run_id)
+    page.goto(f"{site.url}?run={run_id}#phases?step=3")
+    until(page, "window.__kitchen?.log.complete && window.__kitchen.stage.view.step === 2")
+    assert "embed_dialog" not in str(page.evaluate("performance.getEntriesByType('resource').map(e => e.name)"))
+    page.click("[data-action=embed]")
+    code = page.locator(".embed-code")
+    [frame] = Snippet(code.input_value()).frames
+    assert frame["src"] == f"{site.url}embed/phases?run={run_id}&step=3"
+    assert frame["sandbox"] == "allow-scripts allow-popups allow-popups-to-escape-sandbox"
+    room = page.frame_locator(".embed-preview iframe")
+    room.locator(".embed-steps [aria-current]", has_text="3").wait_for()
+    # Each choice is in the snippet, and in the preview.
+    page.select_option("[name=theme]", "light")
+    page.select_option("[name=size]", "720x760")
+    page.select_option("[name=moment]", "now")
+    page.check("[name=autoplay]")
+    page.select_option("[name=run]", "recorded")
+    [frame] = Snippet(code.input_value()).frames
+    query = parse_qs(urlsplit(frame["src"] or "").query)
+    assert query.keys() == {"theme", "step", "t", "autoplay"}
+    assert (frame["width"], frame["height"]) == ("720", "760")
+    until(page, "src => document.querySelector('.embed-preview iframe').src === src", frame["src"])
+    until(page.frames[-1], "window.__kitchen?.log.complete")  # type: ignore[arg-type]
+    ground = page.frames[-1].evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert ground == "rgb(250, 247, 241)"
+    page.keyboard.press("Escape")
+    assert page.locator(".embed-dialog[open]").count() == 0
+    assert page.locator(".embed-preview iframe").count() == 0, "what nobody sees plays on"
+    assert page.evaluate("document.activeElement.dataset.action") == "embed"
+    assert complaints == []
+    context.close()
+
+
+class Snippet(HTMLParser):
+    """The frames of a snippet, as a browser reads them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.frames: list[dict[str, str | None]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "iframe":
+            self.frames.append(dict(attrs))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("width", [358, 1000])
+def test_axe_finds_nothing_in_a_room_for_a_frame(browser: Browser, site: ServedSite, theme: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 760}, reduced_motion="reduce")
+    page = context.new_page()
+    for slug in rooms():
+        page.goto(f"{site.url}embed/{slug}?theme={theme}")
+        until(page, "window.__kitchen?.log.complete && window.__kitchen.stage.scene !== null")
+        page.wait_for_timeout(600)
+        assert violations(page) == [], slug
+        last = page.locator(".embed-steps button").count() - 2
+        page.get_by_label(f"Step {last}", exact=True).click()
+        page.wait_for_timeout(900)
+        assert violations(page) == [], slug
+    context.close()
+
+
+@pytest.mark.slow
+def test_axe_finds_nothing_in_the_dialog(browser: Browser, site: ServedSite) -> None:
+    for viewport in (DESKTOP, PHONE):
+        context = browser.new_context(viewport=viewport, reduced_motion="reduce")  # type: ignore[arg-type]
+        page = context.new_page()
+        page.goto(f"{site.url}#paging?step=2")
+        until(page, "window.__kitchen?.log.complete")
+        page.evaluate("document.querySelector('[data-action=embed]').click()")
+        page.frame_locator(".embed-preview iframe").locator(".transport-play").wait_for()
+        page.wait_for_timeout(600)
+        assert violations(page) == []
+        context.close()
 
 
 def test_no_script_of_a_room_names_a_place_to_store_things() -> None:

@@ -18,6 +18,7 @@ from transformers import (
     FalconConfig,
     Gemma3TextConfig,
     GPT2Config,
+    GptOssConfig,
     LlamaConfig,
     MistralConfig,
     PreTrainedConfig,
@@ -182,6 +183,39 @@ def test_flops_and_bytes_by_hand() -> None:
     assert step_costs(window, [(99, 100)], 1, 2).flops == 212_336_640 + 56_623_104 + 691_200
     assert step_costs(window, [(99, 100)], 1, 2).kv_read_bytes == 230_400
     assert step_costs(window, [(95, 100)], 1, 2).kv_read_bytes == 14 * 23_040
+
+
+def test_of_an_untied_embedding_only_the_rows_that_are_looked_up_are_read() -> None:
+    module = AutoModelForCausalLM.from_config(CONFIGS[1]).eval()
+    card = _card(module, module.config, "", None)
+    assert card.tied_embeddings is False
+    table = module.get_input_embeddings().weight
+    for tokens in (1, 5):
+        read = step_costs(card, [(10, 10 + tokens)], 1, 4).weight_bytes
+        assert read == card.parameter_bytes - table.nbytes + tokens * table.nbytes // table.shape[0]
+
+
+def test_of_experts_those_that_a_token_is_sent_to_are_read() -> None:
+    """The least that a step can read: whom other tokens of it are sent to is not known beforehand."""
+    kinds = ["sliding_attention", "full_attention", "sliding_attention"]
+    config = GptOssConfig(
+        **TINY, intermediate_size=24, num_hidden_layers=3, num_key_value_heads=2, head_dim=8, sliding_window=6,
+        layer_types=kinds, num_local_experts=8, num_experts_per_tok=2, tie_word_embeddings=False,
+    )  # fmt: skip
+    module = AutoModelForCausalLM.from_config(config).eval()
+    card = _card(module, config, "", None)
+    experts = [layer.mlp.experts for layer in module.model.layers]
+    all_bytes = sum(tensor.nbytes for each in experts for tensor in each.parameters())
+    assert (card.num_experts, card.num_experts_per_token, card.expert_bytes) == (8, 2, all_bytes)
+    assert (card.sliding_window, card.num_sliding_layers, card.sliding_layers) == (6, 2, [0, 2])
+    assert card.attention_sinks
+    embedding = module.get_input_embeddings().weight.nbytes
+    one = step_costs(card, [(4, 5)], 1, 4)
+    assert one.weight_bytes == card.parameter_bytes - embedding + embedding // 999 - all_bytes * 6 // 8
+    # Two experts of a token, each a matrix of 32 x 48 and one of 24 x 32, against all eight.
+    dense = step_costs(replace(card, num_experts_per_token=8), [(4, 5)], 1, 4)
+    products = 3 * 6 * (32 * 48 + 24 * 32)
+    assert dense.flops - one.flops == pytest.approx(2 * products, rel=0.06), "biases are counted with them"
 
 
 def test_a_token_costs_the_same_in_whatever_chunk_it_comes(tiny: Model) -> None:

@@ -42,6 +42,7 @@ from inference.takes import (
     KINDS,
     Again,
     Batch,
+    Chunked,
     Continuous,
     Fork,
     Int4,
@@ -60,6 +61,7 @@ from inference.takes import (
     Starved,
     Static,
     Take,
+    Unchunked,
     read_take,
 )
 
@@ -390,6 +392,51 @@ def test_at_rush_hour_ones_place_in_the_line_changes(stove: Stove, parent: Paren
     rush = stove.cook(RushHour(), parent)
     assert [e.position for e in rush.of(RequestQueued, own=True)][:3] == [6, 4, 3]
     assert rush.of(RequestAdmitted, own=True)[0].queue_seconds > 0
+
+
+def _prefills_of_others(cooked: Cooked) -> list[tuple[int, list[str]]]:
+    """Steps in which a neighbour's prompt is read: its tokens, and who else has a part in the step."""
+    found = []
+    for step in cooked.of(StepStarted):
+        read = [item for item in step.requests if item.phase == "prefill" and item.request_id != cooked.name]
+        if read:
+            others = [item.request_id for item in step.requests if item not in read]
+            found.append((sum(item.stop - item.start for item in read), others))
+    return found
+
+
+def test_a_long_prompt_goes_in_whole_or_in_pieces(stove: Stove, parent: Parent) -> None:
+    knobs: dict[str, Any] = {"prompt_tokens": 200, "max_tokens": 20}
+    whole = stove.cook(Unchunked(**knobs), parent)
+    pieces = stove.cook(Chunked(max_num_batched_tokens=32, **knobs), parent)
+    assert [cooked.ended.reason for cooked in (whole, pieces) if cooked.ended] == ["finished"] * 2
+    assert whole.lengths == pieces.lengths
+    assert whole.token_ids() == pieces.token_ids()
+    cached = max(e.cached_tokens for e in whole.of(RequestAdmitted))  # what all prompts here begin with
+    assert _prefills_of_others(whole) == [(200 - cached, [whole.name])]
+    read = _prefills_of_others(pieces)
+    assert sum(tokens for tokens, _ in read) == 200 - cached
+    assert max(tokens for tokens, _ in read) == 31, "the reader's own token has its place in every step"
+    assert all(others == [pieces.name] for _, others in read)
+    for cooked in (whole, pieces):
+        step = next(e.step for e in cooked.of(StepStarted) if any(i.request_id != cooked.name for i in e.requests))
+        before = [e for e in cooked.of(TokenSampled, own=True) if e.step < step]
+        assert len(before) == 12, "the neighbour comes while the reader's answer is being written"
+
+
+def test_the_system_prompt_is_stored_once_or_for_each(stove: Stove, parent: Parent) -> None:
+    knobs: dict[str, Any] = {"neighbours": 3, "max_tokens": 4}
+    shared, apart = (stove.cook(Paged(share=share, **knobs), parent) for share in (True, False))
+    assert shared.of(BlockShared)
+    assert not apart.of(BlockShared)
+    assert shared.token_ids() == apart.token_ids()
+    with pytest.raises(KnobError, match="share must be true or false, got 'no'"):
+        read_take({"take": "paged", "share": "no"})
+
+
+def test_neighbours_come_even_where_the_answer_is_short(stove: Stove, parent: Parent) -> None:
+    cooked = stove.cook(Chunked(prompt_tokens=64, max_tokens=3), parent)
+    assert len(cooked.of(RequestFinished)) == 2
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 15])

@@ -40,6 +40,16 @@ test("lanes stand as long after their admission as the first does", () => {
   assert.equal(second.seq, slow.log.seqAt(admittedAt(slow) + 0.05));
 });
 
+test("who races beside the first is told with how much later its clock began", () => {
+  const { cast, own, slow } = stage();
+  assert.deepEqual(cast.beside, []);
+  cast.roles = rolesOf('{"main":"slow","lanes":["own","late"]}');
+  const [lane, ...rest] = cast.beside;
+  assert.equal(lane.log, own.log);
+  assert.ok(Math.abs(lane.shift - (admittedAt(own) - admittedAt(slow))) < 1e-9);
+  assert.deepEqual(rest, []);
+});
+
 test("the clock of a race runs until the slower lane has ended", () => {
   const { cast, own, slow } = stage();
   cast.roles = rolesOf('{"lanes":["slow"]}');

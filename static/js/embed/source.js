@@ -6,7 +6,7 @@ import { t } from "../ui/messages.js";
 /**
  * @param {HTMLElement} root gets the words
  * @param {import("../types/events.d.ts").LogOpened} opened
- * @param {"recording" | "run"} kind
+ * @param {import("../log/session.js").Source["kind"]} kind
  */
 export function sourceWords(root, opened, kind) {
   if (root.childElementCount) return;
@@ -14,8 +14,6 @@ export function sourceWords(root, opened, kind) {
   const words = kind === "recording" ? t("recorded") : t("measured");
   const day = new Date(opened.opened_at * 1000).toISOString().slice(0, 10);
   const parts = [opened.model?.name, opened.hardware?.name, day].filter(Boolean);
-  root.append(
-    element("span", { class: "badge", "data-provenance": provenance, text: words }),
-    element("span", { text: ` ${parts.join(" · ")}` }),
-  );
+  root.append(element("span", { class: "badge", "data-provenance": provenance, text: words }));
+  for (const [i, text] of parts.entries()) root.append(i ? " · " : " ", element("span", { text }));
 }

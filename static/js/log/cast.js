@@ -92,9 +92,16 @@ export class Cast {
 
   /** Whether a lane runs beside the first, with a clock that theirs must agree with. */
   get racing() {
-    return this.roles.lanes.some((key) => {
+    return this.beside.length > 0;
+  }
+
+  /** Logs of the lanes that race beside the first, each with how much later its clock began than the first one's. */
+  get beside() {
+    const { main } = this;
+    return this.roles.lanes.flatMap((key) => {
       const lane = this.#sessionOf(key);
-      return lane !== null && lane !== this.main && !isProbe(lane);
+      const races = lane !== null && lane !== main && !isProbe(lane);
+      return races ? [{ log: lane.log, shift: startOf(lane) - startOf(main) }] : [];
     });
   }
 
@@ -117,9 +124,11 @@ export class Cast {
     return [this.main.player.state, ...others];
   }
 
-  /** @returns {{ main: Lane, lanes: Lane[] }} */
+  /** @returns {{ main: Lane, lanes: Lane[], span: number }} `span`: seconds that the clock of all goes on, as far as known */
   view() {
-    return { main: this.#lane(this.roles.main), lanes: this.roles.lanes.map((key) => this.#lane(key)) };
+    const { main, roles } = this;
+    const span = Math.max(0, main.player.end - startOf(main));
+    return { main: this.#lane(roles.main), lanes: roles.lanes.map((key) => this.#lane(key)), span };
   }
 
   /** @param {string} key @returns {Lane} */

@@ -31,6 +31,8 @@ const RANGES = new Map(
   Object.entries({
     num_layers: [1, 512],
     num_sliding_layers: [0, 512],
+    sliding_layers: [0, 511],
+    num_experts: [0, 65536],
     layer: [0, 511],
     layers: [0, 511],
     num_heads: [1, 512],

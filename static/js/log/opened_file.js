@@ -9,7 +9,7 @@ import { LogCheck } from "./log_check.js";
 /** @typedef {{ name: string, events: import("../types/events.d.ts").AnyEvent[], cut: boolean }} Opened `cut`: the log has no end */
 
 /** Of the packed file at once: what it unpacks to, a thousand times as much at the worst, must be no burden. */
-const SLICE = 16_384;
+const SLICE = 65_536;
 /** How long the page may be kept from its own work, in milliseconds. */
 const WORK_MS = 12;
 const GZIP = [0x1f, 0x8b];

@@ -36,6 +36,8 @@ export class Take {
     this.words = "";
     /** @type {Session | null} */
     this.session = null;
+    /** No take of the run on stage but another run beside it: it stays whoever is on stage, and nothing stands in for it. */
+    this.guest = false;
   }
 
   /** The log of this take, where it has begun. */
@@ -65,8 +67,31 @@ export class Takes {
 
   /** Another run is on stage: its takes are others. */
   clear() {
-    for (const take of this.#takes.values()) take.session?.stop();
-    this.#takes.clear();
+    for (const [key, take] of this.#takes) {
+      if (take.guest) continue;
+      take.session?.stop();
+      this.#takes.delete(key);
+    }
+  }
+
+  /**
+   * Another run takes a role, as it is.
+   * @param {string} key
+   * @param {import("./session.js").Source | null} source null: there is none
+   * @param {string} words why there is none
+   */
+  bring(key, source, words) {
+    this.#takes.get(key)?.session?.stop();
+    const take = new Take(key, "");
+    take.guest = true;
+    this.#takes.set(key, take);
+    if (source) {
+      this.#play(take, source, source.kind === "run" ? "queued" : "recorded", "");
+      return;
+    }
+    take.status = "missing";
+    take.words = words;
+    this.host.changed(take);
   }
 
   /**
@@ -81,6 +106,7 @@ export class Takes {
     const own = this.host.own();
     const asked = JSON.stringify(body);
     const known = this.#takes.get(key);
+    if (known?.guest) return known;
     const stands = known && known.asked === asked && known.status !== "recorded" && known.status !== "missing";
     if (known && (stands || !again) && !this.#due(known)) return known;
     known?.session?.stop();
@@ -103,7 +129,7 @@ export class Takes {
    */
   standIn(key, words) {
     const take = this.#takes.get(key);
-    if (take && take.status !== "recorded" && take.status !== "missing") this.#record(take, words);
+    if (take && !take.guest && take.status !== "recorded" && take.status !== "missing") this.#record(take, words);
   }
 
   /** It waited for the run to end, and that has come. @param {Take} take */
@@ -164,6 +190,14 @@ export class Takes {
     const { session } = take;
     if (!session) return;
     const { closed, index } = session.log;
+    if (take.guest) {
+      const lost = session.status.state === "lost" || session.status.state === "not-found";
+      const live = session.source.kind === "run";
+      take.status = session.log.seq === 0 && lost ? "missing" : !live ? "recorded" : closed ? "done" : "cooking";
+      take.words = take.status === "missing" ? t("the other run could not be read") : "";
+      this.host.changed(take);
+      return;
+    }
     if (session.source.kind === "run") {
       if (closed && closed.reason !== "finished") {
         this.#record(take, `${closed.detail ?? ""} ${t("A recorded take plays in its place.")}`.trim());

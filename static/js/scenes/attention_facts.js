@@ -7,12 +7,14 @@ import {
   enough,
   lookOf,
   nearestTo,
+  placesSeen,
   positionsOf,
   rowOf,
   sharesOf,
+  sourceOf,
   summaryNear,
 } from "../state/attention.js";
-import { measured, modelled } from "../state/fact.js";
+import { measured, modelled, set } from "../state/fact.js";
 import { count, percent, significant } from "../state/format.js";
 import { wordOn } from "./attention_page.js";
 import { firstAgainstRow } from "./hall_words.js";
@@ -47,12 +49,36 @@ function sharpLook(state, runs) {
   const target = argmax(row);
   return {
     word: wordOf(look.tokens[position]),
-    places: row.length,
+    places: placesSeen(look.sources[0]?.opened?.model, head?.layer ?? 0, position),
+    source: sourceOf(look, position, head),
     target: wordOf(look.tokens[target]),
     share: row[target],
     most: enough(row, 0.9),
   };
 }
+
+/** The log that the look of the first steps was read from. @param {State} state @param {Runs} runs */
+const sharpSource = (state, runs) => sharpLook(state, runs)?.source;
+
+/** The log that the summary was read from. @param {State} state @param {Runs} runs */
+function summarySource(state, runs) {
+  const { look, wanted } = wantedIn(state, runs);
+  const summary = summaryNear(look, wanted);
+  return look.sources.find(({ probes }) => summary && probes.summaries.get(summary.position) === summary);
+}
+
+/** Scores of a head in a layer that sees everything; where every layer has a window, in one of those. @param {State} state */
+function scores({ cache: { numTokens: n }, opened }) {
+  const { num_layers: layers = 0, num_sliding_layers: sliding = 0, sliding_window: window } = opened?.model ?? {};
+  const beyond = window && sliding > 0 && sliding === layers ? Math.max(0, n - window) : 0;
+  return (n * (n + 1) - beyond * (beyond + 1)) / 2 || null;
+}
+
+/** @param {State} state */
+const cardOf = ({ opened }) => opened?.model;
+
+/** Layers that look back over a window only. @param {State} state */
+const windowed = (state) => (cardOf(state)?.sliding_window && cardOf(state)?.num_sliding_layers) || null;
 
 /** @param {import("../state/types.d.ts").Token} token */
 const wordOf = (token) => `“${wordOn(token).word}”`;
@@ -85,29 +111,34 @@ const times = (ratio) => `${significant(ratio)}×`;
 
 /** @type {Record<string, import("../state/fact.js").Rule>} */
 export const facts = {
-  "attention.word": measured((s, runs) => sharpLook(s, runs)?.word, words, WEIGHTS, "attention"),
-  "attention.places": measured((s, runs) => sharpLook(s, runs)?.places, count, WEIGHTS, "attention"),
-  "attention.target": measured((s, runs) => sharpLook(s, runs)?.target, words, WEIGHTS, "attention"),
-  "attention.share": measured((s, runs) => sharpLook(s, runs)?.share, percent, WEIGHTS, "attention"),
-  "attention.most": measured((s, runs) => sharpLook(s, runs)?.most, count, WEIGHTS, "attention"),
+  "attention.word": measured((s, runs) => sharpLook(s, runs)?.word, words, WEIGHTS, sharpSource),
+  "attention.places": measured((s, runs) => sharpLook(s, runs)?.places, count, WEIGHTS, sharpSource),
+  "attention.target": measured((s, runs) => sharpLook(s, runs)?.target, words, WEIGHTS, sharpSource),
+  "attention.share": measured((s, runs) => sharpLook(s, runs)?.share, percent, WEIGHTS, sharpSource),
+  "attention.most": measured((s, runs) => sharpLook(s, runs)?.most, count, WEIGHTS, sharpSource),
   "attention.heads": modelled(
     ({ opened }) => (opened?.model ? opened.model.num_layers * opened.model.num_heads : null),
     count,
     CARD,
   ),
   "attention.headDim": modelled(({ opened }) => opened?.model?.head_dim, count, CARD),
-  "attention.firstHeads": measured((s, runs) => tally(s, runs)?.first, count, SUMMARY, "attention"),
-  "attention.nearHeads": measured((s, runs) => tally(s, runs)?.near, count, SUMMARY, "attention"),
-  "attention.betweenHeads": measured((s, runs) => tally(s, runs)?.between, count, SUMMARY, "attention"),
-  "attention.firstMean": measured((s, runs) => tally(s, runs)?.mean, percent, SUMMARY, "attention"),
+  "attention.firstHeads": measured((s, runs) => tally(s, runs)?.first, count, SUMMARY, summarySource),
+  "attention.nearHeads": measured((s, runs) => tally(s, runs)?.near, count, SUMMARY, summarySource),
+  "attention.betweenHeads": measured((s, runs) => tally(s, runs)?.between, count, SUMMARY, summarySource),
+  "attention.firstMean": measured((s, runs) => tally(s, runs)?.mean, percent, SUMMARY, summarySource),
   "attention.firstValue": measured(
     (s) => firstAgainstRow(s, "values"),
     times,
     "lengths of values, against the middle of their rows",
   ),
   "attention.looks": modelled(
-    ({ cache }) => (cache.numTokens * (cache.numTokens + 1)) / 2 || null,
+    scores,
     count,
-    "places × (places + 1) / 2: each looks at all before it and at itself",
+    "places × (places + 1) / 2: each looks at all before it and at itself; where all layers have a window, less those beyond it",
   ),
+  "attention.window": set((s) => (windowed(s) ? cardOf(s)?.sliding_window : null), count, CARD),
+  "attention.windowLayers": set(windowed, count, CARD),
+  "attention.unbounded": set((s) => (!cardOf(s) || windowed(s) === cardOf(s)?.num_layers ? null : 1), count, CARD),
+  "attention.sinks": set((s) => (cardOf(s)?.attention_sinks ? 1 : null), count, CARD),
+  "attention.whole": set((s) => (cardOf(s)?.attention_sinks ? null : 1), count, CARD),
 };

@@ -1,7 +1,7 @@
 // The numbers of the prose about batching: counted and timed in the logs of its lanes.
 
 import { cornerOf, sizesOf } from "../state/batch_sizes.js";
-import { measured, modelled } from "../state/fact.js";
+import { measured, modelled, set } from "../state/fact.js";
 import { count, percent, seconds, significant } from "../state/format.js";
 import { seatsOf } from "../state/seats.js";
 
@@ -34,7 +34,7 @@ const wantedOf = (state) => seatsOf(state).wanted;
 
 /** @type {Record<string, import("../state/fact.js").Rule>} */
 export const batchingFacts = {
-  "batching.seats": measured((s) => s.opened?.engine?.max_num_seqs, count, "from the engine's own configuration"),
+  "batching.seats": set((s) => s.opened?.engine?.max_num_seqs, count, "from the engine's own configuration"),
   "batching.own.empty": measured(emptyShare, percent, COUNTED),
   "batching.own.rate": measured(ownRate, significant, "tokens written over the seconds of their decode steps"),
   "batching.static.steps": measured(lane("static", stepsOf), count, COUNTED, "static"),

@@ -12,4 +12,5 @@ export const SCENES = {
   batching: () => import("./batching.js"),
   paging: () => import("./paging.js"),
   speculation: () => import("./speculation.js"),
+  compare: () => import("./compare.js"),
 };

@@ -2,7 +2,7 @@
 // its prose.
 
 import { chipText } from "../stage/text.js";
-import { measured, modelled } from "../state/fact.js";
+import { measured, modelled, set } from "../state/fact.js";
 import { count, percent, significant } from "../state/format.js";
 import { drawAt } from "../state/sampling.js";
 import { t } from "../ui/messages.js";
@@ -138,9 +138,9 @@ export const facts = {
     count,
     "the engine's rule over its logits",
   ),
-  "loop.temperature": measured((s) => s.opened?.params.temperature, String, ASKED),
-  "loop.top_p": measured((s) => s.opened?.params.top_p, String, ASKED),
-  "loop.penalty": measured((s) => s.opened?.params.repetition_penalty, String, ASKED),
+  "loop.temperature": set((s) => s.opened?.params.temperature, String, ASKED),
+  "loop.top_p": set((s) => s.opened?.params.top_p, String, ASKED),
+  "loop.penalty": set((s) => s.opened?.params.repetition_penalty, String, ASKED),
   "loop.turns": measured((s) => s.tokens.length - s.request.numPromptTokens || null, count, "counted in this run"),
 };
 

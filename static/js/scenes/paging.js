@@ -191,7 +191,11 @@ export default {
 
   takes: {
     slab: () => ({ take: "slab" }),
-    paged: (_, controls) => ({ take: "paged", block_size: chosenSize({ controls }, 16) }),
+    paged: (_, controls) => ({
+      take: "paged",
+      block_size: chosenSize({ controls }, 16),
+      share: controls.paging_share !== false,
+    }),
     samples: () => ({ take: "samples", n: 3 }),
     starved: (_, controls) => ({ take: "starved", ...poolOf(controls) }),
   },

@@ -1,6 +1,6 @@
 // The numbers that the prose of this room says.
 
-import { measured, modelled } from "../state/fact.js";
+import { measured, modelled, set } from "../state/fact.js";
 import { bytes, count, percent } from "../state/format.js";
 import { mostShared, preemptions, sequencesOf, tally, tellsBlocks } from "../state/paging.js";
 import { emptyShare } from "./paging_words.js";
@@ -51,8 +51,8 @@ function lastEmpty(state) {
 /** @type {Record<string, import("../state/fact.js").Rule>} */
 export default {
   "paging.pages": measured((s) => ownPages(s) || null, count, "pages in this run's block table"),
-  "paging.blockSize": measured((s) => s.opened?.engine?.block_size, count, CONFIGURED),
-  "paging.numBlocks": measured((s) => s.opened?.engine?.num_blocks, count, CONFIGURED),
+  "paging.blockSize": set((s) => s.opened?.engine?.block_size, count, CONFIGURED),
+  "paging.numBlocks": set((s) => s.opened?.engine?.num_blocks, count, CONFIGURED),
   "paging.pageBytes": modelled(pageBytes, bytes, "places of a page × bytes that one token's keys and values take"),
   "paging.lastEmpty": measured(lastEmpty, count, "places of the last page in which nothing stands"),
   "paging.slabWaste": measured(emptyNow("slab"), percent, EMPTY, "slab"),
@@ -76,7 +76,7 @@ export default {
     "starved",
   ),
   "paging.preemptions": measured(ofTake("starved", preemptions), count, COUNTED, "starved"),
-  "paging.starvedPool": measured(
+  "paging.starvedPool": set(
     ofTake("starved", (s) => s.opened?.engine?.num_blocks),
     count,
     CONFIGURED,

@@ -6,6 +6,7 @@ import { label, visible } from "../stage/text.js";
 import { count, seconds, si } from "../state/format.js";
 import { quantile } from "../state/norms.js";
 import { t } from "../ui/messages.js";
+import { chunkSeats, describeChunks, drawChunks, facts, tableOfChunks, takes } from "./phases_chunks.js";
 import { chartOf, drawGroup, drawRoofs, pointOf } from "./roofline.js";
 import { clamp, lerp, room, smooth } from "./room.js";
 import { drawCost, drawGaps, drawGuess, drawStream, shapeOf } from "./step_labels.js";
@@ -26,6 +27,9 @@ function mixOf({ data }) {
   const { zoom = 1, cost = 0, gaps = 0, roof = 0, guess = 0 } = data;
   return { zoom, cost, gaps, roof, guess };
 }
+
+/** How much of the picture is the two lanes of a long prompt beside the run. @param {View} view */
+const chunksIn = ({ data }) => clamp(data.chunk ?? 0);
 
 /** @param {View} view @returns {Plot} */
 function plotOf(view) {
@@ -70,6 +74,11 @@ export default {
     });
     waiting(out, picture, state);
     if (picture.mix.guess > 0) seatInGuess(out, picture, state, view);
+    const chunks = smooth(0, 1, chunksIn(view));
+    if (chunks > 0)
+      chunkSeats(state, view).forEach((value, i) => {
+        out[i] = lerp(out[i], value, chunks);
+      });
     return out;
   },
 
@@ -77,8 +86,12 @@ export default {
     wipe({ canvas, context }, view);
     const picture = pictureOf(state, view);
     const { mix } = picture;
-    const stream = clamp(1 - mix.cost - mix.gaps - mix.roof);
-    drawSteps(context, picture, state, view, (1 - smooth(0, 0.7, mix.roof)) * (1 - smooth(0, 0.6, mix.guess)));
+    const chunks = chunksIn(view);
+    if (chunks > 0.4) drawChunks(context, state, view, smooth(0.4, 1, chunks));
+    if (chunks > 0.5) return;
+    const stream = clamp(1 - mix.cost - mix.gaps - mix.roof) * (1 - 2 * chunks);
+    const steps = (1 - smooth(0, 0.7, mix.roof)) * (1 - smooth(0, 0.6, mix.guess)) * (1 - 2 * chunks);
+    drawSteps(context, picture, state, view, steps);
     if (stream > 0.02) drawStream(context, picture, view, stream ** 2);
     if (mix.cost > 0.02) drawCost(context, picture, view, mix.cost ** 2 * (1 - smooth(0, 0.5, mix.guess)));
     if (mix.gaps > 0.02) drawGaps(context, picture, state, view, mix.gaps ** 2);
@@ -94,7 +107,7 @@ export default {
 
   hit(x, y, state, view) {
     const { all, rects, mix } = pictureOf(state, view);
-    if (mix.roof > 0.5 || mix.guess > 0.5) return null;
+    if (mix.roof > 0.5 || mix.guess > 0.5 || chunksIn(view) > 0.5) return null;
     const i = all.steps.findIndex(
       (_, k) =>
         x >= rects[4 * k] &&
@@ -112,7 +125,12 @@ export default {
     return { text, seq: state.tokens[step.ownStop ?? 0]?.seq ?? null };
   },
 
-  describe(state) {
+  takes,
+
+  facts,
+
+  describe(state, view) {
+    if (view && chunksIn(view) > 0.5) return describeChunks(state, view);
     const { prefill, decode, steps } = measure(state);
     if (!steps.length) return t("Nothing has been computed yet.");
     if (!decode.tokens)
@@ -132,7 +150,8 @@ export default {
     );
   },
 
-  table(state) {
+  table(state, view) {
+    if (view && chunksIn(view) > 0.5) return tableOfChunks(state, view);
     return {
       caption: t("The steps of this run: seconds are measured, FLOPs and bytes follow from the shapes"),
       columns: [t("Step"), t("Phase"), t("Tokens"), t("Time"), t("Time a token"), t("FLOP/s"), t("Bytes/s")],

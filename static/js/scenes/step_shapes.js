@@ -50,6 +50,7 @@ export function measure(state) {
     const count = tokensOf(step);
     tokens += count;
     widest = Math.max(widest, count);
+    if (step.ownAgain !== null) continue;
     if (step.ownPhase === "prefill") {
       prefillSteps += 1;
       prefillTokens += count;
@@ -128,8 +129,10 @@ function inCost(step, before, all, plot) {
 function inGaps(step, state, all, plot) {
   const first = 0.12 * plot.width;
   const count = Math.max(1, state.interTokenSeconds.length);
-  const at = (step.ownStop ?? 0) - state.request.numPromptTokens - 1;
-  if (at < 0 || step.ownPhase === "prefill") {
+  const known = state.gapOfStep.get(step.step);
+  // (Its token comes a moment after the step itself.)
+  const at = known ?? Math.min(count - 1, state.interTokenSeconds.length);
+  if (known === undefined && step.ownPhase === "prefill") {
     const height = (plot.height * all.ttft) / all.longest;
     return { x: plot.left, y: plot.top + plot.height - height, width: 0.55 * first, height };
   }

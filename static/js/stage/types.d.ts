@@ -70,8 +70,8 @@ export interface View {
   entered: number;
   /** Position of the token under the pointer or focus, -1 for none. */
   hover: number;
-  /** Whose run is on stage, and who runs beside it. */
-  cast: { main: Lane; lanes: Lane[] };
+  /** Whose run is on stage, and who runs beside it; `span`: seconds from its seat to the end of the last of them. */
+  cast: { main: Lane; lanes: Lane[]; span?: number };
 }
 
 export interface Hit {

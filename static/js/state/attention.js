@@ -116,6 +116,33 @@ export function rowOf(look, position, { layer, head }) {
 }
 
 /**
+ * The run whose log has that row; without a head, the one with the most heads there.
+ * @param {Look} look
+ * @param {number} position
+ * @param {Head | null} head
+ */
+export function sourceOf(look, position, head) {
+  const event = eventsAt(look, position).find(
+    ({ layers, heads }) => !head || (layers.includes(head.layer) && heads.includes(head.head)),
+  );
+  return look.sources.find(({ probes }) => probes.attention.get(position) === event && event) ?? null;
+}
+
+/**
+ * How many places a token at `position` can see in a layer: a sliding window hides the rest. Null where the card says
+ * that some layers have one, and not which.
+ * @param {import("../types/events.d.ts").ModelCard | null | undefined} model
+ * @param {number} layer
+ * @param {number} position
+ */
+export function placesSeen(model, layer, position) {
+  const { sliding_window: window, num_sliding_layers: sliding = 0, sliding_layers: which = [] } = model ?? {};
+  if (!window || !sliding || window > position) return position + 1;
+  if (sliding < (model?.num_layers ?? 0) && !which.length) return null;
+  return sliding === model?.num_layers || which.includes(layer) ? window : position + 1;
+}
+
+/**
  * Positions at which a head's row is known, in order; without a head, those at which the most heads are.
  * @param {Look} look
  * @param {Head | null} head

@@ -18,6 +18,7 @@ const createRequest = () => ({
   numPromptTokens: 0,
   cachedTokens: 0,
   numPreemptions: 0,
+  numReached: 0,
   firstTokenAt: null,
   lastTokenAt: null,
   finishedAt: null,
@@ -55,5 +56,6 @@ export function createState() {
     speculation: [],
     others: new Map(),
     interTokenSeconds: [],
+    gapOfStep: new Map(),
   };
 }

@@ -2,7 +2,7 @@
 // the page shows a dash. What only one room says is in its scene's own `facts`.
 
 import { t } from "../ui/messages.js";
-import { factOf, measured, modelled } from "./fact.js";
+import { factOf, measured, modelled, set } from "./fact.js";
 import { bytes, count, seconds, si } from "./format.js";
 import { quantile } from "./norms.js";
 
@@ -15,7 +15,10 @@ import { quantile } from "./norms.js";
 const ownSteps = (state) => state.steps.filter((step) => step.ownPhase !== null && step.finishedAt !== null);
 
 /** @param {State} state */
-const prefillSteps = (state) => ownSteps(state).filter((step) => step.ownPhase === "prefill");
+const prefillSteps = (state) => ownSteps(state).filter((step) => step.ownPhase === "prefill" && step.ownAgain === null);
+
+/** @param {State} state steps that read again what was given up when the run was preempted */
+const againSteps = (state) => ownSteps(state).filter((step) => step.ownAgain !== null);
 
 /** @param {State} state decode steps that computed nothing but decoding: the ones a rate can be told from */
 const decodeSteps = (state) => ownSteps(state).filter((step) => step.phase !== "prefill");
@@ -53,6 +56,13 @@ const flopsPerSecond = (value) => si(value, "FLOP/s");
 /** @param {number} value */
 const bytesPerSecond = (value) => si(value, "B/s");
 
+/** The weights that a step of one token reads: of an embedding that is not tied a row, of experts those of one token. @param {State} state */
+const decodeWeights = (state) => decodeSteps(state).find((step) => step.weightBytes)?.weightBytes;
+
+/** @param {State} state tokens that came in the same step as the one before them */
+const together = ({ tokens, request, interTokenSeconds }) =>
+  tokens.length - request.numPromptTokens - 1 - interTokenSeconds.length;
+
 const CARD = "from the model's own configuration";
 const CLOCK = "the engine's clock";
 const COUNTED = "counted in this run";
@@ -62,8 +72,13 @@ const ROOF = "measured on the machine that ran it";
 const RULES = {
   "prompt.tokens": measured((s) => s.request.numPromptTokens || null, count, COUNTED),
   "ttft.seconds": measured(ttft, seconds, "from the request's arrival to the first token"),
-  "itl.p50": measured((s) => gap(s, 0.5), seconds, "time between tokens, median"),
-  "itl.p99": measured((s) => gap(s, 0.99), seconds, "time between tokens, 99th percentile"),
+  "itl.p50": measured((s) => gap(s, 0.5), seconds, "from one step that brought tokens to the next, median"),
+  "itl.p99": measured((s) => gap(s, 0.99), seconds, "from one step that brought tokens to the next, 99th percentile"),
+  "itl.together": measured(
+    (s) => Math.max(0, together(s)) || null,
+    count,
+    "tokens that came in one step with the one before",
+  ),
   "prefill.seconds": measured((s) => sum(prefillSteps(s), (step) => step.seconds ?? 0) || null, seconds, CLOCK),
   "prefill.steps": measured((s) => prefillSteps(s).length || null, sweeps, COUNTED),
   "prefill.tokens": measured((s) => sum(prefillSteps(s), ownTokens) || null, count, COUNTED),
@@ -71,6 +86,13 @@ const RULES = {
     (s) => inverse(rate(prefillSteps(s), ownTokens)),
     seconds,
     "prefill seconds over prompt tokens",
+  ),
+  "again.tokens": measured((s) => sum(againSteps(s), (step) => step.ownAgain ?? 0) || null, count, COUNTED),
+  "again.seconds": measured((s) => sum(againSteps(s), (step) => step.seconds ?? 0) || null, seconds, CLOCK),
+  "decode.weightBytes": modelled(
+    decodeWeights,
+    bytes,
+    "counted by the engine from the shapes of what a step of one token needs",
   ),
   "decode.secondsPerToken": measured((s) => inverse(rate(decodeSteps(s), ownTokens)), seconds, CLOCK),
   "kv.bytes": modelled((s) => s.cache.bytes || null, bytes, "places in the cache times bytes a place"),
@@ -82,6 +104,8 @@ const RULES = {
   "roof.flops": measured((s) => s.opened?.hardware?.peak_flops, flopsPerSecond, ROOF),
   "roof.bandwidth": measured((s) => s.opened?.hardware?.memory_bandwidth, bytesPerSecond, ROOF),
   "model.parameterBytes": modelled((s) => s.opened?.model?.parameter_bytes, bytes, CARD),
+  "model.experts": set((s) => s.opened?.model?.num_experts || null, count, CARD),
+  "model.expertsPerToken": set((s) => s.opened?.model?.num_experts_per_token || null, count, CARD),
   "model.note": modelled((s) => s.opened?.model?.note || null, words, CARD),
 };
 
@@ -100,6 +124,9 @@ const rules = new Map(Object.entries(RULES));
 /** Every key that `facts` knows. */
 export const FACT_KEYS = [...rules.keys()];
 
+/** @param {string} key @param {Record<string, Rule>} own @returns {Rule | undefined} */
+export const ruleOf = (key, own) => (Object.hasOwn(own, key) ? own[key] : rules.get(key));
+
 /**
  * @param {State} state
  * @param {string} key
@@ -107,5 +134,4 @@ export const FACT_KEYS = [...rules.keys()];
  * @param {import("./fact.js").Runs} [runs]
  * @returns {Fact | null} null where the run has not said it (or nobody knows such a key)
  */
-export const facts = (state, key, own = {}, runs = undefined) =>
-  factOf(Object.hasOwn(own, key) ? own[key] : rules.get(key), state, runs);
+export const facts = (state, key, own = {}, runs = undefined) => factOf(ruleOf(key, own), state, runs);

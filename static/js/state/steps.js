@@ -5,6 +5,17 @@ import { otherOf } from "./requests.js";
 
 /** @typedef {import("./types.d.ts").State} State */
 
+/**
+ * Tokens of a part that had been computed before: a run that is preempted gives its keys and values up, and reads all
+ * again. Null while the prompt is read for the first time.
+ * @param {State} state
+ * @param {{ start: number, stop: number }} part
+ */
+function againIn({ request: { numReached, numPromptTokens } }, { start, stop }) {
+  const read = numPromptTokens > 0 && numReached >= numPromptTokens;
+  return read || start < numReached ? Math.max(0, Math.min(stop, numReached) - start) : null;
+}
+
 /** @param {State} state @param {import("../types/events.d.ts").StepStarted} event */
 export function onStepStarted(state, event) {
   const own = event.requests.find((item) => isOwn(state, item)) ?? null;
@@ -14,6 +25,7 @@ export function onStepStarted(state, event) {
     ownPhase: own ? own.phase : null,
     ownStart: own ? own.start : null,
     ownStop: own ? own.stop : null,
+    ownAgain: own?.phase === "prefill" ? againIn(state, own) : null,
     startedAt: event.t,
     finishedAt: null,
     seconds: null,
@@ -32,6 +44,7 @@ export function onStepStarted(state, event) {
     numWaiting: event.num_waiting ?? null,
     idleSlots: event.num_idle_slots ?? null,
   });
+  state.request.numReached = Math.max(state.request.numReached, own?.stop ?? 0);
 }
 
 /** @param {State} state @param {import("../types/events.d.ts").StepFinished} event */

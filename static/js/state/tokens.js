@@ -25,7 +25,12 @@ export function onSampled(state, event) {
     origin: event.origin,
   };
   state.answer += event.text;
-  if (request.lastTokenAt !== null) state.interTokenSeconds.push(event.t - request.lastTokenAt);
+  // Tokens that one step brought come together: the reader waited once for all of them.
+  const together = state.tokens[event.position - 1]?.step === event.step;
+  if (request.lastTokenAt !== null && !together) {
+    state.gapOfStep.set(event.step, state.interTokenSeconds.length);
+    state.interTokenSeconds.push(event.t - request.lastTokenAt);
+  }
   request.firstTokenAt ??= event.t;
-  request.lastTokenAt = event.t;
+  if (!together) request.lastTokenAt = event.t;
 }

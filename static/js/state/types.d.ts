@@ -43,6 +43,8 @@ export interface Step {
   ownPhase: string | null;
   ownStart: number | null;
   ownStop: number | null;
+  /** Of a run that was preempted and reads all again, its tokens that had been computed before; null of other steps. */
+  ownAgain: number | null;
   startedAt: number;
   finishedAt: number | null;
   seconds: number | null;
@@ -78,6 +80,8 @@ export interface Request {
   numPromptTokens: number;
   cachedTokens: number;
   numPreemptions: number;
+  /** Tokens that have been computed at some time, whether or not they still are. */
+  numReached: number;
   firstTokenAt: number | null;
   lastTokenAt: number | null;
   finishedAt: number | null;
@@ -180,5 +184,8 @@ export interface State {
   };
   speculation: Round[];
   others: Map<string, Other>;
+  /** From one step that brought tokens of the answer to the next: several that came together have one gap. */
   interTokenSeconds: number[];
+  /** Which of them a step ended. */
+  gapOfStep: Map<number, number>;
 }

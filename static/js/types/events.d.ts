@@ -43,6 +43,13 @@ export interface ModelCard {
   note: string;
   sliding_window: number | null;
   num_sliding_layers: number;
+  sliding_layers: number[];
+  attention_sinks: boolean;
+  tied_embeddings: boolean | null;
+  num_experts: number;
+  num_experts_per_token: number;
+  expert_parameters: number;
+  expert_bytes: number;
   quantization: string;
   head_bytes: number;
 }

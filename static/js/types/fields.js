@@ -7,7 +7,7 @@
 /** @type {Record<string, string>} */
 export const FIELDS = {
   "log.opened": "schema_version:int=1 run_id:str source:attached|live|recorded opened_at:num model:ModelCard? hardware:Hardware? engine:EngineCard? software:Software? params:{any} provides:str[] parent:str?=null take:str?=null knobs:{any}={}",
-  "ModelCard": "name:str architecture:str num_layers:int hidden_size:int num_heads:int num_kv_heads:int head_dim:int intermediate_size:int vocab_size:int num_parameters:int parameter_bytes:int dtype:str kv_bytes_per_token:int max_model_len:int license:str=\"\" note:str=\"\" sliding_window:int?=null num_sliding_layers:int=0 quantization:str=\"\" head_bytes:int=0",
+  "ModelCard": "name:str architecture:str num_layers:int hidden_size:int num_heads:int num_kv_heads:int head_dim:int intermediate_size:int vocab_size:int num_parameters:int parameter_bytes:int dtype:str kv_bytes_per_token:int max_model_len:int license:str=\"\" note:str=\"\" sliding_window:int?=null num_sliding_layers:int=0 sliding_layers:int[]=[] attention_sinks:bool=false tied_embeddings:bool?=null num_experts:int=0 num_experts_per_token:int=0 expert_parameters:int=0 expert_bytes:int=0 quantization:str=\"\" head_bytes:int=0",
   "Hardware": "device:str name:str num_threads:int memory_bytes:int peak_flops:num memory_bandwidth:num measured_at:num peaks:{num}={}",
   "EngineCard": "block_size:int num_blocks:int max_num_seqs:int max_num_batched_tokens:int max_model_len:int policy:str enable_prefix_caching:bool allocator:str=\"paged\" drafter:str?=null num_speculative_tokens:int=0 kv_cache_dtype:str=\"auto\" drafter_bytes:{int}={}",
   "Software": "openkitchen:str commit:str=\"\" torch:str=\"\" transformers:str=\"\" python:str=\"\"",

@@ -141,7 +141,13 @@ export class Casting {
    */
   #keepTogether({ key, status, words }) {
     const keys = this.#keys();
-    if (status !== "recorded" || this.host.own().source.kind === "recording" || !keys.includes(key)) return;
+    if (
+      status !== "recorded" ||
+      this.takes.get(key)?.guest ||
+      this.host.own().source.kind === "recording" ||
+      !keys.includes(key)
+    )
+      return;
     for (const other of keys) this.takes.standIn(other, words);
   }
 
@@ -156,7 +162,8 @@ export class Casting {
 
   #say() {
     const { main, lanes } = this.cast.view();
-    const shown = [main, ...lanes].filter(({ key }) => key !== "own");
+    // A run that is only compared with is no take, and says of itself where it is from.
+    const shown = [main, ...lanes].filter(({ key }) => key !== "own" && !this.takes.get(key)?.guest);
     const telling = shown.find(({ words }) => words) ?? shown.find(({ status }) => status === "asking");
     const foreign = this.host.own().source.kind !== "recording";
     const recorded = foreign && shown.some(({ status }) => status === "recorded");

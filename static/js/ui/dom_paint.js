@@ -119,6 +119,32 @@ function paintLine(context, text, box) {
 }
 
 /**
+ * A shape of an SVG: a path, or a polygon.
+ * @param {Context} context
+ * @param {SVGGeometryElement} shape
+ * @param {CSSStyleDeclaration} style
+ */
+function paintShape(context, shape, style) {
+  const closed = shape instanceof SVGPolygonElement ? "Z" : "";
+  const points = shape.getAttribute("points");
+  const path = new Path2D(points === null ? (shape.getAttribute("d") ?? "") : `M${points}${closed}`);
+  const matrix = shape.getScreenCTM();
+  if (matrix) context.transform(matrix.a, matrix.b, matrix.c, matrix.d, matrix.e, matrix.f);
+  if (style.fill !== "none") {
+    context.fillStyle = style.fill;
+    context.globalAlpha *= Number(style.fillOpacity);
+    context.fill(path);
+    context.globalAlpha /= Number(style.fillOpacity) || 1;
+  }
+  if (style.stroke === "none") return;
+  context.strokeStyle = style.stroke;
+  context.lineWidth = px(style.strokeWidth);
+  context.globalAlpha *= Number(style.strokeOpacity);
+  context.lineJoin = /** @type {CanvasLineJoin} */ (style.strokeLinejoin);
+  context.stroke(path);
+}
+
+/**
  * @param {Context} context in CSS pixels of the window
  * @param {Element} element
  */
@@ -130,7 +156,17 @@ export function paintElement(context, element) {
   context.globalAlpha *= Number(style.opacity);
   if (element instanceof HTMLCanvasElement) {
     context.imageSmoothingEnabled = style.imageRendering !== "pixelated";
-    if (element.width && element.height) context.drawImage(element, box.left, box.top, box.width, box.height);
+    // A browser, too, puts it on whole pixels of the screen.
+    const { a: dpr } = context.getTransform();
+    const [left, top, right, bottom] = [box.left, box.top, box.right, box.bottom].map(
+      (edge) => Math.round(edge * dpr) / dpr,
+    );
+    if (element.width && element.height) context.drawImage(element, left, top, right - left, bottom - top);
+    context.restore();
+    return;
+  }
+  if (element instanceof SVGGeometryElement) {
+    paintShape(context, element, style);
     context.restore();
     return;
   }

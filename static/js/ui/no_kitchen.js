@@ -7,10 +7,14 @@ import { t } from "./messages.js";
 /** @param {ParentNode} root */
 export function withoutKitchen(root) {
   for (const button of root.querySelectorAll("[data-take]")) {
-    const words = element("small", { class: "needs-kitchen", text: t("To have it cooked again so, open a kitchen.") });
+    const words = element("small", {
+      class: "needs-kitchen",
+      text: t("To have it cooked another way, a kitchen is needed."),
+    });
     const alone = button.parentElement?.matches("p") && button.parentElement.childElementCount === 1;
     (alone ? /** @type {HTMLElement} */ (button.parentElement) : button).replaceWith(words);
   }
-  // Sliders that choose only what would be cooked.
+  // Sliders that choose only what would be cooked, and words that promise it.
   for (const input of root.querySelectorAll("[data-cooks]")) input.closest("label")?.remove();
+  for (const words of root.querySelectorAll(".needs-own")) words.remove();
 }

@@ -2,7 +2,7 @@
 // is a dash. The badge beside it says where it comes from. A sentence about something that an ended run never had, say
 // the gaps of an answer of one token, is hidden: `[data-needs="KEY"]`.
 
-import { facts } from "../state/facts.js";
+import { facts, ruleOf } from "../state/facts.js";
 import { say, seldom } from "./dom.js";
 import { t } from "./messages.js";
 
@@ -60,14 +60,20 @@ export class Numbers {
     // What may still come keeps its place: prose must not jump while a run goes on.
     const ended = state.request.status === "finished" || state.closed !== null;
     for (const { element, key } of this.#sentences.filter(here)) {
-      const hidden = ended && facts(state, key, rules, runs) === null;
+      const settled = ended || (ruleOf(key, rules)?.kind === "set" && state.opened !== null);
+      const hidden = settled && facts(state, key, rules, runs) === null;
       if (element.hidden !== hidden) element.hidden = hidden;
     }
   }
 }
 
 /** The words of the badges, each a literal in `t` for the catalogue. */
-const BADGES = { measured: () => t("measured"), modelled: () => t("modelled"), recorded: () => t("recorded") };
+const BADGES = {
+  measured: () => t("measured"),
+  modelled: () => t("modelled"),
+  set: () => t("setting"),
+  recorded: () => t("recorded"),
+};
 
 /**
  * @param {HTMLElement} element `.figure` in it is the number, `.badge` says where it comes from

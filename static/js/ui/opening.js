@@ -56,6 +56,7 @@ export class Opening {
       if (!hasFile(event)) return;
       event.preventDefault();
       const [file] = event.dataTransfer?.files ?? [];
+      this.#wanted = null;
       if (file) void this.read(file);
     });
     document.addEventListener("click", ({ target }) => {
@@ -63,7 +64,12 @@ export class Opening {
     });
   }
 
-  choose() {
+  /** What becomes of the next file, where it is not to take the stage. @type {((opened: Opened) => void) | null} */
+  #wanted = null;
+
+  /** @param {((opened: Opened) => void) | null} [wanted] gets the file, and the stage stays as it is */
+  choose(wanted = null) {
+    this.#wanted = wanted;
     this.input.click();
   }
 
@@ -85,7 +91,10 @@ export class Opening {
         progress: (share) => this.#say(t("Reading the file: {share} %", { share: Math.round(100 * share) }), "info"),
       });
       if (reading.signal.aborted) return;
-      const offers = this.host.open(opened);
+      const wanted = this.#wanted;
+      this.#wanted = null;
+      wanted?.(opened);
+      const offers = wanted ? [] : this.host.open(opened);
       const words = t("{name} is open: {count} events. It was read in this page; nothing was uploaded.", {
         name: opened.name,
         count: opened.events.length,

@@ -42,7 +42,11 @@ export function creditOf({ opened }, whose) {
 
 /** What the reader sees of the stage: all of it in the prologue, else what the prose leaves free. @param {View} view @returns {Area} */
 function areaOf(view) {
-  if (view.chapter !== "prologue") return room(view);
+  const sharp = (/** @type {number} */ edge) => Math.round(SHARPNESS * edge) / SHARPNESS;
+  if (view.chapter !== "prologue") {
+    const { left, top, width, height } = room(view);
+    return { left: sharp(left), top, width: sharp(width), height: sharp(height) };
+  }
   const { width, words } = fullBleed(view);
   return { left: 0, top: 0, width, height: words };
 }
@@ -71,7 +75,10 @@ function paintGround(context, { width, height, palette }) {
 function wrapped(context, text, width) {
   /** @type {string[]} */
   const lines = [];
-  for (const word of text.split(/\s+/)) {
+  for (const word of text
+    .replace(/[\n\t]/g, " ")
+    .split(" ")
+    .filter(Boolean)) {
     const longer = lines.length ? `${lines.at(-1)} ${word}` : word;
     if (lines.length && context.measureText(longer).width <= width) lines[lines.length - 1] = longer;
     else lines.push(word);

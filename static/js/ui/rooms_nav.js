@@ -33,15 +33,8 @@ export class RoomsNav {
       "aria-controls": "rooms",
     });
     /** @type {Window[]} */
-    this.windows = sections.map((section, i) => {
-      const { number, name } = signOf(section);
-      const link = element("a", { href: `#${section.id}` }, [
-        element("b", { text: number || String(i).padStart(2, "0") }),
-        element("span", { class: "rooms-name", text: name }),
-      ]);
-      this.list.append(element("li", {}, [link]));
-      return { slug: section.dataset.scene ?? section.id, link, level: 0 };
-    });
+    this.windows = [];
+    for (const section of sections) this.add(section);
     bar.prepend(this.button);
     bar.after(this.root);
     this.button.addEventListener("click", () => this.#open(!this.opened));
@@ -58,6 +51,17 @@ export class RoomsNav {
   }
 
   #current = -1;
+
+  /** One more window, below the last. @param {HTMLElement} section */
+  add(section) {
+    const { number, name } = signOf(section);
+    const link = element("a", { href: `#${section.id}` }, [
+      element("b", { text: number || String(this.windows.length).padStart(2, "0") }),
+      element("span", { class: "rooms-name", text: name }),
+    ]);
+    this.list.append(element("li", {}, [link]));
+    this.windows.push({ slug: section.dataset.scene ?? section.id, link, level: 0 });
+  }
 
   get opened() {
     return this.root.classList.contains("is-open");

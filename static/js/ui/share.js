@@ -151,7 +151,7 @@ export class ShareDialog {
     const { runId, recording } = this.subject;
     const name = recording.split("/").pop()?.replace(".jsonl.gz", "") ?? "";
     const path = runId === null ? `api/recordings/${name}` : `api/runs/${encodeURIComponent(runId)}`;
-    const log = runId === null ? recording : `${path}/log`;
+    const log = runId === null || !this.host.kitchen ? recording : `${path}/log`;
     const size = this.#standing?.log_bytes ? ` (${bytes(this.#standing.log_bytes)})` : "";
     const links = [download(log, `${t("Download the log")}${size}`)];
     if (!this.host.kitchen) return [row(links)];

@@ -12,12 +12,16 @@ import { following, shifted, ticks, zoomed } from "./timeline_span.js";
 /** @typedef {import("../stage/types.d.ts").ColorName} ColorName */
 /** @typedef {import("./timeline_span.js").Span} Span */
 /** @typedef {import("./timeline_bars.js").Bar} Bar */
-/** @typedef {{ log: EventLog, t: number, total: number, palette: Palette }} Picture `total`: seconds until the last that plays has ended */
+/** @typedef {{ log: EventLog, shift: number }} Beside a lane of a race: how much later its clock began than that of the run on stage */
+/** @typedef {{ log: EventLog, t: number, total: number, palette: Palette, beside: Beside[] }} Picture `total`: seconds until the last that plays has ended */
 
 /** Below this height, in pixels, the bars take the axis's room. */
 const WITH_AXIS = 44;
 const AXIS = 15;
 const TICK_ROOM = 84;
+/** A lane of a race beside the run on stage: its line, and from one to the next. */
+const LANE = 3;
+const LANES_APART = 5;
 
 export class Timeline {
   /** @param {HTMLCanvasElement} canvas */
@@ -38,6 +42,8 @@ export class Timeline {
   #dpr = 1;
   /** @type {Bar[]} */
   #bars = [];
+  /** Of the other lanes, with where each ends. @type {{ bars: Bar[], end: number }[]} */
+  #lanes = [];
   #key = "";
   #run = "";
   /** @type {Picture | null} */
@@ -104,12 +110,17 @@ export class Timeline {
   redraw() {
     const { width, height } = this;
     if (!width || !this.#picture) return;
-    const { log, t, total, palette } = this.#picture;
+    const { log, t, total, palette, beside } = this.#picture;
     const { from, to } = this.#shown;
-    const key = [this.#run, log.seq, width, from, to].join();
+    const lanes = beside.map((lane) => `${lane.log.opened?.run_id} ${lane.log.seq}`);
+    const key = [this.#run, log.seq, width, from, to, ...lanes].join();
     if (key !== this.#key) {
       this.#key = key;
       this.#bars = bars(log, width, { from, to });
+      this.#lanes = beside.map((lane) => ({
+        bars: bars(lane.log, width, { from: from + lane.shift, to: to + lane.shift }),
+        end: to > from ? ((lane.log.t - lane.shift - from) / (to - from)) * width : 0,
+      }));
     }
     const context = this.#context;
     context.setTransform(this.#dpr, 0, 0, this.#dpr, 0, 0);
@@ -119,6 +130,7 @@ export class Timeline {
     for (const color of /** @type {ColorName[]} */ (["muted", "prefill", "decode", "draft"])) {
       for (const past of [true, false]) this.#fill(color, past, head, palette);
     }
+    this.#others(head, palette);
     context.globalAlpha = 1;
     if (height >= WITH_AXIS) this.#axis(palette);
     if (this.span) this.#overview(total, palette);
@@ -151,7 +163,7 @@ export class Timeline {
   #fill(color, past, head, palette) {
     const context = this.#context;
     const floor = this.#floor;
-    const room = floor - 5;
+    const room = floor - 5 - LANES_APART * this.#lanes.length;
     context.globalAlpha = (past ? 1 : 0.3) * (color === "muted" ? 0.55 : 1);
     context.fillStyle = palette.css[color];
     context.beginPath();
@@ -161,6 +173,29 @@ export class Timeline {
       context.rect(bar.x, floor - room * bar.height, bar.width - gap, room * bar.height);
     }
     context.fill();
+  }
+
+  /**
+   * The other lanes of a race, a thin line each along the top, from their first step to their end.
+   * @param {number} head
+   * @param {Palette} palette
+   */
+  #others(head, palette) {
+    const context = this.#context;
+    this.#lanes.forEach((lane, i) => {
+      const y = 3 + i * LANES_APART;
+      for (const { x, width, color } of lane.bars) {
+        const done = Math.max(0, Math.min(width, head - x));
+        context.fillStyle = palette.css[color];
+        context.globalAlpha = 0.9;
+        context.fillRect(x, y, done, LANE);
+        context.globalAlpha = 0.3;
+        context.fillRect(x + done, y, width - done, LANE);
+      }
+      context.globalAlpha = 1;
+      context.fillStyle = palette.css.ink;
+      context.fillRect(Math.min(this.width - 2, lane.end), y - 1, 1.5, LANE + 2);
+    });
   }
 
   /** @param {Palette} palette */

@@ -16,7 +16,7 @@ import { bindHands } from "./timeline_hands.js";
 /** @typedef {import("../log/player.js").Player} Player */
 /** @typedef {import("../stage/types.d.ts").Frame} Frame */
 /** @typedef {import("../log/drivers/driver.d.ts").Status} Status */
-/** @typedef {{ player: () => Player, status: () => Status, gesture: () => void, tooltip: import("./tooltip.js").Tooltip }} Host `gesture` is told of every hand on the bar */
+/** @typedef {{ player: () => Player, status: () => Status, gesture: () => void, beside: () => import("./timeline.js").Beside[], tooltip: import("./tooltip.js").Tooltip }} Host `gesture` is told of every hand on the bar */
 
 const CLOSER = 2;
 /** A press this near the end of a run that goes on is meant for its edge. */
@@ -191,7 +191,7 @@ export class Transport {
   /** @param {Frame} frame */
   update(frame) {
     const { log, end } = this.host.player();
-    this.timeline.draw({ log, t: frame.t, total: end, palette: frame.view.palette });
+    this.timeline.draw({ log, t: frame.t, total: end, palette: frame.view.palette, beside: this.host.beside() });
     this.words();
   }
 

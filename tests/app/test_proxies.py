@@ -1,133 +1,39 @@
-"""Behind a real nginx with TLS and a prefix, by the very file that docs/nginx/ offers: what a reader has without one,
+"""Behind a real proxy with TLS and a prefix, by the very files that ``docs/`` offers: what a reader has without one,
 they have behind one. The kitchen is the whole site with the scripted engine."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
-import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Subprotocol
 
 from app.settings import ROOT
 from benchmarks.browser import chromium, until
-from tests.app.conftest import ServedSite, assert_whole
+from tests.app.conftest import WORKER, assert_whole, serving
+from tests.app.proxies import (
+    PROXY,
+    BehindCaddy,
+    BehindNginx,
+    BehindStrippingCaddy,
+    BehindStrippingNginx,
+    Proxied,
+    free_port,
+    nginx,
+    with_own,
+)
 
-CONFIG = ROOT / "docs" / "nginx" / "kitchen.conf"
-PROXY = "127.0.0.1"
-READER = "127.0.0.2"
-"""Another address than the proxy's, as a reader has."""
-AROUND = """
-{user}
-daemon off;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-events {{ worker_connections 256; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/kitchen.conf;
-}}
-"""
+slow = pytest.mark.slow  # apt-get install caddy
+RARE = [pytest.param(kind, marks=slow) for kind in (BehindCaddy, BehindStrippingCaddy)]
+KINDS = [BehindNginx, BehindStrippingNginx, *RARE]
 
 
-def program() -> str:
-    """Debian keeps it where only root looks; ``./kitchen test`` unpacks it where only we do."""
-    places = (shutil.which("nginx"), "/usr/sbin/nginx", str(ROOT / ".cache" / "nginx" / "usr" / "sbin" / "nginx"))
-    found = next((place for place in places if place and os.access(place, os.X_OK)), None)
-    assert found, "These tests want nginx: ./kitchen test gets it on a Debian; else install it."
-    return found
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind((PROXY, 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
-class Proxied(ServedSite):
-    """The site, and nginx in front of it. ``client`` and ``url`` are a reader's: they lead to nginx."""
-
-    def __init__(self, folder: Path, **changes: str) -> None:
-        super().__init__(
-            folder / "data", root_path="/kitchen", trusted_proxies=PROXY, posts_per_minute=6, posts_burst=20
-        )
-        self.folder = folder
-        self.direct = self.port
-        self.tls_port, self.plain_port = free_port(), free_port()
-        self._certify()
-        own = {
-            "127.0.0.1:8000": f"127.0.0.1:{self.port}",
-            "listen 443": f"listen {PROXY}:{self.tls_port}",
-            "listen 80": f"listen {PROXY}:{self.plain_port}",
-            "https://$host$": f"https://$host:{self.tls_port}$",
-            "/etc/ssl/kitchen/fullchain.pem": str(folder / "certificate.pem"),
-            "/etc/ssl/kitchen/privkey.pem": str(folder / "key.pem"),
-        }
-        text = CONFIG.read_text()
-        for documented, tested in {**own, **changes}.items():
-            assert documented in text, documented
-            text = text.replace(documented, tested)
-        (folder / "kitchen.conf").write_text(text)
-        (folder / "nginx.conf").write_text(AROUND.format(folder=folder, user="user root;" if os.geteuid() == 0 else ""))
-        self.trust = ssl.create_default_context(cafile=str(folder / "certificate.pem"))
-        self.trust.check_hostname = True
-        self.url = f"https://{PROXY}:{self.tls_port}/kitchen/"
-        self.client.close()
-        self.client = self.reader()
-
-    def _certify(self) -> None:
-        """A certificate of our own making."""
-        subject = ["-subj", "/CN=kitchen", "-addext", f"subjectAltName=IP:{PROXY}"]
-        files = ["-keyout", str(self.folder / "key.pem"), "-out", str(self.folder / "certificate.pem")]
-        new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
-        subprocess.run(["openssl", *new, *subject, *files], check=True, capture_output=True)
-
-    def reader(self, address: str = READER) -> httpx.Client:
-        """A reader at another address, who trusts our certificate."""
-        transport = httpx.HTTPTransport(verify=self.trust, local_address=address)
-        return httpx.Client(base_url=self.url, timeout=20, transport=transport)
-
-    def start(self, *, ready: bool = True, seconds: float = 15.0) -> None:
-        self.nginx = subprocess.Popen(
-            [program(), "-e", str(self.folder / "error.log"), "-c", str(self.folder / "nginx.conf")]
-        )
-
-        def listens() -> bool:
-            assert self.nginx.poll() is None, (self.folder / "error.log").read_text()
-            with socket.socket() as probe:
-                return probe.connect_ex((PROXY, self.tls_port)) == 0
-
-        self.wait(listens)
-        super().start(ready=ready, seconds=seconds)
-
-    def stop(self) -> None:
-        super().stop()
-        self.nginx.terminate()
-        self.nginx.wait(10)
-
-    def wss(self, run_id: str) -> ClientConnection:
-        url = f"{self.url.replace('https', 'wss', 1)}api/runs/{run_id}/socket"
-        return connect(url, subprotocols=[Subprotocol("trace.v1")], ssl=self.trust, max_size=None, proxy=None)
-
-
-@pytest.fixture(scope="module", params=["prefix left", "prefix stripped"])
+@pytest.fixture(scope="module", params=KINDS)
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
-    stripped = {"proxy_pass http://kitchen;": "proxy_pass http://kitchen/;"}
-    site = Proxied(tmp_path_factory.mktemp("nginx"), **(stripped if request.param == "prefix stripped" else {}))
+    site = request.param(tmp_path_factory.mktemp("proxied"))
     site.start()
     yield site
     site.stop()
@@ -150,9 +56,10 @@ def test_without_the_slash_and_without_tls(site: Proxied) -> None:
     no_slash = site.client.get(site.url.rstrip("/") + "?run=x")
     assert no_slash.status_code == 308
     assert no_slash.headers["location"].endswith("/kitchen/?run=x")
-    plain = httpx.get(f"http://{PROXY}:{site.plain_port}/kitchen/?run=x")
-    assert plain.status_code == 308
-    assert plain.headers["location"] == f"{site.url}?run=x"
+    if isinstance(site, BehindNginx):  # (Caddy does this by itself, on port 80)
+        plain = httpx.get(f"http://{PROXY}:{site.plain_port}/kitchen/?run=x")
+        assert plain.status_code == 308
+        assert plain.headers["location"] == f"{site.url}?run=x"
 
 
 def test_a_run_over_every_way_and_again(site: Proxied) -> None:
@@ -218,10 +125,9 @@ def test_too_large_is_said_in_the_kitchens_words_until_it_is_far_too_large(site:
         assert large.headers["content-type"] == "application/problem+json"
         larger = reader.post("api/runs", json={"prompt": "x" * 2_000_000})
         assert larger.status_code == 413
-        assert "nginx" in larger.text
 
 
-@pytest.mark.parametrize("site", ["prefix stripped"], indirect=True)
+@pytest.mark.parametrize("site", [BehindStrippingNginx, pytest.param(BehindCaddy, marks=slow)], indirect=True)
 def test_chromium_asks_and_reads_behind_it(site: Proxied) -> None:
     complaints: list[str] = []
     sockets: list[str] = []
@@ -243,3 +149,62 @@ def test_chromium_asks_and_reads_behind_it(site: Proxied) -> None:
         assert page.evaluate("window.__kitchen.state().closed.reason") == "finished"
         assert [cookie["secure"] for cookie in page.context.cookies()] == [True]
     assert complaints == []
+
+
+class ImpatientNginx(BehindNginx):
+    """Cuts what is silent for 25 seconds."""
+
+    changes = {"proxy_read_timeout 10m": "proxy_read_timeout 25s"}  # noqa: RUF012
+
+
+@slow
+def test_who_waits_in_line_is_kept_by_pings_and_comments(tmp_path: Path) -> None:
+    site = ImpatientNginx(tmp_path, worker=(*WORKER, "--load-seconds", "45"))
+    site.start(ready=False)
+    try:
+        run_id = site.run("early bird")
+        events = {"url": f"api/runs/{run_id}/events", "headers": {"Accept": "text/event-stream"}, "timeout": 90}
+        with site.wss(run_id) as socket, site.client.stream("GET", **events) as stream:
+            text = "".join(stream.iter_text())
+            over_socket = [event for frame in socket for event in json.loads(frame)["events"]]
+        assert text.count("still here") >= 2
+        assert '"log.closed"' in text
+        assert_whole(over_socket, run_id)
+        assert over_socket[-1]["reason"] == "finished"
+    finally:
+        site.stop()
+
+
+def test_any_replica_answers_behind_the_cluster_s_nginx(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path / "one", trusted_proxies=PROXY) as one,
+        serving(tmp_path / "two", trusted_proxies=PROXY) as two,
+    ):
+        port = free_port()
+        own = {
+            "    resolver 127.0.0.11 valid=5s;\n": "",  # (Docker's own, and a word that Debian's nginx is too old for)
+            "server web:8000 resolve;": f"server 127.0.0.1:{one.port}; server 127.0.0.1:{two.port};",
+            "listen 8080": f"listen {PROXY}:{port}",
+        }
+        documented = (ROOT / "docs" / "nginx" / "cluster.conf").read_text()
+        (tmp_path / "documented.conf").write_text(with_own(documented, own))
+        proxy = subprocess.Popen(nginx(tmp_path))
+        try:
+            with httpx.Client(base_url=f"http://{PROXY}:{port}/", timeout=20) as client:
+                one.wait(lambda: _answers(client))
+                run_id = one.run("the quick brown fox")
+                one.events(run_id)
+                seen = {client.get(f"api/runs/{run_id}").status_code for _ in range(8)}
+                assert seen == {200, 404}, "each has its turn (these two share nothing)"
+                one.stop()
+                assert {client.get("healthz").status_code for _ in range(6)} == {200}, "one that is gone is passed over"
+        finally:
+            proxy.terminate()
+            proxy.wait(10)
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("healthz").status_code == 200
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,199 @@
+"""What ``openkitchen doctor`` says of a set-up that will not do: each fault is made, and the finding names what to
+change."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from app import host_check
+from app.data_dir import DataDirClaim
+from app.server import SPARE_FILES, allow_open_files
+from app.settings import Settings
+from inference import machine
+from inference.machine import Finding
+
+
+def settings(tmp_path: Path, **given: object) -> Settings:
+    return Settings.model_validate({"data_dir": tmp_path / "data", "port": 0, **given})
+
+
+def only(findings: list[Finding], topic: str) -> Finding:
+    found = [finding for finding in findings if finding.topic == topic]
+    assert len(found) == 1, findings
+    return found[0]
+
+
+def test_a_sound_host_has_everything(tmp_path: Path) -> None:
+    found = list(host_check.findings(settings(tmp_path)))
+    assert [finding for finding in found if finding.state == "needs"] == []
+    assert not (tmp_path / "data").exists(), "it looks, and leaves nothing"
+
+
+def test_a_port_that_another_program_has(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        found = host_check.port(settings(tmp_path, port=port))
+    assert found.state == "needs"
+    assert str(port) in found.value
+    assert "--port" in found.advice
+
+
+def test_this_kitchen_being_open_is_no_illness(tmp_path: Path) -> None:
+    claim = DataDirClaim(tmp_path / "data")
+    with socket.socket() as ours:
+        ours.bind(("127.0.0.1", 0))
+        ours.listen()
+        found = host_check.port(settings(tmp_path, port=ours.getsockname()[1]))
+    assert found.state == "has"
+    assert "open now" in found.value
+    assert host_check.data_dir(tmp_path / "data").state == "lacks"
+    claim.release()
+    assert host_check.data_dir(tmp_path / "data").state == "has"
+
+
+def test_looking_does_not_hold_the_folder(tmp_path: Path) -> None:
+    DataDirClaim(tmp_path / "data").release()
+    assert host_check.data_dir(tmp_path / "data").state == "has"
+    DataDirClaim(tmp_path / "data").release()
+
+
+def test_a_folder_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**given: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 10001)
+    found = host_check.data_dir(tmp_path)
+    assert (found.state, found.value) == ("needs", f"{tmp_path}: Permission denied")
+    us = os.geteuid()
+    assert f"it belongs to user {us - 10001}, and this is user {us}: chown -R {us} {tmp_path}" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("free", "state", "word"), [(10**7, "needs", "make room"), (10**9, "lacks", "OPENKITCHEN_MAX_LOG_BYTES")]
+)
+def test_a_disk_that_is_nearly_full(
+    free: int, state: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    found = host_check.disk(settings(tmp_path))
+    assert found.state == state
+    assert word in found.advice
+
+
+def test_logs_that_are_kept_already_need_no_more_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=300 * 2**20))
+    runs = tmp_path / "data" / "runs"
+    runs.mkdir(parents=True)
+    with (runs / "one.jsonl.gz").open("wb") as log:
+        log.truncate(800 * 2**20)
+    assert host_check.disk(settings(tmp_path, max_log_bytes=2**30)).state == "has"
+
+
+def test_too_few_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (256, 1024))
+    found = host_check.open_files(2000)
+    assert found.state == "lacks"
+    assert f"LimitNOFILE={2000 + SPARE_FILES}" in found.advice
+    assert f"OPENKITCHEN_MAX_READERS={1024 - SPARE_FILES}" in found.advice
+    assert host_check.open_files(1024 - SPARE_FILES).state == "has"
+
+
+def test_serve_raises_the_limit_as_far_as_it_may() -> None:
+    program = """
+import resource
+from app.server import allow_open_files
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 512))
+allow_open_files(300); print(resource.getrlimit(resource.RLIMIT_NOFILE))
+allow_open_files(3000); print(resource.getrlimit(resource.RLIMIT_NOFILE))
+allow_open_files(100); print(resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == ["(300, 512)", "(512, 512)", "(512, 512)"]
+    assert allow_open_files(1) is None
+
+
+def test_nowhere_for_the_engines_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    found = host_check.temporary_files()
+    assert found.state == "needs"
+    assert "TMPDIR" in found.advice
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    assert "shorter" in host_check.temporary_files().advice
+
+
+def test_a_clock_that_stands_before_the_program_was_installed() -> None:
+    assert host_check.clock(time.time()).state == "has"
+    found = host_check.clock(0.0)
+    assert found.state == "needs"
+    assert "1970-01-01" in found.value
+    assert "timedatectl" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("origin", "advice"),
+    [
+        ("example.org", "https://example.org"),
+        ("example.org/kitchen", "https://example.org"),
+        ("https://example.org/kitchen", "OPENKITCHEN_ROOT_PATH=/kitchen"),
+        ("https://example.org/", "https://example.org"),
+        ("https://[", "as browsers do"),
+        ("ftp://example.org", "https://example.org"),
+    ],
+)
+def test_origins_that_no_browser_sends(origin: str, advice: str, tmp_path: Path) -> None:
+    given = settings(tmp_path, public_origins=origin, trusted_proxies="127.0.0.1")
+    found = only(list(host_check.addresses(given)), "origin")
+    assert found.state == "needs"
+    assert advice in found.advice
+
+
+def test_proxies_that_are_never_believed(tmp_path: Path) -> None:
+    for nonsense in ("10.0.0.0/8", "proxy.local", "*"):
+        found = only(list(host_check.addresses(settings(tmp_path, trusted_proxies=nonsense))), "proxies")
+        assert (found.state, nonsense in found.value) == ("needs", True)
+    unbelieved = list(host_check.addresses(settings(tmp_path, public_origins="https://example.org")))
+    assert only(unbelieved, "proxies").state == "lacks"
+    sound = settings(
+        tmp_path, public_origins="https://example.org", trusted_proxies="127.0.0.1, ::1", root_path="/kitchen"
+    )
+    assert list(host_check.addresses(sound)) == []
+
+
+def test_a_redis_that_does_not_answer() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        found = host_check.redis(f"redis://cook:secret@127.0.0.1:{nobody.getsockname()[1]}/0")
+    assert found.state == "needs"
+    assert "OPENKITCHEN_REDIS_URL" in found.advice
+    assert "secret" not in found.value + found.advice
+    assert host_check.redis("127.0.0.1:6379").state == "needs"
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"), [("max 100000", 10**6), ("150000 100000", 1), ("50000 100000", 1), ("nonsense", 10**6)]
+)
+def test_a_containers_share_of_the_processors(
+    limit: str, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "cpu.max"
+    file.write_text(limit)
+    monkeypatch.setattr(machine, "CPU_LIMIT", file)
+    scheduled = len(os.sched_getaffinity(0))
+    assert machine.num_processors() == min(scheduled, most)
