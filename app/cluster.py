@@ -16,10 +16,11 @@ import structlog
 from prometheus_client import Gauge
 
 from app.cluster_kitchen import KitchenElsewhere
+from app.cluster_line import Refusal
 from app.cluster_link import Link, RedisGone
 from app.cluster_log import KEPT_SECONDS, Record
-from app.cluster_orders import MOST_TRIES, Refusal, SharedOrders
-from app.cluster_scripts import APPEND, BEAT, CLAIM, PUT_BACK
+from app.cluster_orders import SharedOrders
+from app.cluster_scripts import APPEND, BEAT, CLAIM
 from app.cluster_shelf import Shelf
 from app.kitchen import EngineStatus, Kitchen, State
 from app.metrics import Metrics
@@ -68,6 +69,7 @@ class Cluster:
         self.link = Link(settings.redis_url)
         self.num_replicas = 0
         self.num_engines = 0
+        self.num_live = self.num_waiting = 0
         self._lease = settings.lease_seconds
         self._kitchen = kitchen
         self._store = store
@@ -135,7 +137,7 @@ class Cluster:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             for run_id in self.orders.held:
-                await self.link.script(PUT_BACK, run_id, self.name, MOST_TRIES)
+                await self.orders.line.put_back(run_id)
             await self.link.command("HDEL", "kitchen:replicas", self.name)
         except RedisGone:
             pass
@@ -245,11 +247,9 @@ class Cluster:
     async def _look_after_ours(self) -> None:
         """A record that says a run is ours, of which we know nothing (the answer that gave it to us was lost)."""
         found = await self.link.command("HGETALL", "kitchen:runs")
-        strange = set()
-        for run_id, text in found.items():
-            name = run_id.decode()
-            if msgspec.json.decode(text, type=Record).owner == self.name and name not in self.orders.held:
-                strange.add(name)
+        owners = {run_id.decode(): msgspec.json.decode(text, type=Record).owner for run_id, text in found.items()}
+        self.num_live, self.num_waiting = len(owners), sum(owner is None for owner in owners.values())
+        strange = {run_id for run_id, owner in owners.items() if owner == self.name} - self.orders.held
         for run_id in strange & self._strange:
             await self._settle_inherited(run_id)
         self._strange = strange
@@ -276,7 +276,7 @@ class Cluster:
             return
         self._ending.add(run_id)
         try:
-            if await self.link.script(PUT_BACK, run_id, self.name, MOST_TRIES) not in (b"waits", b"not ours"):
+            if not await self.orders.line.put_back(run_id):
                 await self._end(run_id)
         finally:
             self._ending.discard(run_id)
@@ -373,6 +373,8 @@ class Cluster:
             ("redis_losses", "Times that Redis went away.", lambda: float(self.link.num_losses)),
             ("cluster_replicas", "Replicas with a lease.", lambda: float(self.num_replicas)),
             ("cluster_engines", "Of those, with an engine that is ready.", lambda: float(self.num_engines)),
+            ("cluster_live_runs", "Runs of all replicas that live.", lambda: float(self.num_live)),
+            ("cluster_waiting_runs", "Of those, in the line.", lambda: float(self.num_waiting)),
             ("cluster_unsent_lines", "Log lines not in Redis yet.", lambda: float(self.orders.num_unsent_lines)),
         ):
             Gauge(f"openkitchen_{name}", help_text, registry=registry).set_function(value)
