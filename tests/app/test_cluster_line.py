@@ -10,8 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.cluster import examine
-from app.cluster_link import Link, RedisGone
+from app.cluster_link import Link, RedisGone, examine
 from app.cluster_log import Record
 from app.cluster_scripts import APPEND, BEAT, CLAIM, NEXT, PUSH, SHELVE, STANDING, TAKE_OUT
 from app.line import Line, Order
