@@ -189,9 +189,10 @@ class Cluster:
         epoch, _, alive, dead = answer
         self._look_around([msgspec.json.decode(card, type=EngineCard) for card in alive])
         if epoch != self._epoch:
-            lost, self._epoch = self._epoch != b"", epoch
             await self._share_secret()
             await self._disown()
+            # (From here on it is done: each of these may find Redis away, and is tried again with the next beat.)
+            lost, self._epoch = self._epoch != b"", epoch
             self.orders.insist(self._shelf.compare)
             if lost:
                 logger.warning("redis.empty")
