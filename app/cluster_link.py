@@ -105,26 +105,3 @@ class Link:
                 await client.aclose()
             except RedisError:
                 pass
-
-
-def examine(url: str) -> tuple[bool, str]:
-    """For ``openkitchen doctor``: whether this Redis will do, and what to do if not."""
-    return asyncio.run(_examine(url))
-
-
-async def _examine(url: str) -> tuple[bool, str]:
-    link = Link(url)
-    try:
-        began = time.perf_counter()
-        info = await link.command("INFO", "server")
-        seconds = time.perf_counter() - began
-    except RedisGone:
-        return False, "Redis does not answer. Is OPENKITCHEN_REDIS_URL right, and the server up?"
-    except Exception as error:
-        return False, f"Redis refuses: {error}."
-    finally:
-        await link.close()
-    version = str(info.get("redis_version", "?"))
-    if int(version.partition(".")[0] or 0) < 5:
-        return False, f"Redis {version} has no Streams: 5.0 or newer is needed (6.2 or newer is tested)."
-    return True, f"Redis {version}, {seconds * 1000:.1f} ms away"

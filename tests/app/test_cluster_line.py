@@ -10,10 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.cluster_link import Link, RedisGone, examine
+from app.cluster_link import Link, RedisGone
 from app.cluster_log import Record
 from app.cluster_scripts import APPEND, BEAT, CLAIM, NEXT, PUSH, SHELVE, STANDING, TAKE_OUT
 from app.line import Line, Order
+from app.settings import Settings
 from inference.messages import Generate
 from inference.sequence import SamplingParams
 from tests.app.replicas import RedisServer
@@ -109,15 +110,6 @@ def test_the_dead_are_named_to_who_was_there_and_claimed_once(redis: RedisServer
     asyncio.run(live())
 
 
-def test_the_doctor_asks_it(redis: RedisServer) -> None:
-    healthy, words = examine(redis.url)
-    assert healthy, words
-    assert words.startswith("Redis ")
-    healthy, words = examine("redis://127.0.0.1:1/0")
-    assert not healthy
-    assert "OPENKITCHEN_REDIS_URL" in words
-
-
 def test_who_is_gone_is_not_asked_twice(tmp_path: Path) -> None:
     async def ask() -> None:
         link = Link("redis://127.0.0.1:1/0")
@@ -131,3 +123,8 @@ def test_who_is_gone_is_not_asked_twice(tmp_path: Path) -> None:
         await link.close()
 
     asyncio.run(ask())
+
+
+def test_an_address_that_is_none_is_refused_at_the_start() -> None:
+    with pytest.raises(ValueError, match="redis://host:6379/0"):
+        Settings(redis_url="redis.example.org:6379")
