@@ -29,7 +29,9 @@ RUN torch=$(grep '^torch==' constraints.txt); \
       *) echo "ACCELERATOR is cpu or cuda, not $ACCELERATOR" >&2; exit 1 ;; \
     esac; \
     python3.11 -m pip --python /opt/venv/bin/python install --no-deps "$@"
-RUN python3.11 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
+# (With what several replicas want, so that one image is any of them.)
+RUN python3.11 -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+      print(*project['dependencies'], *project['optional-dependencies']['cluster'], sep='\n')" \
       > requirements.txt \
     && python3.11 -m pip --python /opt/venv/bin/python install -r requirements.txt -c constraints.txt
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -65,6 +66,8 @@ def serve(
         data_dir=data_dir,
         root_path=root_path,
     )
+    if settings.redis_url and find_spec("redis") is None:
+        fail("OPENKITCHEN_REDIS_URL is set, but Python has no redis package: pip install 'openkitchen[cluster]'")
     set_up_logging(settings.log_level, as_json=settings.log_json)
     try:
         listener = bind(settings.host, settings.port)

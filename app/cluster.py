@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 from prometheus_client import Gauge
 
+from app.cluster_inheritance import Inheritance
 from app.cluster_kitchen import KitchenElsewhere
+from app.cluster_line import Refusal
 from app.cluster_link import Link, RedisGone
-from app.cluster_log import KEPT_SECONDS, Record
-from app.cluster_orders import MOST_TRIES, Refusal, SharedOrders
-from app.cluster_scripts import APPEND, BEAT, CLAIM, PUT_BACK
+from app.cluster_log import Record
+from app.cluster_orders import SharedOrders
+from app.cluster_scripts import BEAT
 from app.cluster_shelf import Shelf
 from app.kitchen import EngineStatus, Kitchen, State
 from app.metrics import Metrics
-from app.run_files import About, Ended, close_orphan
 from app.run_store import RunStore
-from app.runs import Run, read_summary
+from app.runs import Run
 from app.seats import Wait
 from app.security import Visitors
 from app.settings import Settings
@@ -68,6 +66,7 @@ class Cluster:
         self.link = Link(settings.redis_url)
         self.num_replicas = 0
         self.num_engines = 0
+        self.num_live = self.num_waiting = 0
         self._lease = settings.lease_seconds
         self._kitchen = kitchen
         self._store = store
@@ -85,14 +84,13 @@ class Cluster:
             name=self.name,
             digest=lambda address: visitors.digest(address, "address"),
         )
-        self.orders.following.on_lost = self._rescue
+        self._inheritance = Inheritance(self.link, self.name, self.orders.line, self._shelf, self.orders.insist)
+        self.orders.following.on_lost = self._inheritance.rescue
         store.elsewhere = self
         self._count_in(metrics)
         self._epoch = b""
         self._engine_seen = time.monotonic()
         self._strange: set[str] = set()
-        self._burying: set[str] = set()
-        self._ending: set[str] = set()
         self._torn = [path.stem for path in store.directory.glob("*.jsonl")]
         """Logs that this replica did not come to end when it last ran."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -135,7 +133,7 @@ class Cluster:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             for run_id in self.orders.held:
-                await self.link.script(PUT_BACK, run_id, self.name, MOST_TRIES)
+                await self.orders.line.put_back(run_id)
             await self.link.command("HDEL", "kitchen:replicas", self.name)
         except RedisGone:
             pass
@@ -191,15 +189,16 @@ class Cluster:
         epoch, _, alive, dead = answer
         self._look_around([msgspec.json.decode(card, type=EngineCard) for card in alive])
         if epoch != self._epoch:
-            lost, self._epoch = self._epoch != b"", epoch
             await self._share_secret()
             await self._disown()
+            # (From here on it is done: each of these may find Redis away, and is tried again with the next beat.)
+            lost, self._epoch = self._epoch != b"", epoch
             self.orders.insist(self._shelf.compare)
             if lost:
                 logger.warning("redis.empty")
                 self.orders.insist(self._post_again)
         for name in dead:
-            self._bury(name.decode())
+            self._inheritance.bury(name.decode())
         await self._look_after_ours()
         if self.orders.engine_elsewhere:
             self._engine_seen = time.monotonic()
@@ -245,90 +244,12 @@ class Cluster:
     async def _look_after_ours(self) -> None:
         """A record that says a run is ours, of which we know nothing (the answer that gave it to us was lost)."""
         found = await self.link.command("HGETALL", "kitchen:runs")
-        strange = set()
-        for run_id, text in found.items():
-            name = run_id.decode()
-            if msgspec.json.decode(text, type=Record).owner == self.name and name not in self.orders.held:
-                strange.add(name)
+        owners = {run_id.decode(): msgspec.json.decode(text, type=Record).owner for run_id, text in found.items()}
+        self.num_live, self.num_waiting = len(owners), sum(owner is None for owner in owners.values())
+        strange = {run_id for run_id, owner in owners.items() if owner == self.name} - self.orders.held
         for run_id in strange & self._strange:
-            await self._settle_inherited(run_id)
+            await self._inheritance.settle(run_id)
         self._strange = strange
-
-    # ---- who is dead
-
-    def _bury(self, dead: str) -> None:
-        if dead not in self._burying:
-            self._burying.add(dead)
-            self.orders.insist(lambda: self._claim(dead))
-
-    async def _claim(self, dead: str) -> None:
-        claimed = await self.link.script(CLAIM, self.name, dead)
-        self._burying.discard(dead)
-        if claimed:
-            logger.warning("cluster.replica_dead", runs=len(claimed))
-        # (Where Redis goes away in the middle of this, ``_look_after_ours`` goes on with it.)
-        for run_id in claimed:
-            await self._settle_inherited(run_id.decode())
-
-    async def _settle_inherited(self, run_id: str) -> None:
-        """A run that is ours now and that nobody cooks: to the line again, or to its end."""
-        if run_id in self._ending:
-            return
-        self._ending.add(run_id)
-        try:
-            if await self.link.script(PUT_BACK, run_id, self.name, MOST_TRIES) not in (b"waits", b"not ours"):
-                await self._end(run_id)
-        finally:
-            self._ending.discard(run_id)
-
-    async def _end(self, run_id: str) -> None:
-        """End a run that is ours now and nobody cooks any more, where its Stream ends."""
-        record_text = await self.link.command("HGET", "kitchen:runs", run_id)
-        if record_text is None:
-            return
-        record = msgspec.json.decode(record_text, type=Record)
-        lines: list[bytes] = []
-        whole = False
-        for _, fields in await self._entries(run_id):
-            lines += fields[b"lines"].split(b"\n")
-            whole = fields[b"last"] == b"1"
-        if not whole:
-            known = len(lines)
-            lines = await asyncio.to_thread(_with_end, run_id, lines)
-            ending = lines[known:]
-            answer = await self.link.script(
-                APPEND, run_id, self.name, record_text, known + 1, len(lines), b"\n".join(ending), 1, KEPT_SECONDS
-            )
-            if answer != [b"has", len(lines)]:
-                return
-        about, packed = await asyncio.to_thread(_closed_copy, run_id, record, lines)
-        await self._shelf.place(run_id, self.name, about, packed)
-        logger.info("run.interrupted_elsewhere", events=len(lines))
-
-    async def _rescue(self, run: Run) -> None:
-        """Redis lost it, and so did we who cooked it: what readers here have seen of it becomes its log. Raises
-        RedisGone."""
-        lines = await asyncio.to_thread(_with_end, run.run_id, run.broadcast.lines[:])
-        record = Record(creator=run.creator, address=run.address, asked_at=time.time(), owner=self.name)
-        answer = await self.link.script(
-            APPEND,
-            run.run_id,
-            self.name,
-            msgspec.json.encode(record),
-            1,
-            len(lines),
-            b"\n".join(lines),
-            1,
-            KEPT_SECONDS,
-        )
-        if answer == [b"has", len(lines)]:
-            await self._shelf.place(run.run_id, self.name, *_closed_copy(run.run_id, record, lines))
-
-    async def _entries(self, run_id: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        found: list[tuple[bytes, dict[bytes, bytes]]] = await self.link.command(
-            "XRANGE", f"kitchen:log:{run_id}", "-", "+"
-        )
-        return found
 
     # ---- news
 
@@ -373,6 +294,8 @@ class Cluster:
             ("redis_losses", "Times that Redis went away.", lambda: float(self.link.num_losses)),
             ("cluster_replicas", "Replicas with a lease.", lambda: float(self.num_replicas)),
             ("cluster_engines", "Of those, with an engine that is ready.", lambda: float(self.num_engines)),
+            ("cluster_live_runs", "Runs of all replicas that live.", lambda: float(self.num_live)),
+            ("cluster_waiting_runs", "Of those, in the line.", lambda: float(self.num_waiting)),
             ("cluster_unsent_lines", "Log lines not in Redis yet.", lambda: float(self.orders.num_unsent_lines)),
         ):
             Gauge(f"openkitchen_{name}", help_text, registry=registry).set_function(value)
@@ -384,49 +307,3 @@ class Cluster:
             "replicas": self.num_replicas,
             "engines": self.num_engines,
         }
-
-
-def _with_end(run_id: str, lines: list[bytes]) -> list[bytes]:
-    """The log with its end, as the start of a kitchen would have healed it."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / f"{run_id}.jsonl"
-        path.write_bytes(b"".join(line + b"\n" for line in lines))
-        close_orphan(run_id, path)
-        return path.read_bytes().splitlines()
-
-
-def _closed_copy(run_id: str, record: Record, lines: list[bytes]) -> tuple[bytes, bytes]:
-    """What is kept beside a log that another replica began, and the log, packed."""
-    summary = read_summary(run_id, lines)
-    opened = summary.opened
-    about = About(
-        creator=record.creator,
-        created_at=record.asked_at,
-        parent=opened.parent or "" if opened else "",
-        take=opened.take or "" if opened else "",
-        ended=Ended.of(summary),
-    )
-    return msgspec.json.encode(about), gzip.compress(b"\n".join([*lines, b""]), 6, mtime=0)
-
-
-def examine(url: str) -> tuple[bool, str]:
-    """For ``openkitchen doctor``: whether this Redis will do, and what to do if not."""
-    return asyncio.run(_examine(url))
-
-
-async def _examine(url: str) -> tuple[bool, str]:
-    link = Link(url)
-    try:
-        began = time.perf_counter()
-        info = await link.command("INFO", "server")
-        seconds = time.perf_counter() - began
-    except RedisGone:
-        return False, "Redis does not answer. Is OPENKITCHEN_REDIS_URL right, and the server up?"
-    except Exception as error:
-        return False, f"Redis refuses: {error}."
-    finally:
-        await link.close()
-    version = str(info.get("redis_version", "?"))
-    if int(version.partition(".")[0] or 0) < 5:
-        return False, f"Redis {version} has no Streams: 5.0 or newer is needed (6.2 or newer is tested)."
-    return True, f"Redis {version}, {seconds * 1000:.1f} ms away"

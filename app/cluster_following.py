@@ -6,12 +6,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-import msgspec
-
 from app.broadcast import Broadcast
+from app.cluster_line import LINES, SharedLine
 from app.cluster_link import Link, RedisGone
 from app.cluster_log import Inbound, Record
-from app.cluster_scripts import STANDING
 from app.cluster_shelf import Shelf
 from app.problems import retry_later
 from app.run_store import RunStore
@@ -25,9 +23,16 @@ class Following:
     """Each has a ``Broadcast`` that its Stream feeds, so whoever reads it need not know where it comes from."""
 
     def __init__(
-        self, link: Link, shelf: Shelf, store: RunStore, on_begun: Callable[[str], None], lost_seconds: float
+        self,
+        link: Link,
+        line: SharedLine,
+        shelf: Shelf,
+        store: RunStore,
+        on_begun: Callable[[str], None],
+        lost_seconds: float,
     ) -> None:
         self._link = link
+        self._line = line
         self._shelf = shelf
         self._store = store
         self._on_begun = on_begun
@@ -42,9 +47,9 @@ class Following:
         if run_id in self._runs:
             return self._runs[run_id]
         try:
-            text = await self._link.command("HGET", "kitchen:runs", run_id)
-            if text is not None:
-                run = self.follow(run_id, msgspec.json.decode(text, type=Record))
+            record = await self._line.record(run_id)
+            if record is not None:
+                run = self.follow(run_id, record)
                 await self._read_so_far(run)
                 return run
             if await self._shelf.take(run_id):
@@ -89,10 +94,14 @@ class Following:
                     whole = await self._store.find_here(run.run_id)
                     if whole is not None:
                         inbound.take(1, whole.broadcast.lines[:], last=True)
-                elif self.on_lost is not None and time.monotonic() - known_at > self._lost_seconds:
+                elif self.on_lost is not None and self._seconds_since(known_at) > self._lost_seconds:
                     await self.on_lost(run)
             except RedisGone:
-                known_at = time.monotonic()
+                continue
+
+    def _seconds_since(self, moment: float) -> float:
+        """Of those in which Redis could have told: who cooks a run has as long to put it back."""
+        return time.monotonic() - max(moment, self._link.up_since)
 
     def forget_settled(self) -> None:
         """Runs that closed at other replicas, and are on this one's disk now, are found there."""
@@ -106,8 +115,8 @@ class Following:
         waiting = {run.run_id: run for run in self._runs.values() if run.is_waiting and not run.broadcast.lines}
         if not waiting:
             return
-        for line in ("line", "takes"):
-            standing = [entry.decode() for entry in await self._link.script(STANDING, line)]
+        for line in LINES:
+            standing = await self._line.standing(line)
             for place, run_id in enumerate(standing):
                 if run_id in waiting:
                     summary = waiting.pop(run_id).summary

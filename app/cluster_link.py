@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import structlog
@@ -36,6 +37,7 @@ class Link:
         self._scripts: dict[str, Any] = {}
         self._up = asyncio.Event()
         self._up.set()
+        self.up_since = time.monotonic()
         self.num_losses = 0
         """How often Redis went away."""
 
@@ -92,6 +94,7 @@ class Link:
             raise RedisGone from error
         if not self.up:
             self._up.set()
+            self.up_since = time.monotonic()
             logger.info("redis.back")
         return answer
 

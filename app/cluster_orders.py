@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, cast
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -12,14 +13,14 @@ import structlog
 from app.broadcast import Broadcast
 from app.cluster_following import Following
 from app.cluster_kitchen import KitchenElsewhere
+from app.cluster_line import LINES, Refusal, SharedLine
 from app.cluster_link import Link, RedisGone
 from app.cluster_log import Inbound, Outbound, Record, TakenOver
-from app.cluster_scripts import FORGET, HAND_OVER, NEXT, PUSH, PUT_BACK, TAKE_OUT
 from app.cluster_shelf import Shelf
 from app.kitchen import Kitchen
 from app.metrics import Metrics
 from app.orders import WAITING_RETRY_SECONDS, Orders
-from app.problems import FieldError, Problem, retry_later
+from app.problems import Problem, retry_later
 from app.run_store import RunStore, new_run_id
 from app.runs import Lineage, Run
 from app.seats import Wait
@@ -34,29 +35,13 @@ from inference.takes import Parent, Take
 
 logger = structlog.get_logger(__name__)
 
-ORDER_SECONDS = 6 * 3600
-"""A prompt that nobody cooked by then is gone from Redis."""
-MOST_TRIES = 3
 LOST_LEASES = 3
 """A run that Redis has forgotten and nobody puts back for so long is known to its readers alone."""
 SEATED_SECONDS = 0.25
 """An order that nobody has taken from the line by then waits for a seat: its caller need not."""
 LOOK_SECONDS = 1.0
+T = TypeVar("T")
 _ORDER = msgspec.msgpack.Decoder(Generate | CookTake)
-
-
-class Refusal(msgspec.Struct, kw_only=True):
-    """What an engine said of an order, on its way to who took it."""
-
-    status: int
-    code: str
-    detail: str
-    field: str = ""
-
-    def problem(self) -> Problem:
-        """The same for the caller."""
-        errors = (FieldError(self.field, self.detail),) if self.field else ()
-        return Problem(self.status, self.code, self.detail, errors)
 
 
 class SharedOrders(Orders):
@@ -86,7 +71,8 @@ class SharedOrders(Orders):
         """Another replica has an engine that takes orders."""
         self.seats_elsewhere: list[Wait] = []
         """What every replica with an engine has measured, this one included."""
-        self.following = Following(link, shelf, store, self._begun, LOST_LEASES * settings.lease_seconds)
+        self.line = SharedLine(link, name, settings)
+        self.following = Following(link, self.line, shelf, store, self._begun, LOST_LEASES * settings.lease_seconds)
         self._posted: dict[str, tuple[Record, bytes]] = {}
         """What was put in line here, until somebody has begun it: should Redis lose it, it goes in again."""
         self._answers: dict[str, asyncio.Future[None]] = {}
@@ -109,7 +95,7 @@ class SharedOrders(Orders):
         except RedisGone:
             self._check_alone()
             run = await super().take(prompt, params, probes, creator=creator, cache_salt=cache_salt, address=address)
-            self._send_out(run, Record(creator=creator, address=address, asked_at=run.summary.t, owner=self._name))
+            self._send_out(run, self._record_alone(creator, address))
             return run
         logger.info("run.accepted", prompt_chars=len(prompt), max_tokens=params.max_tokens, shared=True)
         return run
@@ -126,7 +112,7 @@ class SharedOrders(Orders):
             run = await super().cook_take(
                 take, parent, parent_id, creator=creator, cache_salt=cache_salt, address=address
             )
-            self._send_out(run, Record(creator=creator, address=address, asked_at=run.summary.t, owner=self._name))
+            self._send_out(run, self._record_alone(creator, address))
             return run
         logger.info("take.accepted", take=take.name, shared=True)
         return run
@@ -136,6 +122,9 @@ class SharedOrders(Orders):
         if not self._cooks or self._kitchen.ready is None:
             detail = "The kitchens cannot reach each other just now. Please try again in a moment."
             raise retry_later(503, "cluster_apart", detail, WAITING_RETRY_SECONDS)
+
+    def _record_alone(self, creator: str, address: str) -> Record:
+        return Record(creator=creator, address=self._digest(address), asked_at=time.time(), poster=self._name)
 
     async def _post(self, request: Generate | CookTake, creator: str, address: str, parent: str = "") -> Run:
         if not self._link.up:
@@ -159,9 +148,7 @@ class SharedOrders(Orders):
         self._answers[run_id] = answer
         self._posted[run_id] = (record, order)
         try:
-            said = await self._push(run_id, record, order, bounded=True)
-            if said not in ("taken", "known"):
-                raise self._full(said)
+            await self.line.push(run_id, record, order)
             await self._hear_of(run_id, answer)
         except asyncio.CancelledError:
             # The caller hung up before it learned the run's id: nobody will ever read this.
@@ -171,8 +158,7 @@ class SharedOrders(Orders):
             self.following.leave(run_id)
             self._posted.pop(run_id, None)
             if isinstance(error, RedisGone):
-                # It may be in the line for all we know, and nobody will ever learn of it.
-                self.insist(lambda: self._withdraw(run_id))
+                self.insist(lambda: self.line.withdraw(run_id))
             raise
         finally:
             self._answers.pop(run_id, None)
@@ -183,52 +169,18 @@ class SharedOrders(Orders):
         """Wait for an engine's word on the length, unless no engine has a seat now. Raises Problem for a refusal."""
         done, _ = await asyncio.wait((answer,), timeout=SEATED_SECONDS)
         try:
-            text = None if done else await self._link.command("HGET", "kitchen:runs", run_id)
+            record = None if done else await self.line.record(run_id)
         except RedisGone:
             return
-        if not done and text is not None and msgspec.json.decode(text, type=Record).owner is not None:
+        if record is not None and record.owner is not None:
             done, _ = await asyncio.wait((answer,), timeout=self._settings.accept_timeout)
         if done:
             answer.result()
 
-    async def _withdraw(self, run_id: str) -> None:
-        owner = await self._link.script(TAKE_OUT, run_id, self._name)
-        if owner == b"":
-            await self._link.script(FORGET, run_id, self._name)
-        elif owner != b"gone":
-            await self._tell("stop", run_id)
-
-    async def _tell(self, word: str, run_id: str) -> None:
-        await self._link.command("XADD", "kitchen:news", "*", "word", word, "id", run_id, "more", "")
-
-    async def _push(self, run_id: str, record: Record, order: bytes, *, bounded: bool) -> str:
-        settings = self._settings
-        bounds: tuple[str | int, ...] = ("", "", "", "")
-        if bounded:
-            bounds = (
-                settings.max_runs_per_visitor,
-                settings.max_runs_per_address,
-                settings.max_waiting_runs,
-                settings.max_waiting_takes,
-            )
-        said = await self._link.script(PUSH, run_id, msgspec.json.encode(record), order, ORDER_SECONDS, *bounds)
-        return cast(bytes, said).decode()
-
-    def _full(self, bound: str) -> Problem:
-        settings = self._settings
-        details = {
-            "visitor": f"You have {settings.max_runs_per_visitor} runs cooking already. Wait for one, or stop one.",
-            "address": f"{settings.max_runs_per_address} runs from your address are cooking already.",
-            "line": f"The line is full: {settings.max_waiting_runs} runs are waiting. Please try again shortly.",
-            "takes": f"{settings.max_waiting_takes} takes are waiting for the stove. Please try again shortly.",
-        }
-        code = "too_many_runs" if bound in ("visitor", "address") else "line_full"
-        return retry_later(429, code, details[bound], WAITING_RETRY_SECONDS)
-
     async def post_again(self) -> None:
         """Redis came back empty: what was put in line here and not begun goes in again. Raises RedisGone."""
         for run_id, (record, order) in list(self._posted.items()):
-            await self._push(run_id, record, order, bounded=False)
+            await self.line.push(run_id, record, order, bounded=False)
 
     def _begun(self, run_id: str) -> None:
         """The log of a run has its first line: the engine has taken it."""
@@ -274,13 +226,12 @@ class SharedOrders(Orders):
         return ready and not any(run.log is not None and run.log.is_apart for run in self._store.live())
 
     async def _take_next(self, line: str) -> bool:
-        got = await self._link.script(NEXT, line, self._name)
-        if not got:
+        taken = await self.line.next(line)
+        if taken is None:
             return False
-        run_id, record = got[0].decode(), msgspec.json.decode(got[1], type=Record)
-        self.held.add(run_id)
+        self.held.add(taken.run_id)
         begun = asyncio.Event()
-        self._start(self._begin(run_id, record, got[2], begun))
+        self._start(self._begin(*taken, begun))
         # (From then on it counts among the live ones.)
         await begun.wait()
         return True
@@ -309,17 +260,13 @@ class SharedOrders(Orders):
             begun.set()
 
     async def _not_begun(self, run_id: str, record: Record, run: Run | None, problem: Problem) -> None:
-        if run is not None and self._store_live(run_id) is None and problem.status != 503:
-            field = problem.errors[0].field if problem.errors else ""
-            refusal = Refusal(status=problem.status, code=problem.code, detail=problem.detail, field=field)
-            await self._insist(HAND_OVER, run_id, self._name, record.poster, msgspec.json.encode(refusal))
+        if run is not None and problem.status != 503:
+            refusal = Refusal.of(problem)
+            await self._until(lambda: self.line.hand_over(run_id, record.poster, refusal))
             self.held.discard(run_id)
-            return
-        if run is not None and run.log is not None and run.log.is_closed and run.log.broadcast.lines:
+        elif run is not None and run.log is not None and run.log.is_closed and run.log.broadcast.lines:
             self._send_out(run, record)  # The engine fell over with it: its log says so.
-            return
-        said = await self._insist(PUT_BACK, run_id, self._name, MOST_TRIES)
-        if said == b"waits":
+        elif await self._until(lambda: self.line.put_back(run_id)):
             self.held.discard(run_id)
         else:
             await self._close_here(run_id, record, "error", problem.detail)
@@ -361,12 +308,7 @@ class SharedOrders(Orders):
         try:
             await outbound.carry()
             await self._until_settled(run)
-            while True:
-                try:
-                    await self._shelf.put(run, self._name)
-                    break
-                except RedisGone:
-                    await self._link.wait_up()
+            await self._until(lambda: self._shelf.put(run, self._name))
         except TakenOver:
             await self._give_up(run)
         finally:
@@ -408,13 +350,10 @@ class SharedOrders(Orders):
             self._start(self._stop_elsewhere(run))
 
     async def _stop_elsewhere(self, run: Run) -> None:
-        owner = await self._insist(TAKE_OUT, run.run_id, self._name)
-        if owner == b"":
+        if await self._until(lambda: self.line.take_out(run.run_id)):
             self.held.add(run.run_id)
-            record = Record(creator=run.creator, address=run.address, asked_at=0.0)
+            record = Record(creator=run.creator, address=run.address, asked_at=time.time())
             await self._close_here(run.run_id, record, "stopped", "Stopped by the one who asked, before its turn came.")
-        elif owner != b"gone":
-            self.insist(lambda: self._tell("stop", run.run_id))
 
     def stop_here(self, run_id: str) -> None:
         """Another replica was asked to stop a run that this one cooks."""
@@ -431,18 +370,17 @@ class SharedOrders(Orders):
         answer = self._answers.get(run_id)
         if answer is not None and not answer.done():
             answer.set_exception(refusal.problem())
-            await self._insist(FORGET, run_id, self._name)
+            await self._until(lambda: self.line.forget(run_id))
             self.held.discard(run_id)
         else:
             await self._close_here(run_id, posted[0], "rejected", refusal.detail)
 
     async def turn_away(self) -> None:
         """No replica has had an engine for long, so nobody will cook what waits: its logs say so. Raises RedisGone."""
-        for line in ("line", "takes"):
-            while got := await self._link.script(NEXT, line, self._name):
-                run_id, record = got[0].decode(), msgspec.json.decode(got[1], type=Record)
-                self.held.add(run_id)
-                await self._close_here(run_id, record, "error", "No engine came back to cook it.")
+        for line in LINES:
+            while taken := await self.line.next(line):
+                self.held.add(taken.run_id)
+                await self._close_here(taken.run_id, taken.record, "error", "No engine came back to cook it.")
 
     async def _close_here(self, run_id: str, record: Record, reason: CloseReason, detail: str) -> None:
         """A run that never began, and is ours to end: its log says why."""
@@ -471,22 +409,14 @@ class SharedOrders(Orders):
             return 0.0
         return max(0.0, int(seconds) + int(micros) / 1e6 - moment)
 
-    def insist(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def insist(self, work: Callable[[], Awaitable[None]]) -> None:
         """Have it done, as soon as Redis is there."""
+        self._start(self._until(work))
 
-        async def until_done() -> None:
-            while True:
-                try:
-                    return await work()
-                except RedisGone:
-                    await self._link.wait_up()
-
-        self._start(until_done())
-
-    async def _insist(self, script: str, *arguments: str | bytes | float) -> Any:  # noqa: ANN401
+    async def _until(self, work: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
-                return await self._link.script(script, *arguments)
+                return await work()
             except RedisGone:
                 await self._link.wait_up()
 

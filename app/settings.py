@@ -145,6 +145,14 @@ class Settings(BaseSettings):
         """The names of levels are often written large."""
         return value.lower() if isinstance(value, str) else value
 
+    @field_validator("redis_url")
+    @classmethod
+    def known_scheme(cls, value: str) -> str:
+        """Refused here and not where the first visitor comes."""
+        if value and not value.startswith(("redis://", "rediss://")):
+            raise ValueError("must look like redis://host:6379/0, or rediss:// for TLS")
+        return value
+
     @field_validator("root_path")
     @classmethod
     def normalise_root_path(cls, value: str) -> str:

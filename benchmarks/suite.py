@@ -14,6 +14,7 @@ PARTS = {
     "speculation": "drafters at batch 1: acceptance, what a verification costs, and what comes of it",
     "sockets": "what a socket reader costs a step",
     "readers": "a thousand socket readers of one run while a hundred are queued: delivery, processor time, memory",
+    "cluster": "a thousand readers at two replicas over Redis (needs redis-server)",
     "page": "from Enter to paint, page weight, frames (needs Chromium)",
     "rooms": "a walk through all rooms while a run streams: frames, layout, memory, weight (needs Chromium)",
     "embeds": "ten rooms in frames on another origin's page, scrolled past (needs Chromium)",
