@@ -91,26 +91,28 @@ class Cluster:
         self._epoch = b""
         self._engine_seen = time.monotonic()
         self._strange: set[str] = set()
-        self._torn = [path.stem for path in store.directory.glob("*.jsonl")]
-        """Logs that this replica did not come to end when it last ran."""
+        self._has_disowned = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def disown(self) -> None:
-        """Before torn logs are healed: another replica ends them, or has, where Redis knows of them. Ours may be longer
-        by lines that no reader saw."""
+        """Before torn logs are healed, and before anybody reads here: what others ended while we were dead is theirs.
+        Our own copy may be longer by lines that no reader saw."""
         try:
             await self._disown()
         except RedisGone:
             logger.warning("cluster.apart")
 
     async def _disown(self) -> None:
-        while self._torn:
-            run_id = self._torn[-1]
-            if await self.link.command("HEXISTS", "kitchen:runs", run_id) or await self.link.command(
-                "HEXISTS", "kitchen:shelf", run_id
-            ):
+        if self._has_disowned:
+            return
+        live = await self.link.command("HGETALL", "kitchen:runs")
+        owners = {run_id.decode(): msgspec.json.decode(text, type=Record).owner for run_id, text in live.items()}
+        theirs = {run_id for run_id, owner in owners.items() if owner != self.name}
+        theirs |= await self._shelf.others(self.orders.held)
+        for run_id in theirs:
+            if self._store.index.get(run_id) is not None or self._store.files.log(run_id).exists():
                 await asyncio.to_thread(self._store.drop, run_id)
-            self._torn.pop()
+        self._has_disowned = True
 
     async def start(self) -> None:
         """Join the others; in the background where Redis is away."""
@@ -158,6 +160,7 @@ class Cluster:
 
     def changed(self, run_id: str) -> None:
         """What stands about a closed run is another now."""
+        self._shelf.changing.add(run_id)
         self.orders.insist(lambda: self._shelf.change(run_id))
 
     def deleted(self, run_id: str) -> None:

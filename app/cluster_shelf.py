@@ -25,6 +25,8 @@ class Shelf:
         self._store = store
         self._keep_seconds = int(keep_seconds)
         self._comparing = asyncio.Lock()
+        self.changing: set[str] = set()
+        """Runs about which something was changed here that the others do not know yet."""
 
     async def put(self, run: Run, replica: str) -> None:
         """A run that closed here. Raises RedisGone."""
@@ -55,6 +57,7 @@ class Shelf:
         copy = await asyncio.to_thread(self._store.read_copy, run_id)
         if copy is not None:
             await self._link.script(CHANGE, run_id, copy[0], self._seconds(copy[0]))
+        self.changing.discard(run_id)
 
     async def take_change(self, run_id: str) -> None:
         """What stands about it was changed elsewhere. Raises RedisGone."""
@@ -70,10 +73,9 @@ class Shelf:
         """After a time away: fetch what came meanwhile, put back what Redis has lost, and drop what was deleted.
         Raises RedisGone."""
         async with self._comparing:
-            found = await self._link.command("HKEYS", "kitchen:shelf")
-            there = {run_id.decode() for run_id in found}
+            there = {run_id.decode() for run_id in await self._link.command("HKEYS", "kitchen:shelf")}
             here = set(await asyncio.to_thread(self._store.closed_ids))
-            for run_id in there - here:
+            for run_id in (there - here) | (await self.others(self.changing)):
                 if not await self.take(run_id) and not await self._link.command("EXISTS", f"kitchen:packed:{run_id}"):
                     # Its time is over.
                     await self._link.command("HDEL", "kitchen:shelf", run_id)
@@ -81,3 +83,17 @@ class Shelf:
                 copy = await asyncio.to_thread(self._store.read_copy, run_id)
                 if copy is not None and await self.place(run_id, "", *copy) == "gone":
                     await self._store.delete_here(run_id)
+
+    async def others(self, but: set[str]) -> set[str]:
+        """Runs of which this replica has a copy that is not the one on the shelf. Raises RedisGone."""
+        shelf = await self._link.command("HGETALL", "kitchen:shelf")
+
+        def differ() -> set[str]:
+            found = set()
+            for name, about in shelf.items():
+                own = self._store.files.read_about(run_id := name.decode())
+                if own is not None and own != msgspec.json.decode(about, type=About):
+                    found.add(run_id)
+            return found
+
+        return await asyncio.to_thread(differ) - but
