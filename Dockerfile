@@ -97,7 +97,7 @@ COPY --from=model /model /model
 COPY --from=sources /opt/openkitchen /opt/openkitchen
 
 # Everything that is written goes to /data (runs), /cache (what was measured of the machine) and /tmp. Runs may go on for
-# five seconds after the signal to stop, since `docker stop` kills after ten; with a longer wait, say more.
+# four seconds after the signal to stop, since `docker stop` kills after ten; with a longer wait, say more.
 ENV PATH=/opt/openkitchen/bin:/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/openkitchen \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -113,7 +113,7 @@ ENV PATH=/opt/openkitchen/bin:/opt/venv/bin:$PATH \
     OPENKITCHEN_CACHE_DIR=/cache \
     OPENKITCHEN_MODEL=/model \
     OPENKITCHEN_LOG_JSON=true \
-    OPENKITCHEN_DRAIN_SECONDS=5 \
+    OPENKITCHEN_DRAIN_SECONDS=4 \
     OPENKITCHEN_COMMIT=${REVISION}
 USER 10001:10001
 WORKDIR /opt/openkitchen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -145,12 +145,12 @@ class Inbound:
         """One entry of the Stream."""
         self.take(int(fields[b"first"]), fields[b"lines"].split(b"\n"), last=fields[b"last"] == b"1")
 
-    def take(self, first: int, lines: list[bytes], *, last: bool) -> None:
+    def take(self, first: int, lines: Sequence[bytes], *, last: bool) -> None:
         """What is new of a batch."""
         known = len(self._broadcast.lines)
         if first > known + 1 or self._broadcast.closed:
             return
-        fresh = lines[known + 1 - first :]
+        fresh = list(lines[known + 1 - first :])
         if known == 0 and fresh:
             self._on_begun()
         for line in fresh:

@@ -68,25 +68,41 @@ def line(finding: Finding) -> str:
 def _findings(settings: Settings) -> Iterator[Finding]:
     yield Finding(topic="Python", state="has", value=f"{platform.python_version()}, {sys.executable}")
     yield from look(settings.device, settings.dtype)
-    yield _model(settings.model)
+    if settings.engine == "own":
+        yield from _model(settings)
     yield _folder("cache", cache_dir(), "OPENKITCHEN_CACHE_DIR")
     yield from host_check.findings(settings)
     yield _chromium()
 
 
-def _model(name: str) -> Finding:
-    """Where the model is. Nothing is downloaded."""
+def _model(settings: Settings) -> Iterator[Finding]:
+    """Where the model is, and whether it fits. Nothing is downloaded."""
+    name = settings.model
     try:
         path = find_model(name, download=False)
     except ModelNotFound as error:
-        return Finding(
+        yield Finding(
             topic="model",
             state="needs",
             value=str(error),
             advice=f"serve downloads {name} where it has a network; until then the page plays its recordings",
         )
+        return
     size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir()) if file.is_file())
-    return Finding(topic="model", state="has", value=f"{name}: {path}, {size / 1e6:.0f} MB")
+    yield Finding(topic="model", state="has", value=f"{name}: {path}, {size / 1e6:.0f} MB")
+    if not settings.device.startswith("cuda") and (memory := _memory_bytes()):
+        yield host_check.memory(path, size, memory)
+
+
+def _memory_bytes() -> int:
+    """What the machine or the container has; 0 where nobody knows."""
+    try:
+        import torch
+
+        from inference.roofline import memory_bytes
+    except Exception:  # (a finding of its own)
+        return 0
+    return memory_bytes(torch.device("cpu"))
 
 
 def _folder(topic: str, folder: Path, option: str) -> Finding:

@@ -21,6 +21,11 @@ from inference.machine import Finding
 LOW_DISK_BYTES = 200 * 2**20
 """With less than this nothing is served: a log that cannot be written ends its run."""
 REDIS_SECONDS = 2.0
+GGUF_GROWTH = 6
+"""Weights of four bits and their scales become 32 bits when they are converted."""
+BESIDES_WEIGHTS_BYTES = 750 * 2**20
+"""Of both processes, without the weights: with the default model (517 MiB on disk) tools/check_image.py saw 1,176 MiB
+and 66 MiB at most."""
 CLOCK_SLACK_SECONDS = 86_400.0
 
 
@@ -33,6 +38,13 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield temporary_files()
     yield clock(time.time())
     yield from addresses(settings)
+    if settings.engine == "none" and not settings.redis_url:
+        yield Finding(
+            topic="engine",
+            state="lacks",
+            value="none here, and no Redis over which another could cook: recordings and kept runs alone are served",
+            advice="set OPENKITCHEN_REDIS_URL, or leave OPENKITCHEN_ENGINE away",
+        )
     if settings.redis_url:
         yield redis(settings.redis_url)
 
@@ -115,6 +127,16 @@ def disk(settings: Settings) -> Finding:
         advice = "make room, or keep less: OPENKITCHEN_MAX_LOG_BYTES, OPENKITCHEN_KEEP_RUNS, OPENKITCHEN_KEEP_DAYS"
         return Finding(topic="disk", state="lacks", value=value, advice=advice)
     return Finding(topic="disk", state="has", value=value)
+
+
+def memory(model: Path, size: int, have: int) -> Finding:
+    """Whether a model of ``size`` bytes on disk fits into the ``have`` bytes of the machine, or of the container."""
+    wanted = size * (GGUF_GROWTH if model.suffix == ".gguf" else 1) + BESIDES_WEIGHTS_BYTES
+    value = f"about {wanted / 2**30:.1f} GiB of {have / 2**30:.1f} GiB"
+    if wanted > have:
+        advice = "give it more memory (KITCHEN_MEMORY with compose.yaml, MemoryMax with systemd), or a smaller --model"
+        return Finding(topic="fits", state="needs", value=value, advice=advice)
+    return Finding(topic="fits", state="has", value=value)
 
 
 def open_files(max_readers: int) -> Finding:

@@ -45,7 +45,8 @@ State = Literal["starting", "loading", "ready", "restarting", "no_model", "faile
 MAX_RESTART_SECONDS = 60.0
 HELLO_SECONDS = 5.0
 """An engine that owes us nothing is asked this often how it is; the answer also keeps the clocks aligned."""
-SHUTDOWN_SECONDS = 5.0
+SHUTDOWN_SECONDS = 2.0
+"""An engine has nothing to lose: one that is in the middle of a long step is not waited for."""
 STABLE_SECONDS = 30.0
 """An engine that cooked, or was ready for this long, had come up well: its failure is the first in a row again."""
 

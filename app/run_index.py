@@ -66,7 +66,7 @@ COLUMNS = tuple(field.name for field in fields(Row))
 _SCHEMA = f"""
 CREATE TABLE runs ({", ".join(f"{name} PRIMARY KEY" if name == "run_id" else name for name in COLUMNS)}) WITHOUT ROWID;
 CREATE INDEX by_creator ON runs (creator, created_at);
-CREATE INDEX by_family ON runs (family);
+CREATE INDEX by_family ON runs (family, created_at, bytes, kept);
 CREATE INDEX by_parent ON runs (parent);
 CREATE INDEX by_listed ON runs (created_at) WHERE listed;
 PRAGMA user_version = {VERSION};

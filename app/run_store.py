@@ -26,6 +26,7 @@ logger = structlog.get_logger(__name__)
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _ROWS_AT_ONCE = 500
+_FAMILIES_AT_ONCE = 50
 _REMEMBERED_DELETIONS = 10_000
 
 
@@ -370,11 +371,11 @@ class RunStore:
             lapsed.append(standing.pop())
             total -= lapsed[-1].bytes
         gone: list[str] = []
-        for family in lapsed:
+        for start in range(0, len(lapsed), _FAMILIES_AT_ONCE):
             with self._disk:
-                members = self.index.members(family.run_id)
+                found = [self.index.members(family.run_id) for family in lapsed[start : start + _FAMILIES_AT_ONCE]]
                 # A family of which one still cooks is let be.
-                if not any(run_id in self._live for run_id in members):
-                    self._delete(members)
-                    gone += members
+                idle = [run_id for names in found if not any(name in self._live for name in names) for run_id in names]
+                self._delete(idle)
+            gone += idle
         return gone

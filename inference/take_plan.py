@@ -107,6 +107,8 @@ class Plan:
     joining: Joining = "behind"
     after: int = 1
     """Tokens of the reader's answer that must be there before those come who join ``later``."""
+    arrival_steps: int = 0
+    """Steps from one arrival to the next of those who join ``behind``; 0: all at once."""
     knobs: dict[str, Any] = field(default_factory=dict)
     """As asked for, and as chosen where nothing was asked."""
 
@@ -160,7 +162,8 @@ def plan(take: Take, parent: Parent, model: Model, first: EngineConfig) -> Plan:
     if "num_blocks" in knobs:
         knobs["num_blocks"] = config.num_blocks
     after = min(AFTER, params.max_tokens) if isinstance(take, Unchunked | Chunked) else 1
-    return Plan(config, dtype, quantization, neighbours, joining, after, knobs)
+    arrivals = take.arrival_steps if isinstance(take, Static | Continuous) else 0
+    return Plan(config, dtype, quantization, neighbours, joining, after, arrivals, knobs)
 
 
 # ---- neighbours ----------------------------------------------------------------------------------------------------

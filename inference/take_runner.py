@@ -57,6 +57,7 @@ class _Current:
     later: list[Neighbour]
     """Neighbours who have not come yet."""
     num_come: int = 0
+    num_steps: int = 0
 
 
 class TakeRunner:
@@ -167,7 +168,7 @@ class TakeRunner:
             if made.joining == "before":
                 self._welcome(current)
             submit_take(engine, engine.model, command, self._said.append)
-            if made.joining == "behind":
+            if made.joining == "behind" and not made.arrival_steps:
                 self._welcome(current)
             self._flush(current)
         except (Refused, ValueError) as error:
@@ -175,9 +176,10 @@ class TakeRunner:
         except Exception as error:
             self._fail(command, error)
 
-    def _welcome(self, current: _Current) -> None:
-        """The neighbours come."""
-        for neighbour in current.later:
+    def _welcome(self, current: _Current, most: int | None = None) -> None:
+        """The neighbours come, ``most`` of them at a time."""
+        come, current.later = current.later[:most], current.later[most:] if most else []
+        for neighbour in come:
             current.num_come += 1
             current.engine.add_request(
                 neighbour.token_ids,
@@ -187,13 +189,17 @@ class TakeRunner:
                 # One's own prompt is not found by another, as it is on the first engine.
                 cache_salt=f"neighbour-{current.num_come}",
             )
-        current.later = []
 
     def _step(self, current: _Current) -> None:
         try:
             outputs = current.engine.step()
+            current.num_steps += 1
+            if current.plan.arrival_steps:
+                idle = not current.engine.has_unfinished_requests()
+                if idle or current.num_steps % current.plan.arrival_steps == 0:  # an empty kitchen waits for nobody
+                    self._welcome(current, 1)
             # (Before they come nobody writes but the reader.)
-            if current.later and any(
+            elif current.later and any(
                 output.finish_reason is not None or output.usage.completion_tokens >= current.plan.after
                 for output in outputs
             ):

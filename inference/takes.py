@@ -253,6 +253,8 @@ class _Policy(Crowd, frozen=True):
     spread: Annotated[float, Meta(ge=0.0, le=1.0)] = 1.0
     """Of output lengths: 0, all the same; 1, from nearly nothing to nearly twice the mean."""
     max_num_seqs: Annotated[int, Meta(ge=1, le=16)] = 4
+    arrival_steps: Annotated[int, Meta(ge=0, le=64)] = 0
+    """Steps from one neighbour's arrival to the next one's; 0: all are in line from the beginning."""
 
 
 class Static(_Policy, frozen=True, tag="static"):

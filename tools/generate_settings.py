@@ -27,7 +27,13 @@ from app.cli import app  # noqa: E402
 from app.settings import Settings  # noqa: E402
 
 PREFIX = "OPENKITCHEN_"
-SECTIONS = {"host": "Serving", "model": "The engine", "max_prompt_chars": "Limits", "keep_runs": "Keeping runs"}
+SECTIONS = {
+    "host": "Serving",
+    "engine": "Several replicas",
+    "model": "The engine",
+    "max_prompt_chars": "Limits",
+    "keep_runs": "Keeping runs",
+}
 """The first setting of each section."""
 BESIDES = {
     "CACHE_DIR": "Where converted models and what was measured of the machine are kept; unset: the platform's cache "

@@ -116,6 +116,6 @@ def kept_words(settings: Settings) -> str:
     """One line by the box: what is kept, and for how long."""
     words = translations().gettext(
         "Your prompt and its answer are kept on this server for %(days)s days, under an address that cannot be "
-        "guessed; so is every take of it, from when it was cooked."
+        "guessed, and its takes go with it. When it has ended you can keep it, or delete it."
     )
     return words % {"days": f"{settings.keep_days:g}"}

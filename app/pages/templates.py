@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -19,6 +20,7 @@ from app.request_log import request_id_of
 from app.runs import Run
 from app.settings import ROOT
 
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 NO_STORE = {"Cache-Control": "no-store", "Vary": "Cookie, HX-Request"}
 
 
@@ -74,6 +76,12 @@ def render_problem(request: Request, problem: Problem) -> Response:
         if request.method == "POST":
             # The prompt's form aims at the run; what went wrong belongs beside the box, which keeps its text.
             response.headers["HX-Retarget"] = "#prompt-error"
+            response.headers["HX-Reswap"] = "innerHTML"
+        elif request.method in ("PATCH", "DELETE") and _RUN_ID.fullmatch(
+            run_id := request.path_params.get("run_id", "")
+        ):
+            # In a list of runs, beside the one that was to change: its card stays.
+            response.headers["HX-Retarget"] = f"#run-{run_id} .card-problem"
             response.headers["HX-Reswap"] = "innerHTML"
         response.headers.update(problem.headers)
         return response

@@ -454,9 +454,15 @@ async function savePicture() {
   // A run's address is the key to read it: not for everybody who sees the picture.
   const open = session.source.kind === "recording";
   address.search = "";
+  const beside = new URL(location.href).searchParams.get("with") ?? "";
+  if (open && Object.hasOwn(config.takes, beside)) address.searchParams.set("with", beside);
   address.hash = open ? linkTo({ slug, time: player().t, step }) : slug;
+  const guest = casting.takes.get("with")?.session;
   const credits = [...new Set([cast.main, ...cast.sessions])].map((run) =>
-    creditOf((run ?? session).player.state, run === session ? whose() : t("A take of it")),
+    creditOf(
+      (run ?? session).player.state,
+      run === session ? whose() : run === guest ? t("Beside it") : t("A take of it"),
+    ),
   );
   const words = stage.scene?.describe(player().state, stage.view, cast.states()) ?? "";
   save(await pictureOf(stage, { title, words, credits, address: address.href }), `open-kitchen-${slug}.png`);

@@ -151,7 +151,7 @@ class BehindCaddy(Proxied):
         own = {
             "kitchen.example.org {\n": f"https://{PROXY}:{self.tls_port} {{\n{files}",
             "127.0.0.1:8000": f"127.0.0.1:{self.port}",
-            "\thandle /": f"\t{self.handle} /",
+            "\thandle /kitchen/*": f"\t{self.handle} /kitchen/*",
         }
         documented = with_own((ROOT / "docs" / "caddy" / "Caddyfile").read_text(), own)
         config = self.folder / "Caddyfile"

@@ -286,7 +286,7 @@ def test_a_burst_of_a_thousand_requests_from_one_caller(tmp_path: Path) -> None:
             assert 4 <= len(taken) <= 40
             assert all(int(response.headers["retry-after"]) >= 1 for response in refused)
             assert site.client.get("healthz").status_code == 200
-            other = client.post(
+            other = httpx.post(
                 site.url + "api/runs", json={"prompt": "me too"}, headers={"X-Forwarded-For": "198.51.100.7"}
             )
             assert other.status_code == 201, "others are served"

@@ -180,6 +180,7 @@ def test_mine_changes_by_htmx(site: ServedSite, anna: httpx.Client) -> None:
     refused = anna.patch(f"api/runs/{run_id}", data={"listed": "true"}, headers=htmx)
     assert refused.status_code == 422
     assert "title is missing" in refused.text
+    assert refused.headers["hx-retarget"] == f"#run-{run_id} .card-problem", "its card stays"
     gone = anna.delete(f"api/runs/{run_id}/log", headers=htmx)
     assert (gone.status_code, gone.text) == (200, "")
 

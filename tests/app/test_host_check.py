@@ -197,3 +197,17 @@ def test_a_containers_share_of_the_processors(
     monkeypatch.setattr(machine, "CPU_LIMIT", file)
     scheduled = len(os.sched_getaffinity(0))
     assert machine.num_processors() == min(scheduled, most)
+
+
+def test_a_model_that_does_not_fit() -> None:
+    found = host_check.memory(Path("/model"), 517 * 2**20, 2**30)
+    assert found.state == "needs"
+    assert "of 1.0 GiB" in found.value
+    assert "KITCHEN_MEMORY" in found.advice
+    assert host_check.memory(Path("/model"), 517 * 2**20, 2 * 2**30).state == "has"
+    assert host_check.memory(Path("model.gguf"), 517 * 2**20, 2 * 2**30).state == "needs"
+
+
+def test_nobody_who_cooks(tmp_path: Path) -> None:
+    found = only(list(host_check.findings(settings(tmp_path, engine="none"))), "engine")
+    assert (found.state, "OPENKITCHEN_REDIS_URL" in found.advice) == ("lacks", True)

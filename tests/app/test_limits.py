@@ -93,7 +93,7 @@ def test_a_clock_that_is_put_back_locks_nobody_out(clock: list[float]) -> None:
 
 
 def test_what_is_remembered_of_callers_is_bounded_and_names_none() -> None:
-    limit = rates(secret=b"secret")
+    limit = rates(secret=lambda: b"secret")
     names = {limit._name(f"2001:db8:0:{number:x}::/64") for number in range(3 * NUM_CALLERS)}
     assert len(names) <= NUM_CALLERS
     assert "10.0.0.1" not in limit._name("10.0.0.1")

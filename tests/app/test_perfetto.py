@@ -231,3 +231,15 @@ def test_recordings_are_read_where_they_lie() -> None:
         lines = recorded_lines(name)
         assert lines == gzip.decompress(path.read_bytes()).splitlines()
         assert msgspec.json.decode(lines[0])["type"] == "log.opened"
+
+
+def test_clocks_that_disagree_leave_no_overlap() -> None:
+    """A step that says it took longer than there was room for since the one before is cut, and says what it said."""
+    lines, log = log_of("tomato-soup")
+    at = [index for index, event in enumerate(log) if event["type"] == "step.finished"]
+    longer = {**log[at[3]], "seconds": 10.0}
+    document = trace_of([*lines[: at[3]], json.dumps(longer).encode(), *lines[at[3] + 1 :]])
+    assert_format(document)
+    steps = [e for e in document["traceEvents"] if e["ph"] == "X" and e["pid"] == ENGINE]
+    assert steps[3]["ts"] == steps[2]["ts"] + steps[2]["dur"]
+    assert steps[3]["args"]["seconds"] == 10.0

@@ -153,41 +153,6 @@ def test_the_engine_process_prints_no_more() -> None:
     assert CANARY not in ended.stderr + ended.stdout
 
 
-FALLEN = """
-import sys
-from inference import worker
-class Link:
-    said = []
-    def listen(self, milliseconds): pass
-    def next_command(self): return None
-    def say(self, reply): self.said.append(reply)
-class Engine:
-    config = None
-    def has_unfinished_requests(self): return True
-    def step(self): raise KeyError("{canary}")
-fallen = worker.Worker.__new__(worker.Worker)
-fallen._stopping, fallen._parent, fallen._link = False, worker.os.getppid(), Link()
-fallen._said, fallen._running = [], {{"one": None, "two": None}}
-class Takes:
-    def __init__(self, *arguments): pass
-    has_work = False
-    def step(self, first_is_busy): return False
-import inference.take_runner
-inference.take_runner.TakeRunner = Takes
-status = fallen._serve(Engine(), None, None)
-print([event.detail for reply in Link.said for event in reply.events])
-sys.exit(status)
-"""
-
-
-def test_what_the_engine_fell_over_is_not_told_to_all() -> None:
-    """One visitor's words may be in what an error says; all whose runs end by it are told its type."""
-    command = [sys.executable, "-c", FALLEN.format(canary=CANARY)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode == 70, ended.stderr
-    assert ended.stdout.strip() == str(["the engine failed: KeyError"] * 2)
-
-
 def test_lines_of_a_request_carry_its_name_and_no_address(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with serving(tmp_path, trusted_proxies=("127.0.0.1",), access_log=True) as site:
         named = site.client.post("api/runs", json={"prompt": "hello"}, headers={"X-Request-ID": "from-the-proxy.1"})

@@ -50,6 +50,7 @@ def test_the_page_and_its_files(site: Proxied) -> None:
     again = site.client.get("static/js/main.js", headers={"If-None-Match": script.headers["etag"]})
     assert again.status_code == 304
     assert site.client.get("healthz").json() == {"status": "alive"}
+    assert site.client.get("metrics").status_code == 404
 
 
 def test_without_the_slash_and_without_tls(site: Proxied) -> None:
@@ -192,6 +193,7 @@ def test_any_replica_answers_behind_the_cluster_s_nginx(tmp_path: Path) -> None:
         try:
             with httpx.Client(base_url=f"http://{PROXY}:{port}/", timeout=20) as client:
                 one.wait(lambda: _answers(client))
+                assert client.get("metrics").status_code == 404
                 run_id = one.run("the quick brown fox")
                 one.events(run_id)
                 seen = {client.get(f"api/runs/{run_id}").status_code for _ in range(8)}

@@ -205,10 +205,10 @@ def test_only_the_creators_page_says_that_a_run_is_theirs(site: ServedSite) -> N
 def test_the_address_of_the_picture_is_absolute(tmp_path: Path) -> None:
     picture = re.compile(r'<meta property="og:image" content="([^"]*)">')
     with serving(tmp_path / "asked", root_path="kitchen") as site:
-        assert picture.findall(site.client.get("").text) == [f"{site.url}static/posters/prologue.jpg"]
+        assert picture.findall(site.client.get("").text) == [f"{site.url}og/tomato-soup/prologue.png"]
     with serving(tmp_path / "known", root_path="kitchen", public_origins=("https://example.org",)) as site:
         found = picture.findall(site.client.get("").text)
-    assert found == ["https://example.org/kitchen/static/posters/prologue.jpg"]
+    assert found == ["https://example.org/kitchen/og/tomato-soup/prologue.png"]
 
 
 def test_what_the_threat_model_names_is_there() -> None:

@@ -142,8 +142,8 @@ def test_every_step_of_a_room_is_another_still(page: Page) -> None:
 @pytest.mark.parametrize(
     ("slug", "step", "name", "value"),
     [
-        ("phases", 5, "prompt_length", 1900),
-        ("phases", 5, "output_length", 20),
+        ("phases", 6, "prompt_length", 1900),
+        ("phases", 6, "output_length", 20),
         ("kv-hall", 2, "layer", 7),
         ("kv-hall", 2, "head", 2),
         ("kv-hall", 3, "walk", 0.4),

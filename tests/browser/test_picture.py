@@ -46,8 +46,15 @@ def area_of(page: Page) -> tuple[int, int, int, int]:
     return column, 0, width - column, height - 112
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize(
+    ("viewport", "theme"),
+    [
+        pytest.param(DESKTOP, "dark", id="desktop by night"),
+        pytest.param(PHONE, "light", id="phone by day"),
+        pytest.param(DESKTOP, "light", id="desktop by day", marks=pytest.mark.slow),
+        pytest.param(PHONE, "dark", id="phone by night", marks=pytest.mark.slow),
+    ],
+)
 def test_it_is_the_stage_as_it_stands(open_page: OpenPage, viewport: dict[str, int], theme: str) -> None:
     page = open_page(viewport=viewport, color_scheme=theme, reduced_motion="reduce", device_scale_factor=2)
     until(page, "window.__kitchen.log.complete")

@@ -424,6 +424,22 @@ def test_a_long_prompt_goes_in_whole_or_in_pieces(stove: Stove, parent: Parent) 
         assert len(before) == 12, "the neighbour comes while the reader's answer is being written"
 
 
+@pytest.mark.parametrize("kind", [Static, Continuous])
+def test_neighbours_arrive_some_steps_apart(stove: Stove, parent: Parent, kind: type[Static]) -> None:
+    cooked = stove.cook(kind(neighbours=4, max_num_seqs=2, max_tokens=12, arrival_steps=5), parent)
+    assert cooked.ended
+    assert cooked.ended.reason == "finished"
+    assert len(cooked.of(RequestFinished)) == 5
+    finished = 0
+    arrived = []
+    for event in cooked.events:
+        finished += isinstance(event, StepFinished)
+        if isinstance(event, RequestQueued) and event.request_id != cooked.name:
+            arrived.append((event.request_id, finished))
+    first = dict(reversed(arrived))  # (who waits is told again where the line moves)
+    assert [first[f"neighbour-{n}"] for n in (1, 2, 3, 4)] == [5, 10, 15, 20]
+
+
 def test_the_system_prompt_is_stored_once_or_for_each(stove: Stove, parent: Parent) -> None:
     knobs: dict[str, Any] = {"neighbours": 3, "max_tokens": 4}
     shared, apart = (stove.cook(Paged(share=share, **knobs), parent) for share in (True, False))
@@ -577,7 +593,7 @@ def test_an_engine_that_raises_takes_its_own_take_along_and_nothing_else(
         (
             {"take": "static", "salt": 1},
             "",
-            "has the knobs max_tokens, neighbours, spread, max_num_seqs, and no 'salt'",
+            "has the knobs max_tokens, neighbours, spread, max_num_seqs, arrival_steps, and no 'salt'",
         ),
         ({"take": "again", "n": 2}, "", "has no knobs"),
         ({"take": "batch", "max_num_seqs": 33}, "max_num_seqs", "from 1 to 32, got 33"),

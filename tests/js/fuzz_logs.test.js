@@ -58,6 +58,9 @@ async function rooms() {
   return made;
 }
 
+/** The run beside, where two are compared: one of an earlier log. */
+let beside = null;
+
 function viewOf(random, room, state) {
   const [width, height] = random.pick([
     [1440, 900],
@@ -70,25 +73,30 @@ function viewOf(random, room, state) {
     reduced: true,
     chapter: room.slug,
     data: random.pick(room.data),
-    cast: { main: { key: "own", status: "own", words: "", state }, lanes: [] },
+    cast: {
+      main: { key: "own", status: "own", words: "", state },
+      lanes: room.slug === "compare" ? [{ key: "with", status: "recorded", words: "", state: beside }] : [],
+    },
   };
 }
 
 /** Everything that a page would ask of the rooms about one moment. */
 function show(random, room, state) {
   const view = viewOf(random, room, state);
+  const states = [state, ...view.cast.lanes.map((lane) => lane.state)];
   calls.left = MOST_CALLS;
-  room.scene.draw(room.surfaces, [state], view, state.t);
+  room.scene.draw(room.surfaces, states, view, state.t);
   const places = room.scene.places(state, view);
   assert.ok(places.every(Number.isFinite), `${room.slug}: a dot that is nowhere`);
-  const words = room.scene.describe(state, view, [state]);
+  const words = room.scene.describe(state, view, states);
   assert.equal(typeof words, "string");
-  const table = room.scene.table(state, view, [state]);
+  const table = room.scene.table(state, view, states);
   for (const row of table.rows) assert.equal(row.length, table.columns.length, `${room.slug}: a row of its table`);
   room.scene.hit(random.int(0, view.width), random.int(0, view.height), state, view);
   for (const key of FACT_KEYS) facts(state, key);
   for (const key of Object.keys(room.scene.facts ?? {})) facts(state, key, room.scene.facts);
   for (const body of Object.values(room.scene.takes ?? {})) JSON.stringify(body(state, {}));
+  if (random.next() < 0.2) beside = state;
   return words;
 }
 

@@ -24,3 +24,19 @@ test("a sentence about what an ended run never had is hidden, and comes back wit
   assert.equal(hiddenIn(short), true);
   assert.equal(hiddenIn(whole), false);
 });
+
+test("what only a few runs have to say is hidden until it is known", () => {
+  const sentence = { dataset: { when: "itl.together" }, hidden: true, closest: () => ({ id: "phases" }) };
+  const root = { querySelectorAll: (selector) => (selector === "[data-when]" ? [sentence] : []) };
+  const { events } = makeLog();
+  const whole = createState();
+  applyUpTo(whole, events, events.length);
+  const hiddenIn = (state) => {
+    const numbers = new Numbers(root);
+    numbers.update({ state, chapter: "phases", rules: {}, runs: { own: state, at: {}, ended: () => undefined } });
+    return sentence.hidden;
+  };
+  assert.equal(hiddenIn(createState()), true);
+  assert.equal(hiddenIn(whole), true);
+  assert.equal(hiddenIn({ ...whole, interTokenSeconds: whole.interTokenSeconds.slice(2) }), false);
+});

@@ -58,6 +58,7 @@ const policyTake = (controls, take) => ({
   neighbours: NEIGHBOURS,
   spread: Number(controls.batching_spread ?? 1),
   max_num_seqs: Number(controls.batching_seats ?? 4),
+  arrival_steps: Number(controls.batching_arrivals ?? 0),
 });
 
 /** @type {import("../stage/types.d.ts").Scene<Surfaces>} */

@@ -22,7 +22,7 @@ const LETTERS = ["A", "B"];
 /** What is told of both, each with how it is written and whether more of it is a longer bar. */
 const FIGURES = [
   { says: () => t("first token"), of: firstToken, text: seconds },
-  { says: () => t("tokens a second"), of: rate, text: significant },
+  { says: () => t("tokens a second"), short: () => t("tokens/s"), of: rate, text: significant },
   { says: () => t("tokens"), of: written, text: count },
   { says: () => t("steps"), of: steps, text: count },
   { says: () => t("blocks"), of: blocks, text: count },
@@ -250,9 +250,9 @@ function drawText(context, state, agreed, box, narrow, { css }) {
 function drawFigures(context, states, box, narrow, { css }) {
   if (narrow) {
     const wide = box.width / FIGURES.length;
-    FIGURES.forEach(({ says, of, text }, i) => {
+    FIGURES.forEach(({ says, short = says, of, text }, i) => {
       const x = box.x + wide * (i + 0.5);
-      label(context, says(), x, box.y + 12, { size: 11, align: "center", color: css.muted, width: wide - 4 });
+      label(context, short(), x, box.y + 12, { size: 11, align: "center", color: css.muted, width: wide - 4 });
       states.forEach((state, which) => {
         const value = state ? of(state) : null;
         const words = `${LETTERS[which]} ${value === null ? "—" : text(value)}`;

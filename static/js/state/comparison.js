@@ -15,9 +15,10 @@ export function firstToken({ request: { admittedAt, firstTokenAt } }) {
 }
 
 /** Tokens a second, from the first token to the newest; null where there are no two. @param {State} state */
-export function rate({ request: { firstTokenAt, lastTokenAt }, interTokenSeconds }) {
+export function rate(state) {
+  const { firstTokenAt, lastTokenAt } = state.request;
   const seconds = firstTokenAt === null || lastTokenAt === null ? 0 : lastTokenAt - firstTokenAt;
-  return seconds > 0 ? interTokenSeconds.length / seconds : null;
+  return seconds > 0 ? (written(state) - 1) / seconds : null;
 }
 
 /** Tokens written so far. @param {State} state */

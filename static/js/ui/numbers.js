@@ -1,6 +1,7 @@
 // Every number in the prose, filled from the run at the playhead: `[data-value="KEY"]`. A fact that the run has not said
 // is a dash. The badge beside it says where it comes from. A sentence about something that an ended run never had, say
-// the gaps of an answer of one token, is hidden: `[data-needs="KEY"]`.
+// the gaps of an answer of one token, is hidden: `[data-needs="KEY"]`. What only a few runs have to say, that they were
+// preempted, say, is hidden until it is known: `[data-when="KEY"]`.
 
 import { facts, ruleOf } from "../state/facts.js";
 import { say, seldom } from "./dom.js";
@@ -26,6 +27,8 @@ export class Numbers {
   #numbers = [];
   /** @type {Place[]} */
   #sentences = [];
+  /** @type {Place[]} */
+  #rare = [];
   /** @type {Reading | null} */
   #last = null;
 
@@ -33,10 +36,11 @@ export class Numbers {
   refresh() {
     this.#numbers = this.#places("value");
     this.#sentences = this.#places("needs");
+    this.#rare = this.#places("when");
     if (this.#last) this.#fill(this.#last);
   }
 
-  /** @param {"value" | "needs"} name of the data attribute @returns {Place[]} */
+  /** @param {"value" | "needs" | "when"} name of the data attribute @returns {Place[]} */
   #places(name) {
     const elements = /** @type {NodeListOf<HTMLElement>} */ (this.root.querySelectorAll(`[data-${name}]`));
     return [...elements].map((element) => ({
@@ -62,6 +66,10 @@ export class Numbers {
     for (const { element, key } of this.#sentences.filter(here)) {
       const settled = ended || (ruleOf(key, rules)?.kind === "set" && state.opened !== null);
       const hidden = settled && facts(state, key, rules, runs) === null;
+      if (element.hidden !== hidden) element.hidden = hidden;
+    }
+    for (const { element, key } of this.#rare.filter(here)) {
+      const hidden = facts(state, key, rules, runs) === null;
       if (element.hidden !== hidden) element.hidden = hidden;
     }
   }
