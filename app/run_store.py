@@ -289,7 +289,8 @@ class RunStore:
             except (OSError, msgspec.MsgspecError) as error:
                 logger.warning("run.not_adopted", error=str(error))
                 return False
-            return True
+        self._forget([run_id])
+        return True
 
     def drop(self, run_id: str) -> None:
         """The copy of a run that ended otherwise elsewhere: another will take its place."""

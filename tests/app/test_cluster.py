@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import signal
 import subprocess
 import sys
@@ -135,7 +137,18 @@ def test_a_replica_dies_and_nobody_loses_an_event(tmp_path: Path) -> None:
         assert reasons.count("interrupted") == seats
         assert reasons.count("finished") == len(runs) - seats
         assert redis.cli("HLEN", "kitchen:runs") == "0"
-        # It comes back, and takes for its own torn logs what the others made of them.
+        # It comes back, and takes for its own torn logs what the others made of them: also where its own had come to
+        # an end on its disk, of which nobody else ever heard.
+        torn, log = next(
+            (run_id, log) for run_id, log in zip(runs, logs[::2], strict=True) if log[-1]["reason"] == "interrupted"
+        )
+        assert (one.directory / "runs" / f"{torn}.json").exists()
+        about = json.loads((web.directory / "runs" / f"{torn}.json").read_text())
+        about["ended"] |= {"reason": "finished"}
+        (one.directory / "runs" / f"{torn}.json").write_text(json.dumps(about))
+        whole = b"".join(json.dumps(event).encode() + b"\n" for event in [*log[:-1], log[-1] | {"reason": "finished"}])
+        (one.directory / "runs" / f"{torn}.jsonl.gz").write_bytes(gzip.compress(whole))
+        (one.directory / "runs" / f"{torn}.jsonl").unlink(missing_ok=True)
         one.start()
         for run_id, log in zip(runs, logs[::2], strict=True):
             wait(lambda run_id=run_id, log=log: one.events(run_id) == log)
