@@ -62,10 +62,13 @@ export default {
     picture.all.steps.forEach((step, i) => {
       const seat = seatsIn(picture, i, tokensOf(step));
       const point = chart ? pointOf(step) : null;
-      for (let place = step.ownStart ?? 0; place < (step.ownStop ?? 0); place++) {
+      // A step that verifies drafts sets out for more places than there are tokens.
+      const stop = Math.min(step.ownStop ?? 0, state.tokens.length);
+      for (let place = step.ownStart ?? 0; place < stop; place++) {
         const [x, y, r] = seat(place - (step.ownStart ?? 0));
         const at =
-          point && chart
+          // Where a log tells of no work there is no place on axes that count by tens.
+          point && chart && point.intensity > 0 && point.rate > 0
             ? pile(chart.x(point.intensity), chart.y(point.rate), place - (step.ownStart ?? 0))
             : [x, y, r];
         const w = smooth(0, 1, picture.mix.roof);
