@@ -154,6 +154,7 @@ def test_a_replica_dies_and_nobody_loses_an_event(tmp_path: Path) -> None:
             wait(lambda run_id=run_id, log=log: one.events(run_id) == log)
 
 
+@pytest.mark.slow
 def test_an_order_that_nobody_began_is_put_back(tmp_path: Path) -> None:
     """Its replica died between taking it from the line and the first line of its log."""
     with cluster(tmp_path, web=WEB, cook={"engine_args": "--seats 1"}) as (redis, web, cook):
@@ -198,7 +199,7 @@ def test_redis_forgets_a_run_whose_replica_is_dead(tmp_path: Path) -> None:
     ("seconds", "empty"),
     [
         pytest.param(1.5, False, id="for a moment"),
-        pytest.param(1.5, True, id="and comes back empty"),
+        pytest.param(1.5, True, id="and comes back empty", marks=pytest.mark.slow),
         pytest.param(10.0, False, id="for ten seconds", marks=pytest.mark.slow),
         pytest.param(10.0, True, id="for ten seconds and comes back empty", marks=pytest.mark.slow),
     ],
