@@ -12,7 +12,7 @@ from app.lines import Lines
 MAX_FRAME_EVENTS = 512
 MAX_FRAME_BYTES = 256 * 1024
 MAX_FRAME_SECONDS = 0.25
-READING_SHARE = 0.1
+READING_SHARE = 0.2
 """Of the event loop's time that readers may take before their frames widen."""
 
 
