@@ -246,7 +246,8 @@ def bench(
     only: Annotated[
         str | None,
         typer.Option(
-            help="engine, quantization, speculation, sockets, page, rooms, embeds or lighthouse; all when not given.",
+            help="engine, quantization, speculation, sockets, readers, cluster, page, rooms, embeds or lighthouse; "
+            "all when not given.",
             envvar="OPENKITCHEN_BENCH_ONLY",
         ),
     ] = None,

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.api.site import Site, site_of
 from app.perfetto import chrome_trace
@@ -62,6 +62,7 @@ class _Trace(StreamingResponse):
     """Made while it is sent, in threads; a place among the readers is held meanwhile."""
 
     def __init__(self, site: Site, name: str, lines: Sequence[bytes]) -> None:
+        self._site = site
         self._reading = site.readers.reading(name)
         trace = iterate_in_threadpool(chrome_trace(map(decode, lines)))
         super().__init__(trace, media_type="application/json", headers=_attachment(f"{name}.perfetto.json"))
@@ -70,5 +71,14 @@ class _Trace(StreamingResponse):
         if scope["method"] == "HEAD":
             await Response(headers=dict(self.headers))(scope, receive, send)
             return
+
+        async def send_in_time(message: Message) -> None:
+            try:
+                await asyncio.wait_for(send(message), self._site.settings.send_timeout)
+            except TimeoutError:
+                # Who takes nothing holds no place, and no part of a trace in our memory.
+                self._site.abort_connection(scope)
+                raise OSError("the reader takes nothing") from None
+
         with self._reading:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send_in_time)

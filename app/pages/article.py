@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from fastapi import APIRouter
@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from app.api.site import site_of
 from app.catalogue import script_messages, translations
+from app.kitchen import EngineStatus
 from app.pages.calculator import calculator_context
 from app.pages.chapters import chapters
 from app.pages.modules import modules_of
@@ -54,6 +55,9 @@ async def render_article(
     """The whole page. ``prompt`` is that of a form that was refused: it stays in the box."""
     site = site_of(request)
     address = public_address(request, site.settings)
+    if run is None and not (notice or problem or prompt or request.query_params):
+        html = _strangers_article(address, kept_words(site.settings), site.kitchen.status)
+        return HTMLResponse(html, status_code=status, headers=NO_STORE)
     row = site.store.index.get(run.run_id) if run else None
     page = {
         "run_id": run.run_id if run else None,
@@ -73,6 +77,24 @@ async def render_article(
     html = article_html(page, context, request.query_params)
     code = problem.status if problem else status
     return HTMLResponse(html, status_code=code, headers={**NO_STORE, **(problem.headers if problem else {})})
+
+
+@lru_cache(maxsize=8)
+def _strangers_article(address: str, kept: str, status: EngineStatus) -> str:
+    """What everybody sees who comes without a run: a hundred at once do not have it made a hundred times."""
+    context = {
+        "address": address,
+        "social": social_of(address, None, "", room_of(None)),
+        "run": None,
+        "wait": None,
+        "refresh": False,
+        "notice": "",
+        "kept": kept,
+        "problem": None,
+        "prompt": "",
+        "status": status,
+    }
+    return article_html({"run_id": None, "mine": False}, context)
 
 
 def article_html(page: Mapping[str, Any], more: Mapping[str, Any], query: Mapping[str, str] | None = None) -> str:

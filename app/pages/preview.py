@@ -118,20 +118,22 @@ class Previews:
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
         self._lock = threading.Lock()
-        self._waiting = 0
+        self._drawing: dict[tuple[str, str, str], asyncio.Task[bytes]] = {}
 
     async def get(self, key: tuple[str, str, str], lines: Sequence[bytes], room: Chapter) -> bytes:
         """``key``: the log's name, the room's, and the title. Raises 503 where too many wait."""
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        if self._waiting >= MAX_WAITING:
-            raise retry_later(503, "busy", "Too many pictures are being drawn. Please try again shortly.", 5.0)
-        self._waiting += 1
-        try:
-            drawn = await asyncio.to_thread(self._draw, key[2], lines, room)
-        finally:
-            self._waiting -= 1
+        drawing = self._drawing.get(key)
+        if drawing is None:
+            if len(self._drawing) >= MAX_WAITING:
+                raise retry_later(503, "busy", "Too many pictures are being drawn. Please try again shortly.", 5.0)
+            drawing = asyncio.create_task(asyncio.to_thread(self._draw, key[2], lines, room))
+            self._drawing[key] = drawing
+            drawing.add_done_callback(lambda _: self._drawing.pop(key, None))
+        # (Who asks for one that is being drawn waits for it; who leaves takes it from nobody.)
+        drawn = await asyncio.shield(drawing)
         self._kept[key] = drawn
         while len(self._kept) > MAX_KEPT:
             self._kept.popitem(last=False)

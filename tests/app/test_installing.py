@@ -73,7 +73,8 @@ sys.modules.update(dict.fromkeys({sorted(tools)}))
 import importlib, pkgutil, app, inference
 for package in (inference, app):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if "triton" not in module.name and module.name != "inference.kernel_check":
+        # (Replicas want the extra `cluster`; app.main imports what it needs of them.)
+        if "triton" not in module.name and module.name != "inference.kernel_check" and "app.cluster" not in module.name:
             importlib.import_module(module.name)
 """
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)

@@ -264,16 +264,17 @@ def test_the_sliders_are_what_the_kitchen_is_asked_for(own: tuple[Page, str]) ->
     visit(page, "batching", RACE_OVER)
     until(page, "document.querySelector('#stage-note:not([hidden])') !== null")
     expect(page.locator("#stage-note")).to_contain_text("busy")
-    shared = {"neighbours": 7, "spread": 1, "max_num_seqs": 4}
+    shared = {"neighbours": 7, "spread": 1, "max_num_seqs": 4, "arrival_steps": 0}
     assert {body["take"]: body for body in asked} == {
         take: {"take": take, **shared} for take in ("static", "continuous")
     }
     asked.clear()
     set_control(page, "batching_spread", 0.3)
     set_control(page, "batching_seats", 6)
+    set_control(page, "batching_arrivals", 12)
     page.locator("#batching [data-take]").click()
     page.wait_for_timeout(400)
-    shared = {"neighbours": 7, "spread": 0.3, "max_num_seqs": 6}
+    shared = {"neighbours": 7, "spread": 0.3, "max_num_seqs": 6, "arrival_steps": 12}
     assert {body["take"]: body for body in asked} == {
         take: {"take": take, **shared} for take in ("static", "continuous")
     }

@@ -262,6 +262,7 @@ def test_a_live_run_and_its_takes(open_page: OpenPage) -> None:
         assert numbers_in(first_sentence(text)) == (pool.slab_numbers() if slab else pool.numbers()), (run_id, step)
 
 
+@pytest.mark.slow
 def test_the_reader_cooks_with_pages_of_another_size(open_page: OpenPage) -> None:
     page = open_page(reduced_motion="reduce")
     ask(page)

@@ -330,6 +330,7 @@ def test_a_control_changes_the_picture(open_page: OpenPage, name: str, value: An
     assert picture_of(page) != before
 
 
+@pytest.mark.slow
 def test_the_button_races_again_with_the_controls_as_they_stand(open_page: OpenPage) -> None:
     page = open_page(reduced_motion="reduce")
     ask(page, "Name three colours.")
