@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from app.pages.article import article_html
@@ -43,6 +43,7 @@ def export(folder: Path, settings: Settings, run_ids: Sequence[str] = (), *, for
     """
     known = _check(folder, force=force)
     files = site_files(settings, run_ids)
+    _check_ways(folder, files)
     folder.mkdir(parents=True, exist_ok=True)
     staging = folder / STAGING
     shutil.rmtree(staging, ignore_errors=True)
@@ -130,8 +131,21 @@ def _check(folder: Path, *, force: bool) -> set[str]:
 def _names(folder: Path) -> Iterator[str]:
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
-        if name.parts[0] not in (STAGING, MARKER) and not path.is_dir():
+        # (A link to a folder is somebody's, and what lies behind it is not ours to write to.)
+        if name.parts[0] not in (STAGING, MARKER) and (path.is_symlink() or not path.is_dir()):
             yield name.as_posix()
+
+
+def _check_ways(folder: Path, names: Iterable[str]) -> None:
+    """Raises CannotExport where a file or a link stands where the export wants a folder, or a folder where it wants a
+    file: before anything is written."""
+    for name in names:
+        ways = [folder / way for way in PurePosixPath(name).parents if way.name]
+        blocked = next((way for way in ways if way.is_symlink() or (way.exists() and not way.is_dir())), None)
+        if blocked is None and (folder / name).is_dir():
+            blocked = folder / name
+        if blocked is not None:
+            raise CannotExport(f"{blocked} is in the way of the export. Move it, or name another folder.")
 
 
 def _marked(folder: Path) -> set[str]:

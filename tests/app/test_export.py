@@ -218,3 +218,20 @@ def test_the_command_says_what_it_did_and_what_it_could_not(tmp_path: Path) -> N
     assert not (tmp_path / "new").exists()
     (tmp_path / "file").write_text("")
     assert "is a file" in run(app, ["export", str(tmp_path / "file"), *data]).output
+
+
+def test_nothing_is_written_through_a_link_or_around_what_is_in_the_way(settings: Settings, tmp_path: Path) -> None:
+    mine, folder = tmp_path / "mine", tmp_path / "folder"
+    for made in (mine, folder):
+        made.mkdir()
+    (mine / "favicon.svg").write_text("precious")
+    (folder / "static").symlink_to(mine)
+    for force in (False, True):
+        with pytest.raises(CannotExport, match="static"):
+            export(folder, settings, force=force)
+    assert (mine / "favicon.svg").read_text() == "precious"
+    (folder / "static").unlink()
+    (folder / "static").write_text("a file of mine")
+    with pytest.raises(CannotExport, match="in the way"):
+        export(folder, settings, force=True)
+    assert names_in(folder) == ["static"]
