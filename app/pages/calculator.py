@@ -66,7 +66,7 @@ def with_chosen(offered: tuple[int, ...], chosen: int) -> list[int]:
     return sorted({*offered, chosen})
 
 
-@router.get("/fragments/calculator/result")
+@router.api_route("/fragments/calculator/result", methods=["GET", "HEAD"])
 async def show_result(request: Request) -> Response:
     """The result alone: the form stays as it is, with the focus where it was."""
     return render_fragment(request, "calculation.html", calculator_context(request.query_params))
