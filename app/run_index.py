@@ -20,6 +20,8 @@ from app.run_files import About, Found
 
 logger = structlog.get_logger(__name__)
 
+BROKEN = (sqlite3.Error, UnicodeDecodeError)
+"""What a scribbled file raises; the second where what it complains of is no text either."""
 VERSION = 1
 T = TypeVar("T")
 
@@ -118,7 +120,7 @@ class RunIndex:
         for attempt in range(2):
             try:
                 return self._connect(str(self.path))
-            except sqlite3.Error as error:
+            except BROKEN as error:
                 logger.warning("run_index.broken", error=str(error), again=attempt == 0)
                 self._remove()
         # A disk that takes no database: it is kept in memory until there is one again.
@@ -155,7 +157,7 @@ class RunIndex:
     def renew(self) -> None:
         """Open the database again, or a new one where it is broken."""
         with self._lock:
-            with suppress(sqlite3.Error):
+            with suppress(*BROKEN):
                 self._db.close()
             self._db = self._open()
 
@@ -163,10 +165,10 @@ class RunIndex:
         with self._lock:
             try:
                 return work(self._db)
-            except sqlite3.Error as error:
+            except BROKEN as error:
                 logger.warning("run_index.behind", error=str(error))
                 self.is_behind = True
-                with suppress(sqlite3.Error):
+                with suppress(*BROKEN):
                     if self._db.in_transaction:
                         self._db.execute("ROLLBACK")
                 return otherwise
