@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,28 +13,11 @@ from app.runs import Run, RunLog
 from app.summary import own_words
 from inference.events import RequestQueued, RequestTokenized, decode
 from inference.probes import Probes
-
-MAX_BYTES = 100_000_000
+from tests.app.full_disk import fill_up
 
 
 def store_in(directory: Path) -> RunStore:
     return RunStore(directory, keep_runs=10, keep_days=1, cached_bytes=0)
-
-
-def fill_up(monkeypatch: pytest.MonkeyPatch, room: int) -> Callable[[], None]:
-    """From now on the disk takes ``room`` more bytes, then nothing; the returned function makes room again."""
-    write = os.write
-    left = [room]
-
-    def scarce(descriptor: int, data: bytes) -> int:
-        if left[0] <= 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        written = write(descriptor, bytes(data)[: left[0]])
-        left[0] -= written
-        return written
-
-    monkeypatch.setattr("app.runs.os.write", scarce)
-    return lambda: left.__setitem__(0, MAX_BYTES)
 
 
 def queued(run: Run, position: int) -> RequestQueued:
@@ -55,7 +35,7 @@ def test_a_line_that_is_cut_by_a_full_disk_is_taken_back(tmp_path: Path, monkeyp
     store = store_in(tmp_path)
     run, log = begun(store)
     log.project([queued(run, 3)], 0.0)
-    fill_up(monkeypatch, 20)
+    make_room = fill_up(monkeypatch, 20)
     log.project([queued(run, 2)], 0.0)
     lines = run.broadcast.lines
     assert [json.loads(line)["type"] for line in lines] == ["log.opened", "request.queued", "log.closed"]
@@ -66,6 +46,7 @@ def test_a_line_that_is_cut_by_a_full_disk_is_taken_back(tmp_path: Path, monkeyp
     assert path.read_bytes().splitlines() == lines[:2], "whole lines, and not the torn one"
     asyncio.run(store.settle(run))
     assert path.exists(), "without its end it is not packed"
+    make_room()
     again = store_in(tmp_path)
     assert again.close_orphans() == 1
     healed = asyncio.run(again.find(run.run_id))

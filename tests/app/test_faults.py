@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import gzip
 import json
 import os
@@ -11,13 +9,13 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.app.conftest import WORKER, ServedSite, assert_whole, serving
+from tests.app.full_disk import fill_up
 from tests.app.site_process import SiteProcess
 
 RECOVERY_SECONDS = 10.0
@@ -86,38 +84,13 @@ def test_the_web_process_is_killed(tmp_path: Path) -> None:
     assert_no_leftovers(tmp_path)
 
 
-@contextlib.contextmanager
-def a_full_disk(monkeypatch: pytest.MonkeyPatch, room: int) -> Iterator[None]:
-    """The disk takes ``room`` more bytes of logs and files, a part of a write too, and then nothing."""
-    write = os.write
-    left = [room]
-
-    def scarce(descriptor: int, data: bytes) -> int:
-        if left[0] <= 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        written = write(descriptor, bytes(data)[: left[0]])
-        left[0] -= written
-        return written
-
-    def private(path: Path, data: bytes) -> None:
-        with open(path, "wb") as file:
-            file.write(data[: max(0, left[0])])
-        left[0] -= len(data)
-        if left[0] < 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("app.runs.os.write", scarce)
-        patch.setattr("app.run_store.write_private", private)
-        yield
-
-
 @pytest.mark.parametrize("room", [0, 100, 3_000, 40_000])
 def test_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
     accepted = []
     with serving(tmp_path) as site:
         before = site.run("SLOW LONG before", max_tokens=150)
-        with a_full_disk(monkeypatch, room):
+        with monkeypatch.context() as patch:
+            fill_up(patch, room)
             for _ in range(4):
                 response = site.post("SLOW LONG meanwhile", max_tokens=150)
                 assert response.status_code in (201, 503), response.text
