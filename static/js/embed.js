@@ -8,11 +8,11 @@ import { Steps } from "./embed/steps.js";
 import { Session } from "./log/session.js";
 import { NARROW } from "./scenes/room.js";
 import { Stage } from "./stage/stage.js";
-import { stateHash } from "./state/hash.js";
 import { Casting } from "./ui/casting.js";
 import { bindControls } from "./ui/controls.js";
 import { linkTo } from "./ui/deep_link.js";
 import { say, seldom } from "./ui/dom.js";
+import { offerInspection } from "./ui/inspect.js";
 import { setMessages, t } from "./ui/messages.js";
 import { withoutKitchen } from "./ui/no_kitchen.js";
 import { Notice, noticeOf } from "./ui/notice.js";
@@ -236,22 +236,4 @@ stage.show(false);
 new IntersectionObserver((entries) => show(entries.at(-1)?.isIntersecting ?? false)).observe(required("#stage"));
 tellHeight(height, [document.body, section]);
 
-// For tests and tools: read, do not write.
-Object.defineProperty(globalThis, "__kitchen", {
-  value: {
-    get player() {
-      return player();
-    },
-    get log() {
-      return session.log;
-    },
-    /** Of the run on stage. */
-    state: () => player().state,
-    hash: () => stateHash(player().state),
-    cast,
-    describe: () => stage.scene?.describe(player().state, stage.view, cast.states()) ?? null,
-    table: () => stage.scene?.table(player().state, stage.view, cast.states()) ?? null,
-    stage,
-    steps,
-  },
-});
+offerInspection({ cast, stage, session: () => session }, { steps });

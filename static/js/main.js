@@ -4,12 +4,12 @@ import { findRun } from "./log/find.js";
 import { Session } from "./log/session.js";
 import { SCENES } from "./scenes/index.js";
 import { Stage } from "./stage/stage.js";
-import { stateHash } from "./state/hash.js";
 import { Answer } from "./ui/answer.js";
 import { Casting } from "./ui/casting.js";
 import { bindControls } from "./ui/controls.js";
 import { bindCopy, DeepLink, linkTo } from "./ui/deep_link.js";
 import { say, seldom } from "./ui/dom.js";
+import { offerInspection } from "./ui/inspect.js";
 import { LiveRegion } from "./ui/live_region.js";
 import { setMessages, t } from "./ui/messages.js";
 import { bindMotion, reduced } from "./ui/motion.js";
@@ -520,28 +520,7 @@ function showRecording(unknown) {
   bind({ kind: "recording", url: absolute(config.recording) });
 }
 
-// For tests and tools: read, do not write.
-Object.defineProperty(globalThis, "__kitchen", {
-  value: {
-    get player() {
-      return player();
-    },
-    get log() {
-      return session.log;
-    },
-    get status() {
-      return session.status;
-    },
-    /** Of the run on stage. */
-    state: () => player().state,
-    hash: () => stateHash(player().state),
-    cast,
-    describe: () => stage.scene?.describe(player().state, stage.view, cast.states()) ?? null,
-    table: () => stage.scene?.table(player().state, stage.view, cast.states()) ?? null,
-    stage,
-    timings,
-  },
-});
+offerInspection({ cast, stage, session: () => session }, { timings });
 
 const idle = globalThis.requestIdleCallback ?? ((/** @type {() => void} */ run) => setTimeout(run, 500));
 idle(() => stage.prepare(stage.view.chapter));
