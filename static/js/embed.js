@@ -205,7 +205,8 @@ const describe = seldom(500, () => {
 stage.listen((frame) => {
   transport.update(frame);
   const { playhead, run, scene: another, view, log } = frame.changed;
-  if (another && toPlay) follow();
+  // The picture may be what was waited for: it came after the log.
+  if (another) follow();
   if (playhead || run) ribbon.update(frame.state);
   if (!(playhead || run || another || view || log)) return;
   const rules = stage.scene?.facts ?? {};

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Frame, Page
+from playwright.sync_api import Browser, BrowserContext, Frame, Page, Route
 
 from app.pages.chapters import rooms
 from benchmarks.browser import until
@@ -177,6 +177,21 @@ def test_the_moment_and_the_step_are_those_of_the_address(host_page: HostPage) -
     first.wait_for_timeout(600)
     open_in = first.locator("#embed-open").get_attribute("href") or ""
     assert open_in.endswith("#paging?t=1.5&step=4"), open_in
+
+
+def test_the_moment_is_that_of_the_address_where_the_picture_comes_last(site: ServedSite, host_page: HostPage) -> None:
+    page = host_page("")
+    held: list[Route] = []
+    page.context.route("**/scenes/paging.js", lambda route: held.append(route))
+    page.set_content(frame("paging?t=1.5&step=4").replace("{kitchen}", site.url))
+    room = page.locator("iframe").element_handle().content_frame()
+    assert room is not None
+    in_frame(room, "window.__kitchen?.log.complete && __kitchen.cast.view().lanes.every(({ state }) => state)")
+    page.wait_for_timeout(300)
+    assert held
+    for route in held:
+        route.continue_()
+    in_frame(room, "Math.abs(window.__kitchen.player.t - 1.5) < 1e-9")
 
 
 @pytest.mark.slow
