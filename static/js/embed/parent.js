@@ -19,7 +19,7 @@ const once = (told) => {
  */
 export function stageHeight(width, narrow) {
   const share = narrow ? 0.62 * width : 0.6 * width;
-  return Math.round(Math.min(narrow ? 480 : 760, Math.max(narrow ? 300 : 600, share)));
+  return Math.round(Math.min(narrow ? 480 : 760, Math.max(narrow ? 388 : 600, share)));
 }
 
 /**
