@@ -16,7 +16,7 @@ LONG = "Write a very long story about a lighthouse, the sea and a cat."
 
 def test_engine_killed_mid_run(open_page: OpenPage, served: Served) -> None:
     page = open_page()
-    run_id = ask(page, LONG)
+    run_id = ask(page, LONG, max_tokens=400)
     until(page, "window.__kitchen.state().tokens.filter(t => t.kind === 'generated').length > 3")
     os.kill(served.engine_pid(), signal.SIGKILL)
     wait_closed(page)
@@ -41,7 +41,7 @@ def test_a_cut_socket_resumes_where_it_was(open_page: OpenPage, served: Served) 
         "window.WebSocket = class extends Real { constructor(...a) { super(...a); window.__sockets.push(this); } };"
     )
     page = open_page(before=lambda page: page.add_init_script(wrap))
-    run_id = ask(page, LONG)
+    run_id = ask(page, LONG, max_tokens=120)
     for cuts in (1, 2):
         seen = page.evaluate("window.__kitchen.log.seq")
         until(page, "seen => window.__kitchen.log.seq > seen + 40", seen)

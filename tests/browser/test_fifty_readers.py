@@ -50,7 +50,7 @@ def state_hashes(paths: list[Path]) -> list[str]:
 
 
 def test_every_reader_ends_with_the_same_state(served: Served, tmp_path: Path) -> None:
-    created = served.start_run("Write a long story about the sea.", max_tokens=200, temperature=0, probes=["kv"])
+    created = served.start_run("Write a long story about the sea.", max_tokens=120, temperature=0, probes=["kv"])
     url = f"{served.url.replace('http', 'ws', 1)}api/runs/{created['run_id']}/socket"
     with ThreadPoolExecutor(1) as thread:  # this one may have Playwright's loop in it
         logs = thread.submit(asyncio.run, read_all(url)).result()

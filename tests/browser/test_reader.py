@@ -74,7 +74,7 @@ def test_scrolling_moves_in_time_and_back(open_page: OpenPage) -> None:
 
 def test_pause_holds_the_playhead_and_live_returns_to_the_edge(open_page: OpenPage) -> None:
     page = open_page()
-    ask(page, "Write a long story about a lighthouse and the sea.")
+    ask(page, "Write a long story about a lighthouse and the sea.", max_tokens=120)
     until(page, "window.__kitchen.state().tokens.filter(t => t.kind === 'generated').length > 5")
     page.locator("#transport .transport-play").click()
     held = page.evaluate("window.__kitchen.state().seq")
@@ -88,7 +88,7 @@ def test_pause_holds_the_playhead_and_live_returns_to_the_edge(open_page: OpenPa
 
 def test_the_stop_button_ends_the_run(open_page: OpenPage, served: Served) -> None:
     page = open_page()
-    run_id = ask(page, "Write a very long story about a lighthouse and the sea.")
+    run_id = ask(page, "Write a very long story about a lighthouse and the sea.", max_tokens=1000)
     until(page, "window.__kitchen.state().tokens.some(t => t.kind === 'generated')")
     page.locator("[data-action=stop]:visible").first.click()
     wait_closed(page)
