@@ -235,9 +235,9 @@ class Soak:
     async def _rest(self) -> Rest:
         deadline = time.monotonic() + REST_SECONDS
         async with httpx.AsyncClient(base_url=self._served.url, timeout=30) as client:
-            while any((gauges := await _gauges(client))[name] for name in BUSY):
+            while busy := await _busy(client):
                 if time.monotonic() > deadline:
-                    self.tally.wrong.append(f"no rest: {[f'{name} {gauges[name]:.0f}' for name in BUSY]}")
+                    self.tally.wrong.append(f"no rest: {busy}")
                     break
                 await asyncio.sleep(0.2)
             lost = await _blocks_lost(client)
@@ -268,6 +268,11 @@ async def _gauges(client: httpx.AsyncClient) -> dict[str, float]:
     """Metrics without labels."""
     text = (await client.get("metrics")).text
     return {name: float(value) for name, value in re.findall(r"^(\w+) (\S+)$", text, re.MULTILINE)}
+
+
+async def _busy(client: httpx.AsyncClient) -> list[str]:
+    gauges = await _gauges(client)
+    return [f"{name} {gauges[name]:.0f}" for name in BUSY if gauges[name]]
 
 
 async def _blocks_lost(client: httpx.AsyncClient) -> int:
