@@ -7,11 +7,9 @@ import os
 import random
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
@@ -19,6 +17,7 @@ import structlog
 import zmq
 import zmq.asyncio
 
+from app.engine_process import EngineProcess, exit_words
 from inference.messages import (
     Abort,
     Accepted,
@@ -45,8 +44,10 @@ State = Literal["starting", "loading", "ready", "restarting", "no_model", "faile
 MAX_RESTART_SECONDS = 60.0
 HELLO_SECONDS = 5.0
 """An engine that owes us nothing is asked this often how it is; the answer also keeps the clocks aligned."""
-SHUTDOWN_SECONDS = 2.0
-"""An engine has nothing to lose: one that is in the middle of a long step is not waited for."""
+SPARE_SECONDS = 2.0
+"""A spare engine is started when nobody has asked for anything for this long ..."""
+SPARE_PATIENCE_SECONDS = 60.0
+"""... or the engine has been ready for this long."""
 STABLE_SECONDS = 30.0
 """An engine that cooked, or was ready for this long, had come up well: its failure is the first in a row again."""
 
@@ -111,6 +112,7 @@ class Kitchen:
         endpoint: str = "",
         hang_seconds: float = 60.0,
         restart_seconds: float = 1.0,
+        spare: bool = False,
         command: Sequence[str] = (sys.executable, "-m", "inference.worker"),
     ) -> None:
         self.status = EngineStatus("starting", "The engine is starting.")
@@ -124,7 +126,9 @@ class Kitchen:
         self._listener: Listener | None = None
         self._context: zmq.asyncio.Context | None = None
         self._socket: zmq.asyncio.Socket | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: EngineProcess | None = None
+        self._wants_spare = spare
+        self._spare: EngineProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._last_heard = 0.0
         self._began = 0.0
@@ -141,7 +145,12 @@ class Kitchen:
     @property
     def pid(self) -> int | None:
         """Of the engine process we started, while it runs."""
-        return self._process.pid if self._process is not None and self._process.returncode is None else None
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def spare_pid(self) -> int | None:
+        """Of the process that waits to take its place."""
+        return self._spare.pid if self._spare is not None else None
 
     def start(self, listener: Listener) -> None:
         """Begin, in the background: the site does not wait for its engine."""
@@ -155,6 +164,8 @@ class Kitchen:
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
+        if self._spare is not None:
+            await self._spare.end(None)
         if self._context is not None:
             self._context.destroy(linger=0)
 
@@ -292,101 +303,70 @@ class Kitchen:
 
     async def _run_once(self) -> None:
         """One life of the engine, from its start to its end. Always raises."""
-        with tempfile.TemporaryDirectory(prefix="openkitchen-", ignore_cleanup_errors=True) as directory:
-            endpoint = self._endpoint or f"ipc://{Path(directory) / 'engine'}"
-            assert self._context is not None
-            socket = self._context.socket(zmq.DEALER)
-            socket.linger = 0
-            # An engine's events are never dropped for want of room: a gap would be a lie.
-            socket.rcvhwm = socket.sndhwm = 0
-            tasks: list[asyncio.Task[None]] = []
-            try:
-                if not self._endpoint:
-                    await self._spawn(endpoint)
-                    tasks.append(asyncio.create_task(self._wait_for_end()))
-                    tasks.append(asyncio.create_task(self._read_words()))
-                socket.connect(endpoint)
-                self._socket = socket
-                self._last_heard = time.monotonic()
-                tasks.append(asyncio.create_task(self._listen(socket)))
-                tasks.append(asyncio.create_task(self._keep_in_touch()))
-                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-                await self._raise_kindly(tasks, done)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                await self._end_process()
-                self._socket = None
-                socket.close()
+        process = None if self._endpoint else await self._next_process()
+        self._process = process
+        assert self._context is not None
+        socket = self._context.socket(zmq.DEALER)
+        socket.linger = 0
+        # An engine's events are never dropped for want of room: a gap would be a lie.
+        socket.rcvhwm = socket.sndhwm = 0
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            socket.connect(process.endpoint if process else self._endpoint)
+            self._socket = socket
+            self._last_heard = time.monotonic()
+            ended = asyncio.create_task(self._wait_for_end(process)) if process else None
+            listening = asyncio.create_task(self._listen(socket))
+            tasks = [listening, asyncio.create_task(self._keep_in_touch())]
+            if ended:
+                tasks += [ended, asyncio.create_task(self._keep_a_spare())]
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            if ended in done:
+                # Its own last words (``Failed``) say more than its exit status, and may still be on their way.
+                await asyncio.wait([listening], timeout=0.3)
+            for task in tasks:
+                if task.done() and (error := task.exception()) is not None:
+                    raise error
+            raise EngineLost("The engine process ended.")
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if process:
+                # An engine that still loads does not listen.
+                await process.end((lambda: self._send(Shutdown())) if self.ready is not None else None)
+            self._socket = None
+            socket.close()
 
-    async def _raise_kindly(self, tasks: list[asyncio.Task[None]], done: set[asyncio.Task[None]]) -> None:
-        """Raise what ended the engine's life. Its own last words (``Failed``) say more than its exit status, and may
-        still be on their way when the process has ended."""
-        if not self._endpoint and tasks[0] in done:
-            await asyncio.wait(tasks[2:3], timeout=0.3)
-        for task in reversed(tasks):
-            if task.done() and (error := task.exception()) is not None:
-                raise error
-        raise EngineLost("The engine process ended.")
-
-    async def _spawn(self, endpoint: str) -> None:
-        # A session of its own: Ctrl-C in a terminal reaches us, and we end it in order.
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            "--endpoint",
-            endpoint,
-            # (We may be gone before it looks who its parent is.)
-            "--parent-pid",
-            str(os.getpid()),
-            *self._arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        logger.info("engine.started", pid=self._process.pid)
-
-    async def _wait_for_end(self) -> None:
-        assert self._process is not None
-        status = await self._process.wait()
+    @staticmethod
+    async def _wait_for_end(process: EngineProcess) -> None:
+        status = await process.wait()
         raise EngineLost(f"The engine process ended {exit_words(status)}.")
 
-    async def _read_words(self) -> None:
-        """What the engine process prints goes to our log, not to readers."""
-        assert self._process is not None
-        assert self._process.stdout is not None
-        while chunk := await self._process.stdout.read(8192):
-            for line in chunk.decode(errors="replace").splitlines():
-                if line.strip():
-                    logger.info("engine.output", line=line[:500])
+    # ---- the spare
 
-    async def _end_process(self) -> None:
-        process = self._process
-        if process is None or process.returncode is not None:
+    async def _next_process(self) -> EngineProcess:
+        """The spare, which has its libraries imported already, if it lives; else a new one."""
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.pid is not None:
+            return spare
+        if spare is not None:
+            await spare.end(None)
+        return await EngineProcess.start([*self._command, *self._arguments])
+
+    async def _keep_a_spare(self) -> None:
+        """Once the engine is ready, start another that waits, in a moment in which nobody's run would pay for it."""
+        if not self._wants_spare or self._spare is not None:
             return
-        self._send(Shutdown())
-        # An engine that still loads does not listen.
-        first = (None,) if self.ready is not None else ()
-        for signal_number in (*first, signal.SIGTERM, signal.SIGKILL):
-            if signal_number is not None:
-                try:
-                    process.send_signal(signal_number)
-                except ProcessLookupError:
-                    return
-            try:
-                await asyncio.wait_for(process.wait(), SHUTDOWN_SECONDS if signal_number is None else 2.0)
-                return
-            except TimeoutError:
-                continue
-
-
-def exit_words(status: int) -> str:
-    """An exit status in words."""
-    if status >= 0:
-        return f"with status {status}"
-    try:
-        return f"by signal {signal.Signals(-status).name}"
-    except ValueError:
-        return f"by signal {-status}"
+        while self.ready is None:
+            await asyncio.sleep(SPARE_SECONDS / 4)
+        busy_until = time.monotonic() + SPARE_PATIENCE_SECONDS
+        quiet_since = time.monotonic()
+        while time.monotonic() - quiet_since < SPARE_SECONDS and time.monotonic() < busy_until:
+            await asyncio.sleep(SPARE_SECONDS / 4)
+            if self.is_busy():
+                quiet_since = time.monotonic()
+        try:
+            self._spare = await EngineProcess.start([*self._command, *self._arguments], standby=True)
+        except OSError as error:
+            logger.warning("engine.no_spare", error=error.strerror)

@@ -178,6 +178,7 @@ def _build_kitchen(settings: Settings, worker: Sequence[str] | None) -> Kitchen:
         endpoint=settings.engine_endpoint,
         hang_seconds=settings.engine_hang_seconds,
         restart_seconds=settings.engine_restart_seconds,
+        spare=settings.spare_engine,
         **({"command": worker} if worker else {}),
     )
 

@@ -84,6 +84,10 @@ class Settings(BaseSettings):
     engine_restart_seconds: float = Field(default=0.25, gt=0)
     """First wait before a restart; doubles with each failure to come up in a row, up to a minute, with jitter."""
 
+    spare_engine: bool = True
+    """A second engine process waits with its libraries imported (300 MB), so that one that crashed is replaced in two
+    or three seconds instead of six."""
+
     max_prompt_chars: int = Field(default=65_536, ge=1)
     """Longest prompt, in characters."""
     max_tokens: int = Field(default=4_096, ge=1)

@@ -93,7 +93,7 @@ class Served:
         return [json.loads(line) for line in self.get(f"api/runs/{run_id}/events").splitlines()]
 
     def engine_pid(self) -> int:
-        """The engine's process: the child of the server."""
+        """The engine's process: the server's oldest child that is one (a spare is younger)."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         for child in map(int, children):
             if b"inference.worker" in Path(f"/proc/{child}/cmdline").read_bytes():

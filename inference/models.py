@@ -141,6 +141,17 @@ def load_model(
     return quantize(model, quantization)
 
 
+def import_libraries(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None = None) -> None:
+    """Import what ``load_model`` of the same will want, down to the architecture's own module, and load nothing.
+    Raises ``ModelNotFound``, and OSError for a model that is still to be converted."""
+    import transformers
+
+    path, _, _ = _converted(find_model(os.fspath(name)), cache_dir(data_dir))
+    config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+    # (Its modules are imported when they are first named.)
+    _ = transformers.AutoTokenizer, transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+
+
 # ---- finding -------------------------------------------------------------------------------------------------------
 
 

@@ -34,7 +34,7 @@ class ServedSite:
         defaults: dict[str, Any] = {"posts_per_minute": 1e6, "posts_burst": 100_000, "max_runs_per_visitor": 100}
         defaults |= {"posts_per_minute_in_all": 1e6, "post_bytes_per_minute": 1 << 30}
         defaults |= {"max_runs_per_address": 100, "max_waiting_runs": 100, "engine_restart_seconds": 0.1}
-        defaults |= {"drain_seconds": 0.0}
+        defaults |= {"drain_seconds": 0.0, "spare_engine": False}
         self.settings = Settings(host="127.0.0.1", port=0, data_dir=data_dir, **(defaults | settings))
         self.app = create_app(self.settings, worker=worker)
         self.site = self.app.state.site

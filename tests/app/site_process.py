@@ -29,7 +29,7 @@ class SiteProcess:
         self._command = [sys.executable, "-m", "tests.app.site_process", str(data_dir), *worker]
         defaults: dict[str, Any] = {"posts_per_minute": 1e6, "posts_burst": 100_000, "max_runs_per_visitor": 100}
         defaults |= {"max_runs_per_address": 100, "max_waiting_runs": 100, "engine_restart_seconds": 0.1}
-        defaults |= {"drain_seconds": 0.0}
+        defaults |= {"drain_seconds": 0.0, "spare_engine": False}
         self._env = os.environ | {
             f"OPENKITCHEN_{key.upper()}": str(value) for key, value in (defaults | settings).items()
         }
