@@ -96,9 +96,10 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
         telemetry=NO_TELEMETRY,
     )
     app.state.site = _build_site(settings, worker)
+    # (First, since routes are tried in their order and most of a visit is files.)
+    app.mount("/static", Static(directory=STATIC), name="static")
     for module in PROGRAMS_AND_PAGES:
         app.include_router(module.router)
-    app.mount("/static", Static(directory=STATIC), name="static")
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_fault)

@@ -35,6 +35,8 @@ WARM_ROUNDS = 0.25
 """Of all rounds: caches fill, allocators find their size; growth counts from there."""
 MOST_GROWTH = 0.05
 """Of resident memory, from the first rest that counts to the last, along a fitted line."""
+MOST_MORE = 2.0
+"""Of files, threads, tasks, likewise: pools take their last thread when they first need it."""
 KEEP_RUNS = 200
 WORDS = ("sea", "salt", "lamp", "stair", "bread", "storm", "clock", "garden", "letter", "fox", "moon", "kettle", "snow")
 TAKES: tuple[dict[str, Any], ...] = (
@@ -283,13 +285,14 @@ async def _blocks_lost(client: httpx.AsyncClient) -> int:
     return int(snapshot["num_blocks"] - snapshot["num_free_blocks"] - len(snapshot["cached_block_ids"]))
 
 
-def growth(values: list[int]) -> float:
-    """Along a line fitted to ``values``: from its start to its end, as a share of its start."""
+def growth(values: list[int]) -> tuple[float, float]:
+    """Along a line fitted to ``values``, from its start to its end: in all, and as a share of its start."""
     count = len(values)
     middle, mean = (count - 1) / 2, sum(values) / count
     slope = sum((i - middle) * (v - mean) for i, v in enumerate(values)) / sum((i - middle) ** 2 for i in range(count))
     start = mean - slope * middle
-    return slope * (count - 1) / start if start else 0.0
+    grown = slope * (count - 1)
+    return grown, grown / start if start else 0.0
 
 
 def verdict(rests: list[Rest], tally: Tally) -> list[str]:
@@ -299,12 +302,12 @@ def verdict(rests: list[Rest], tally: Tally) -> list[str]:
         return ["too short to say anything: give it more minutes"]
     found = list(dict.fromkeys(tally.wrong))
     for name in ("web_rss", "engine_rss"):
-        grown = growth([getattr(rest, name) for rest in counted])
-        if grown > MOST_GROWTH:
-            found.append(f"{name} grew by {grown:.1%}")
+        _, share = growth([getattr(rest, name) for rest in counted])
+        if share > MOST_GROWTH:
+            found.append(f"{name} grew by {share:.1%}")
     for name in ("files", "threads", "tasks"):
         values = [getattr(rest, name) for rest in counted]
-        if min(values[len(values) // 2 :]) > max(values[: len(values) // 2]):
+        if growth(values)[0] > MOST_MORE:
             found.append(f"{name} grew: {values}")
     if any(rest.blocks_lost for rest in rests):
         found.append(f"blocks were lost: {[rest.blocks_lost for rest in rests]}")

@@ -58,11 +58,13 @@ def _most(request: Request, name: str, usual: int) -> int:
 def _room_of(url: str, addresses: set[str]) -> tuple[Chapter, dict[str, str]]:
     """The room that an address of ours leads to, and what it says besides. Raises 404."""
     nothing = Problem(404, "not_found", "Only addresses of this site's article and rooms can be embedded.")
-    address = next((each for each in addresses if url.startswith(each)), None)
-    if address is None:
+    # (`https://site.org` is how people write `https://site.org/`.)
+    sites = (each.rstrip("/") for each in addresses)
+    site = next((each for each in sites if url.startswith(each) and url[len(each) :][:1] in ("", "/", "?", "#")), None)
+    if site is None:
         raise nothing
     try:
-        parts = urlsplit(url[len(address) :])
+        parts = urlsplit(url[len(site) :].removeprefix("/"))
     except ValueError:
         raise nothing from None
     query = dict(parse_qsl(parts.query))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import unicodedata
 from typing import Annotated, Any, Literal
 
@@ -27,11 +28,21 @@ MAX_PAGE = 100
 router = APIRouter()
 
 
+# Letters, by Unicode, that nobody can see: the fillers of Hangul and the empty cell of Braille.
+_BLANKS = dict.fromkeys(map(ord, "\u115f\u1160\u3164\uffa0\u2800"), " ")
+# On one letter no language stacks more than a few; many more would stand over the lines above and below.
+_MARK = "[\\u0300-\\u036f\\u0483-\\u0489\\u1ab0-\\u1aff\\u1dc0-\\u1dff\\u20d0-\\u20ff\\ufe20-\\ufe2f]"
+_PILED_MARKS = re.compile(f"({_MARK}{{4}}){_MARK}+")
+
+
 def _one_line(value: object) -> object:
-    """Whitespace is a space; a character that cannot be seen, or turns the direction of writing, is none."""
+    """Whitespace is a space; a character that cannot be seen, or turns the direction of writing, is none. What then has
+    nothing to read in it, marks without a letter say, is no title."""
     if not isinstance(value, str):
         return value
-    return " ".join("".join(c for c in value if c.isspace() or unicodedata.category(c)[0] != "C").split())
+    seen = "".join(c for c in value.translate(_BLANKS) if c.isspace() or unicodedata.category(c)[0] != "C")
+    title = _PILED_MARKS.sub(r"\1", " ".join(seen.split()))
+    return title if any(unicodedata.category(c)[0] in "LNPS" for c in title) else ""
 
 
 class Change(BaseModel):

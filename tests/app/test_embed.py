@@ -179,6 +179,8 @@ def test_the_answer_is_as_oembed_has_it(site: ServedSite) -> None:
 def test_links_lead_to_their_rooms(site: ServedSite) -> None:
     run_id = site.run("hello")
     assert source_of(ask(site, site.url)) == f"{site.url}embed/kv-hall"
+    assert source_of(ask(site, site.url.rstrip("/"))) == f"{site.url}embed/kv-hall"
+    assert source_of(ask(site, f"{site.url.rstrip('/')}?theme=light#loop")) == f"{site.url}embed/loop?theme=light"
     assert source_of(ask(site, f"{site.url}#loop")) == f"{site.url}embed/loop"
     moment = source_of(ask(site, f"{site.url}?run={run_id}#paging?t=1.42&step=3"))
     assert urlsplit(moment).path == "/embed/paging"
@@ -205,6 +207,7 @@ def test_a_frame_is_no_larger_than_was_asked(site: ServedSite) -> None:
         "https://evil.example/embed/paging",
         "{site}embed/nope",
         "{site}embed/",
+        "{site}.evil.example/embed/paging",
         "{site}static/favicon.svg",
         "{site}api/runs",
         "{site}?run=AAAAAAAAAAAAAAAAAAAAAA",

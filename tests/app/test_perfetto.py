@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +15,7 @@ import pytest
 from app.perfetto import ENGINE, REQUESTS, SLOTS, SPECULATION, chrome_trace
 from app.recordings import recorded_lines, recordings
 from inference.events import decode
-from tests.app.conftest import ServedSite
+from tests.app.conftest import ServedSite, serving
 
 Log = list[dict[str, Any]]
 
@@ -224,6 +226,21 @@ def test_over_http(site: ServedSite) -> None:
         assert missing.status_code == 404
         assert missing.headers["content-type"] == "application/problem+json"
     assert site.client.head(f"api/runs/{run_id}/perfetto").status_code == 200
+
+
+def test_who_takes_nothing_of_it_holds_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # (The trace is to be more than all buffers on the way can hold.)
+    monkeypatch.setattr("app.wire.WRITE_BUFFER_BYTES", 8192)
+    monkeypatch.setattr("app.wire.SEND_BUFFER_BYTES", 8192)
+    with serving(tmp_path, send_timeout=0.3) as site, socket.socket() as deaf:
+        run_id = site.run("LONG " + "word " * 400, max_tokens=400)
+        site.events(run_id)
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", site.port))
+        deaf.sendall(f"GET /api/runs/{run_id}/perfetto HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n\r\n".encode())
+        site.wait(lambda: site.site.readers.total == 1)
+        site.wait(lambda: site.site.readers.total == 0, 5)
+        assert_format(site.client.get(f"api/runs/{run_id}/perfetto").json())
 
 
 def test_recordings_are_read_where_they_lie() -> None:

@@ -111,6 +111,8 @@ def test_kept_and_listed_by_its_creator_alone(site: ServedSite, anna: httpx.Clie
         ({"creator": "me"}, "creator is not something a run has"),
         ({}, "Send what is to change"),
         ({"title": " \u200b\n"}, ""),
+        ({"title": "\u3164\u2800\u115f", "listed": True}, "title is missing"),
+        ({"title": "\u0301\ufe0f", "listed": True}, "title is missing"),
     ],
 )
 def test_changes_that_are_none(site: ServedSite, anna: httpx.Client, body: dict[str, Any], words: str) -> None:
