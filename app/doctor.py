@@ -48,7 +48,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def examine(settings: Settings, say: Callable[[str], object]) -> Report:
     """Look at everything, saying each finding as it is made."""
-    from inference.worker import software
+    from inference.software import software
 
     findings = []
     for finding in _findings(settings):

@@ -44,8 +44,8 @@ class Recorder:
         from inference import Engine, EngineConfig, load_model
         from inference.models import cache_dir
         from inference.roofline import measure
+        from inference.software import software
         from inference.take_runner import TakeRunner
-        from inference.worker import software
 
         self._on_progress = on_progress
         self.model = load_model(settings.model, dtype=settings.dtype, device=settings.device, on_progress=on_progress)

@@ -291,7 +291,7 @@ def _log(
     model: Model, hardware: Hardware, job: Job, tokenized: RequestTokenized, said: list[AnyEvent], answer: str
 ) -> list[Event]:
     """The whole log: it opens with the first step, since starting processes is no part of the run."""
-    from inference.worker import software
+    from inference.software import software
 
     sampled = [event for event in said if isinstance(event, TokenSampled)]
     usage = Usage(prompt_tokens=len(job.token_ids), cached_tokens=0, completion_tokens=len(sampled))

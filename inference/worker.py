@@ -17,27 +17,21 @@ none ends the process. The process ends with its parent.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gc
 import logging
 import os
-import platform
 import signal
-import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
-import zmq
 
-from inference.events import AnyEvent, Event, Hardware, RequestFinished, Software
+from inference.events import AnyEvent, Event, Hardware, RequestFinished
+from inference.link import Link
 from inference.messages import (
     Abort,
     Accepted,
@@ -51,9 +45,10 @@ from inference.messages import (
     Loading,
     Ready,
     Rejected,
-    Reply,
     Shutdown,
 )
+from inference.process import bound_shape_caches, die_with_parent, trim_memory
+from inference.software import software
 from inference.tracebacks import QuietFormatter, be_quiet
 
 if TYPE_CHECKING:
@@ -71,76 +66,6 @@ IDLE_MS = 500
 """How long an idle worker sleeps before it looks whether its parent lives."""
 COMMANDS_PER_STEP = 16
 """Taken between two steps at most, so that a burst of requests cannot hold up those that run."""
-PR_SET_PDEATHSIG = 1
-
-
-# ---- the wire ------------------------------------------------------------------------------------------------------
-
-
-class Link:
-    """The worker's end of the sockets: decodes commands, encodes replies, knows who is at the other end."""
-
-    def __init__(self, endpoint: str) -> None:
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.sndhwm = self._socket.rcvhwm = 0
-        self._socket.linger = 2000
-        self._socket.bind(endpoint)
-        self._peer: bytes | None = None
-        self._backlog: deque[Command] = deque()
-        self._encoder = msgspec.msgpack.Encoder()
-        self._decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
-
-    @property
-    def connected(self) -> bool:
-        """Whether anybody has said anything yet, so that there is somebody to answer."""
-        return self._peer is not None
-
-    def say(self, reply: Reply) -> None:
-        """Send to whoever spoke last; nobody there, nothing said."""
-        if self._peer is not None:
-            self._socket.send_multipart([self._peer, self._encoder.encode(reply)])
-
-    def listen(self, milliseconds: int) -> None:
-        """Take in what has come, waiting at most that long for the first frame."""
-        try:
-            while self._socket.poll(milliseconds):
-                self._take(self._socket.recv_multipart())
-                milliseconds = 0
-        except zmq.Again:
-            return
-
-    def next_command(self) -> Command | None:
-        """The oldest command not yet handled."""
-        return self._backlog.popleft() if self._backlog else None
-
-    @property
-    def has_command(self) -> bool:
-        """Whether one is not yet handled."""
-        return bool(self._backlog)
-
-    def close(self) -> None:
-        """Send what is unsent (for at most the linger time) and close."""
-        self._socket.close()
-        self._context.term()
-
-    def _take(self, frames: list[bytes]) -> None:
-        self._peer = frames[0]
-        try:
-            self._backlog.append(self._decoder.decode(frames[-1]))
-        except msgspec.MsgspecError as error:
-            logger.warning("a command that cannot be read: %s", error)
-            self.say(Rejected(request_id=_request_id_in(frames[-1]), reason="invalid", detail=str(error)))
-
-
-def _request_id_in(frame: bytes) -> str:
-    """The request id of a command that is otherwise wrong, or nothing."""
-    try:
-        fields: Any = msgspec.msgpack.decode(frame)
-    except msgspec.MsgspecError:
-        return ""
-    found = fields.get("request_id") if isinstance(fields, dict) else None
-    return found if isinstance(found, str) else ""
 
 
 # ---- the worker ----------------------------------------------------------------------------------------------------
@@ -416,56 +341,6 @@ def _small(config: EngineConfig) -> EngineConfig:
     return msgspec.structs.replace(config, num_blocks=min(config.num_blocks, needed))
 
 
-def die_with_parent() -> None:
-    """Ask Linux for a SIGTERM when the parent dies. Elsewhere the loop looks for itself."""
-    if sys.platform == "linux":
-        try:
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        except (OSError, AttributeError):
-            logger.debug("no prctl here")
-
-
-def trim_memory() -> None:
-    """Hand what the C library holds of freed memory back to the system, where it is glibc (``malloc_trim(3)``)."""
-    if sys.platform == "linux":
-        try:
-            ctypes.CDLL(None).malloc_trim(0)
-        except (OSError, AttributeError):
-            logger.debug("no malloc_trim here")
-
-
-def software() -> Software:
-    """Versions of what runs."""
-
-    def of(package: str) -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return ""
-
-    return Software(
-        openkitchen=of("openkitchen") or "0+checkout",
-        commit=os.environ.get("OPENKITCHEN_COMMIT") or _commit(),
-        torch=of("torch"),
-        transformers=of("transformers"),
-        python=platform.python_version(),
-    )
-
-
-def _commit() -> str:
-    """The commit of the checkout that this file is in, if it is in one."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return ""
-    try:
-        shown = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return shown.stdout.strip() if shown.returncode == 0 else ""
-
-
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m inference.worker", description="The engine in its own process.")
@@ -489,14 +364,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--num-threads", type=int, default=0, help="0: as many as there are processors")
     parser.add_argument("--data-dir", default=None, help="where converted models and measurements are kept")
     return parser.parse_args(arguments)
-
-
-def bound_shape_caches() -> None:
-    """Keep the routines of the last 128 shapes alone. oneDNN and PyTorch's layer over it each keep 1,024 of a matrix
-    product's, some 100 KB apiece, and every number of tokens in a step is a shape of its own: an engine that had seen
-    a few thousand prompts was 250 MB larger for it and no faster. (Read when torch is imported.)"""
-    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-        os.environ.setdefault(name, "128")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

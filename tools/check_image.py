@@ -88,7 +88,7 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
     except OSError:
         continue
     if "openkitchen" in words or "inference" in words:
-        name = "engine" if "inference.worker" in words else "web"
+        name = "spare" if "--standby" in words else "engine" if "inference.worker" in words else "web"
         now, most = (int(status[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM"))
         print(f"{name}: {now:.0f} MiB, {most:.0f} at most")
 """

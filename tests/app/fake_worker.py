@@ -61,8 +61,8 @@ from inference.messages import (
     Shutdown,
     TakeEnded,
 )
+from inference.process import die_with_parent
 from inference.tracebacks import be_quiet
-from inference.worker import die_with_parent
 
 MODEL = ModelCard(
     name="fake", architecture="none", num_layers=2, hidden_size=8, num_heads=2, num_kv_heads=1, head_dim=4,

@@ -20,8 +20,8 @@ from inference import Engine, EngineConfig, Model, SamplingParams, load_model
 from inference.events import AnyEvent, Event, Hardware
 from inference.messages import Generate, Ready
 from inference.probes import Probes
+from inference.software import software
 from inference.submission import submit
-from inference.worker import software
 from tests.browser.rooms import Event as Said
 from tests.browser.rooms import recorded
 from tests.inference.conftest import wrap

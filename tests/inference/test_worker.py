@@ -57,7 +57,7 @@ WHY = "Why is the sky blue, and what would it take to change that?"
 class Client:
     """The app's end, and the process."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, greet: bool = True) -> None:
         self.endpoint = f"ipc://{folder}/worker.sock"
         command = [sys.executable, "-m", "inference.worker", "--endpoint", self.endpoint, "--data-dir", str(folder)]
         self.process = subprocess.Popen([*command, "--num-threads", "1", *arguments])
@@ -66,7 +66,8 @@ class Client:
         self.socket.linger = 0
         self.socket.connect(self.endpoint)
         self.decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
-        self.send(Hello())
+        if greet:
+            self.send(Hello())
 
     def send(self, command: Command) -> None:
         self.socket.send(msgspec.msgpack.encode(command))
@@ -346,6 +347,25 @@ def test_no_model_is_said_and_final(tmp_path: Path) -> None:
         assert replies[-1].reason == "no_model"
         assert "nothing" in replies[-1].detail
         assert client.process.wait(10) == EXIT_FAILED
+    finally:
+        client.close()
+
+
+def test_a_spare_imports_at_once_and_loads_when_it_is_spoken_to(tiny_directory: Path, tmp_path: Path) -> None:
+    client = Client(tmp_path, "--model", str(tiny_directory), "--standby", greet=False)
+    try:
+        maps = Path(f"/proc/{client.process.pid}/maps")
+        deadline = time.monotonic() + 60
+        while "libtorch" not in maps.read_text():
+            assert time.monotonic() < deadline, "it imports nothing"
+            time.sleep(0.1)
+        assert not client.socket.poll(500), "it speaks when it is spoken to"
+        client.send(Hello())
+        replies = client.until(lambda reply: isinstance(reply, Ready | Failed))
+        assert isinstance(replies[-1], Ready), replies[-1]
+        assert "loading weights" in [reply.stage for reply in replies if isinstance(reply, Loading)]
+        client.send(Shutdown())
+        assert client.process.wait(10) == 0
     finally:
         client.close()
 
