@@ -12,6 +12,7 @@ from app.pages.article import article_html
 from app.pages.chapters import rooms
 from app.pages.embed import embed_html
 from app.pages.gallery import recordings_html
+from app.pages.modules import DIST, bundle_in
 from app.pages.sheets import BUNDLES, bundle
 from app.pages.static import STATIC, body_of
 from app.run_files import RunFiles
@@ -24,8 +25,8 @@ MARKER = ".openkitchen-export"
 STAGING = ".openkitchen-new"
 SUFFIX = ".html"
 LEFT_OUT = {"static/js/styleguide.js", "static/css/styleguide.css"}
-UNUSED = ("static/vendor/htmx", "static/vendor/LICENSES/htmx")
-"""What only a page with a kitchen asks for."""
+UNUSED = ("static/vendor/htmx", "static/vendor/LICENSES/htmx", f"{DIST}/")
+"""What only a page with a kitchen asks for; and a bundle, which is taken from where the settings say."""
 
 Files = dict[str, bytes]
 
@@ -66,7 +67,8 @@ def export(folder: Path, settings: Settings, run_ids: Sequence[str] = (), *, for
 
 def site_files(settings: Settings, run_ids: Sequence[str] = ()) -> Files:
     """All that the page needs, by the paths under which it finds it. Raises CannotExport for a run that is not here."""
-    files = dict(_static_files())
+    dist = settings.dist_dir
+    files = dict(_static_files(dist))
     runs: dict[str, str] = {}
     for run_id in run_ids:
         runs[run_id] = f"runs/{run_id}.jsonl.gz"
@@ -75,17 +77,17 @@ def site_files(settings: Settings, run_ids: Sequence[str] = ()) -> Files:
     page = {"kitchen": False, "run_id": None, "mine": False, "runs": runs, "embeds": SUFFIX}
     common = {"kitchen": False, "policy": policy, "address": ""}
     nothing = {"social": None, "run": None, "refresh": False, "notice": "", "problem": None, "prompt": ""}
-    files["index.html"] = article_html(page, common | nothing).encode()
-    files[f"gallery{SUFFIX}"] = recordings_html(common).encode()
+    files["index.html"] = article_html(page, common | nothing, dist).encode()
+    files[f"gallery{SUFFIX}"] = recordings_html(common, dist).encode()
     for slug, room in rooms().items():
-        files[f"embed/{slug}{SUFFIX}"] = embed_html(room, runs, more={"policy": policy}).encode()
+        files[f"embed/{slug}{SUFFIX}"] = embed_html(room, runs, dist, more={"policy": policy}).encode()
     # GitHub's pages would else be made by a program that leaves out what begins with an underscore.
     files[".nojekyll"] = b""
     files["LICENSE"] = (ROOT / "LICENSE").read_bytes()
     return files
 
 
-def _static_files() -> Iterator[tuple[str, bytes]]:
+def _static_files(dist: Path) -> Iterator[tuple[str, bytes]]:
     for name in BUNDLES:
         yield f"static/css/{name}.css", bundle(name)
     bundled = {f"static/css/{part}.css" for parts in BUNDLES.values() for part in parts}
@@ -94,6 +96,10 @@ def _static_files() -> Iterator[tuple[str, bytes]]:
         if not path.is_file() or name in bundled | LEFT_OUT or name.startswith(UNUSED) or name.endswith(".d.ts"):
             continue
         yield name, body_of(path)
+    pages = bundle_in(dist) or {}
+    scripts = {name for entry in pages.keys() - LEFT_OUT for names in pages[entry].values() for name in names}
+    for name in sorted(scripts):
+        yield f"{DIST}/{name}", body_of(dist / name)
 
 
 def _packed_run(settings: Settings, run_id: str) -> bytes:

@@ -27,6 +27,7 @@ from app.log_setup import on_terminal
 from app.metrics import Metrics
 from app.orders import Orders
 from app.pages import article, calculator, embed, fragments, gallery, preview, styleguide
+from app.pages.modules import DIST, bundle_in
 from app.pages.static import STATIC, Static
 from app.pages.templates import render_problem
 from app.problems import Problem
@@ -97,6 +98,8 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
     )
     app.state.site = _build_site(settings, worker)
     # (First, since routes are tried in their order and most of a visit is files.)
+    if bundle_in(settings.dist_dir) is not None:
+        app.mount(f"/{DIST}", Static(directory=settings.dist_dir), name="dist")
     app.mount("/static", Static(directory=STATIC), name="static")
     for module in PROGRAMS_AND_PAGES:
         app.include_router(module.router)

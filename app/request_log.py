@@ -21,6 +21,7 @@ HEADER = "X-Request-ID"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 UNMATCHED = "unmatched"
 STATIC_ROUTE = "/static/{path}"
+STATIC_MOUNTS = ("/static", "/static/dist")
 
 
 def request_id_of(connection: HTTPConnection) -> str:
@@ -117,7 +118,7 @@ class NoteRoute:
 
 def _template(scope: Scope) -> str:
     path = getattr(scope.get("route"), "path", None)
-    if isinstance(path, str) and path != "/static":
+    if isinstance(path, str) and path not in STATIC_MOUNTS:
         return path
     root: str = scope.get("root_path", "")
-    return STATIC_ROUTE if root.endswith("/static") or path == "/static" else UNMATCHED
+    return STATIC_ROUTE if root.endswith(STATIC_MOUNTS) or path in STATIC_MOUNTS else UNMATCHED

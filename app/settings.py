@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     """What a scraper of /metrics must send as a bearer token; empty: anybody may read them."""
     data_dir: Path = Field(default_factory=default_data_dir)
     """Where runs and the installation's secret are kept. One kitchen a directory."""
+    dist_dir: Path = ROOT / "static" / "dist"
+    """Where the page's scripts lie as a bundle, made by `./kitchen bundle`. It is looked at once, at the start: without
+    one, and where it was made of other scripts than are here, the single modules are served."""
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     """From which level on the log is written."""
     log_json: bool | None = None

@@ -90,6 +90,8 @@ def default(name: str, field: FieldInfo) -> str:
     if name == "data_dir":
         return "`data` in a checkout, else `~/.local/share/openkitchen`"
     value = field.default
+    if isinstance(value, Path) and value.is_relative_to(ROOT):
+        return f"`{value.relative_to(ROOT)}` beside the program"
     if value is None or value in ("", ()):
         return "unset"
     return f"`{value:.12g}`" if isinstance(value, float) else f"`{value}`"

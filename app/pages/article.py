@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
@@ -15,7 +16,7 @@ from app.catalogue import script_messages, translations
 from app.kitchen import EngineStatus
 from app.pages.calculator import calculator_context
 from app.pages.chapters import chapters
-from app.pages.modules import modules_of
+from app.pages.modules import scripts_of
 from app.pages.preview import room_of, social_of
 from app.pages.templates import NO_STORE, environment, run_context
 from app.problems import Problem
@@ -56,7 +57,7 @@ async def render_article(
     site = site_of(request)
     address = public_address(request, site.settings)
     if run is None and not (notice or problem or prompt or request.query_params):
-        html = _strangers_article(address, kept_words(site.settings), site.kitchen.status)
+        html = _strangers_article(address, kept_words(site.settings), site.kitchen.status, site.settings.dist_dir)
         return HTMLResponse(html, status_code=status, headers=NO_STORE)
     row = site.store.index.get(run.run_id) if run else None
     page = {
@@ -74,13 +75,13 @@ async def render_article(
         "prompt": prompt,
         "status": site.kitchen.status,
     }
-    html = article_html(page, context, request.query_params)
+    html = article_html(page, context, site.settings.dist_dir, request.query_params)
     code = problem.status if problem else status
     return HTMLResponse(html, status_code=code, headers={**NO_STORE, **(problem.headers if problem else {})})
 
 
 @lru_cache(maxsize=8)
-def _strangers_article(address: str, kept: str, status: EngineStatus) -> str:
+def _strangers_article(address: str, kept: str, status: EngineStatus, dist: Path) -> str:
     """What everybody sees who comes without a run: a hundred at once do not have it made a hundred times."""
     context = {
         "address": address,
@@ -94,12 +95,14 @@ def _strangers_article(address: str, kept: str, status: EngineStatus) -> str:
         "prompt": "",
         "status": status,
     }
-    return article_html({"run_id": None, "mine": False}, context)
+    return article_html({"run_id": None, "mine": False}, context, dist)
 
 
-def article_html(page: Mapping[str, Any], more: Mapping[str, Any], query: Mapping[str, str] | None = None) -> str:
+def article_html(
+    page: Mapping[str, Any], more: Mapping[str, Any], dist: Path, query: Mapping[str, str] | None = None
+) -> str:
     """The page whoever shows it, a kitchen or a folder of files. ``page`` is for its script, ``more`` for the
-    templates, ``query`` is what the calculator is asked."""
+    templates, ``dist`` where a bundle of the scripts may lie, ``query`` is what the calculator is asked."""
     everybodys = {
         "kitchen": True,
         "recording": RECORDING,
@@ -111,7 +114,7 @@ def article_html(page: Mapping[str, Any], more: Mapping[str, Any], query: Mappin
     context = {
         "page": everybodys | dict(page),
         "chapters": chapters(),
-        "modules": modules_of("static/js/main.js"),
+        "modules": scripts_of("static/js/main.js", dist),
         **calculator_context(query or {}, lenient=True),
         **more,
     }

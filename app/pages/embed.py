@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
@@ -14,7 +15,7 @@ from app.catalogue import languages, script_messages, translations
 from app.pages.article import RECORDING, public_address, recorded_takes
 from app.pages.calculator import calculator_context
 from app.pages.chapters import Chapter, rooms
-from app.pages.modules import modules_of
+from app.pages.modules import scripts_of
 from app.pages.templates import environment
 
 ENTRY = "static/js/embed.js"
@@ -34,8 +35,9 @@ async def show_embed(request: Request, chapter: str, run: str = "", lang: str = 
         return HTMLResponse(html, status_code=404, headers=CACHED)
     found = await site_of(request).store.find(run) if run else None
     runs = {found.run_id: f"api/runs/{found.run_id}/events"} if found else {}
-    address = public_address(request, site_of(request).settings)
-    html = embed_html(room, runs, language=language, address=address)
+    settings = site_of(request).settings
+    address = public_address(request, settings)
+    html = embed_html(room, runs, settings.dist_dir, language=language, address=address)
     # A run may be deleted, and comes to its end.
     headers = {"Cache-Control": "no-store"} if run else CACHED
     return HTMLResponse(html, status_code=404 if run and not found else 200, headers=headers)
@@ -44,12 +46,14 @@ async def show_embed(request: Request, chapter: str, run: str = "", lang: str = 
 def embed_html(
     room: Chapter,
     runs: Mapping[str, str],
+    dist: Path,
     *,
     language: str = "en",
     address: str = "",
     more: Mapping[str, Any] | None = None,
 ) -> str:
     """The page. ``runs``: addresses of the logs that it may play besides the recorded one, by the ids of the runs.
+    ``dist``: where a bundle of the scripts may lie.
     ``address`` of the site, where it has one: then it says where its oEmbed is. ``more`` for the template."""
     page: dict[str, Any] = {
         "chapter": room.slug,
@@ -63,7 +67,7 @@ def embed_html(
         "lang": language,
         "room": room,
         "title": translations(language).gettext(room.title),
-        "modules": tuple(dict.fromkeys((*modules_of(ENTRY), *modules_of(room.scene)))),
+        "modules": scripts_of(ENTRY, dist, room.scene),
         "address": address,
         "kitchen": False,
         **(more or {}),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from starlette.responses import HTMLResponse, Response
 from app.api.site import Site, site_of
 from app.pages.article import public_address
 from app.pages.chapters import Chapter, chapters
-from app.pages.modules import modules_of
+from app.pages.modules import scripts_of
 from app.pages.shelf import Shown, shown
 from app.pages.strip import Strip, strip_of
 from app.pages.templates import NO_STORE, environment
@@ -154,9 +155,9 @@ async def show_gallery(request: Request, before: str = "") -> Response:
     return _page(request, site, "gallery.html", context)
 
 
-def recordings_html(more: Mapping[str, Any]) -> str:
+def recordings_html(more: Mapping[str, Any], dist: Path) -> str:
     """The shelf of recordings alone, where no kitchen has runs to list. ``more`` for the template."""
-    context = {"groups": recorded_groups(), "listed": [], "older": "", "modules": modules_of(SCRIPT), **more}
+    context = {"groups": recorded_groups(), "listed": [], "older": "", "modules": scripts_of(SCRIPT, dist), **more}
     return environment().get_template("gallery.html").render(**context)
 
 
@@ -198,7 +199,7 @@ def mine_card(site: Site, row: Row) -> dict[str, Any]:
 def _page(request: Request, site: Site, template: str, context: dict[str, Any]) -> Response:
     common = {
         "address": public_address(request, site.settings),
-        "modules": modules_of(SCRIPT),
+        "modules": scripts_of(SCRIPT, site.settings.dist_dir),
         "keep_days": f"{site.settings.keep_days:g}",
     }
     html = environment().get_template(template).render(**common, **context)

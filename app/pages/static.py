@@ -19,8 +19,8 @@ from app.pages.sheets import BUNDLES, bundle
 from app.settings import ROOT
 
 STATIC = ROOT / "static"
-# ``name-1.2.3.min.js`` never changes; neither does a font.
-_VERSIONED = re.compile(r"(^|/)vendor/[^/]+-\d+\.\d+\.\d+[^/]*$|\.woff2$")
+# ``name-1.2.3.min.js`` never changes; neither does a font, nor a chunk of a bundle, whose name holds its hash.
+_VERSIONED = re.compile(r"(^|/)vendor/[^/]+-\d+\.\d+\.\d+[^/]*$|-[0-9A-Z]{8}\.min\.js$|\.woff2$")
 _TYPES = {".js": "text/javascript; charset=utf-8", ".mjs": "text/javascript; charset=utf-8", ".gz": "application/gzip"}
 
 
@@ -34,10 +34,14 @@ def minified(path: str, modified_ns: int) -> bytes:
         return str(_MINIFIERS[os.path.splitext(path)[1]](file.read())).encode()
 
 
+def _is_written_here(name: str) -> bool:
+    """A script or a sheet as it was written, which leaves smaller."""
+    return os.path.splitext(name)[1] in _MINIFIERS and not name.endswith(".min.js") and not _VERSIONED.search(name)
+
+
 def body_of(path: Path) -> bytes:
     """What leaves here for a file under ``static/``."""
-    name = path.as_posix()
-    if path.suffix in _MINIFIERS and not _VERSIONED.search(name):
+    if _is_written_here(path.as_posix()):
         return minified(str(path), path.stat().st_mtime_ns)
     return path.read_bytes()
 
@@ -63,7 +67,8 @@ class Static(StaticFiles):
     ) -> Response:
         response = super().file_response(full_path, stat_result, scope, status_code)
         path = os.fspath(full_path)
-        immutable = _VERSIONED.search(path.replace(os.sep, "/")) is not None
+        name = path.replace(os.sep, "/")
+        immutable = _VERSIONED.search(name) is not None
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if immutable else "public, no-cache"
         # Embedded pages in sandboxed frames have the origin "null" and may read all of this: it is public.
         response.headers["Access-Control-Allow-Origin"] = "*"
@@ -73,7 +78,7 @@ class Static(StaticFiles):
         suffix = os.path.splitext(path)[1]
         if response.status_code != 200:
             return response
-        if suffix in _MINIFIERS and not immutable:
+        if _is_written_here(name):
             response = _with_body(minified(path, stat_result.st_mtime_ns), response.headers)
         if suffix in _TYPES:
             response.headers["Content-Type"] = _TYPES[suffix]

@@ -7,6 +7,7 @@ import { sourceWords } from "./embed/source.js";
 import { Steps } from "./embed/steps.js";
 import { Session } from "./log/session.js";
 import { NARROW } from "./scenes/room.js";
+import { ROOMS } from "./scenes/rooms.js";
 import { Stage } from "./stage/stage.js";
 import { Casting } from "./ui/casting.js";
 import { bindControls } from "./ui/controls.js";
@@ -85,10 +86,9 @@ const casting = new Casting(required("#stage"), article, {
 const { cast } = casting;
 const player = () => cast.main.player;
 
-const scene = () => import(`./scenes/${config.chapter.replaceAll("-", "_")}.js`);
 const stage = new Stage(
   required("#stage"),
-  { [config.chapter]: scene },
+  { [config.chapter]: ROOMS[config.chapter] },
   { player, cast: () => cast, beforeFrame, reduced, timed: () => undefined },
 );
 const steps = new Steps(boxOf(section, elements, 0), elements, {
