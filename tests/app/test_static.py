@@ -27,7 +27,9 @@ MODULES = ("scenes", "state", "log", "stage")
 
 
 def ours(suffix: str) -> list[str]:
-    return sorted(str(path.relative_to(STATIC)) for path in STATIC.rglob(f"*{suffix}") if "vendor" not in path.parts)
+    return sorted(
+        str(path.relative_to(STATIC)) for path in STATIC.rglob(f"*{suffix}") if not {"vendor", "dist"} & set(path.parts)
+    )
 
 
 def test_scripts_leave_without_their_comments_and_still_run(site: ServedSite, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ BUTTONS = {"test_a_recorded_run_says_that_it_is_not_raced_again"}
 class Exported:
     """A folder of files behind a server that knows nothing, under a sub-path."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         site = folder / "some" / "where"
         data = folder / "data"
         # A run of a kitchen's: a recording by another name.
@@ -55,7 +55,7 @@ class Exported:
         log = recorded()
         log[0] |= {"run_id": RUN_ID, "source": "live"}
         save_recording(data / "runs" / f"{RUN_ID}.jsonl.gz", log)
-        export(site, Settings(data_dir=data), [RUN_ID])
+        export(site, Settings(data_dir=data, **settings), [RUN_ID])
 
         class Quiet(SimpleHTTPRequestHandler):
             def log_message(self, *_: object) -> None:
