@@ -70,7 +70,7 @@ ARG BUNDLE=yes
 # Where npm's packages are to be had; empty: npm's own registry.
 ARG NPM_CONFIG_REGISTRY=
 # (Node believes its own authorities alone, unless it is told of those of this system.)
-ENV PATH=/opt/node/bin:$PATH NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt
+ENV PATH=$PATH:/opt/node/bin NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt
 COPY package.json package-lock.json ./
 RUN case $BUNDLE in \
       yes) \
