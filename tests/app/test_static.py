@@ -51,6 +51,12 @@ def test_scripts_leave_without_their_comments_and_still_run(site: ServedSite, tm
     assert ran.returncode == 0, ran.stderr
 
 
+def test_no_script_has_a_template_within_a_template() -> None:
+    """Who takes the comments away takes the inner one for code, and its spaces for nothing: "soup12 %"."""
+    nested = re.compile(r"\$\{[^`}]*`")
+    assert [path for path in ours(".js") if nested.search((STATIC / path).read_text())] == []
+
+
 def of_the_article() -> set[str]:
     """Every script that the article may come to load, now or later, and its sheets. (Rooms for frames, the gallery and
     the styleguide are pages of their own.)"""

@@ -147,3 +147,18 @@ def test_the_theme_follows_the_reader(open_page: OpenPage, theme: str) -> None:
     ground: str = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     light = sum(int(part) for part in ground.strip("rgba()").split(",")[:3]) > 380
     assert light == (theme == "light")
+    # The button says what pressing it does.
+    there, back = ("Night colours", "Day colours") if light else ("Day colours", "Night colours")
+    page.get_by_role("button", name=there).click()
+    assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") != ground
+    page.get_by_role("button", name=back).click()
+    assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == ground
+
+
+def test_nothing_of_a_phones_first_screen_lies_under_its_foot(open_page: OpenPage) -> None:
+    page = open_page(viewport=PHONE, reduced_motion="reduce")
+    until(page, "window.__kitchen.log.closed !== null")
+    foot = page.locator("#ribbon").bounding_box()
+    for part in ("#send", ".chips", ".small-print"):
+        box = page.locator(part).bounding_box()
+        assert box and foot and box["y"] + box["height"] <= foot["y"], part

@@ -92,6 +92,30 @@ def test_a_choice_stands_in_the_address_and_an_unknown_run_is_said_to_be_none(op
     assert "nobody here knows that run" in described(page)
 
 
+def test_back_ends_a_comparison_and_forward_brings_it_again(open_page: OpenPage) -> None:
+    page = open_page(reduced_motion="reduce")
+    until(page, "window.__kitchen.log.complete")
+    page.click("[data-action=tools]")
+    page.click("[data-action=compare]")
+    wait_for_both(page)
+    beside = "window.__kitchen.cast.takes.get('with')?.log?.opened.take"
+    first = page.evaluate(beside)
+    page.select_option("[data-compare=known]", "standard")
+    until(page, f"{beside} === 'standard'")
+    page.go_back()
+    until(page, f"{beside} === {first!r}")
+    page.go_back()
+    until(page, "window.__kitchen.cast.takes.get('with').session === null")
+    assert "with=" not in page.url
+    assert page.input_value("[data-compare=known]") == ""
+    page.go_forward()
+    until(page, f"{beside} === {first!r}")
+    page.go_forward()
+    until(page, f"{beside} === 'standard'")
+    assert page.url.count("with=standard") == 1
+    assert page.input_value("[data-compare=known]") == "standard"
+
+
 def test_a_run_from_a_file_beside_the_one_before(open_page: OpenPage) -> None:
     page = open_page(reduced_motion="reduce")
     until(page, "window.__kitchen.log.complete")

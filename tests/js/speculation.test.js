@@ -280,6 +280,18 @@ test("every token of a run has a place inside the stage, in every picture and wi
   }
 });
 
+test("between two steps the dots sit on the picture that leads, and cross where neither is clear", () => {
+  const state = stateAt(speculated({ rounds: 20 }).events);
+  const view = (mix) => viewOf([390, 388], mix, ["speculative", state]);
+  const [walks, cards] = [{ walks: 1 }, { cards: 1 }].map((mix) => speculation.places(state, view(mix)));
+  const at = (share) => speculation.places(state, view({ walks: 1 - share, cards: share }));
+  for (const share of [0.1, 0.3, 0.35]) assert.deepEqual(at(share), walks, `${share} of the way`);
+  for (const share of [0.65, 0.7, 0.9]) assert.deepEqual(at(share), cards, `${share} of the way`);
+  at(0.5).forEach((value, i) => {
+    assert.ok(Math.abs(value - (walks[i] + cards[i]) / 2) < 0.01);
+  });
+});
+
 test("lanes and cards stay apart and inside the stage", () => {
   for (const size of WINDOWS) {
     const view = viewOf(size, {}, ["own", createState()]);

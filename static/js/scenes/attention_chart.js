@@ -101,7 +101,9 @@ function drawNames(context, picture, view) {
   for (const i of order.slice(0, MOST_TRIED)) {
     if (taken.length >= MOST_WORDS || !(weights[i] >= (shares ? 0.02 : 0))) break;
     const [x, y] = points[i];
-    const text = `${wordOn(look.tokens[i]).word}${shares ? ` ${percent(weights[i])}` : ""}`;
+    const { word } = wordOn(look.tokens[i]);
+    // In quotes where a number follows: a full stop before one would make another number of it.
+    const text = shares ? `“${word}” ${percent(weights[i])}` : word;
     const width = context.measureText(text).width;
     const sides = [x + 8, x - 8 - width].map((left) => ({ x: left, y: y - 5, width }));
     const at = sides.find((side) => isFree(side, size, taken, points, plot));

@@ -128,23 +128,32 @@ function drawThread(context, { page, plot }, view, alpha) {
  * @param {number} alpha
  */
 export function drawShares(context, { page, weights, plot }, view, alpha) {
-  context.globalAlpha = alpha;
   const size = page.size > 13 ? 13 : 11;
-  /** Centres of what stands: where two would overlap, the larger share has the place. @type {[number, number][]} */
+  context.font = font({ size, weight: 600, face: "mono" });
+  /** What stands already: where two would overlap, the larger share has the place. @type {[number, number, number][]} */
   const standing = [];
   for (const i of strongest(weights, page.size > 12 ? MOST_NAMED : 3)) {
     if (page.width[i] <= 0) continue;
-    const [x, y] = [page.x[i] + page.width[i] / 2, page.y[i] - 1.08 * page.size];
-    if (standing.some(([otherX, otherY]) => Math.abs(x - otherX) < 3.9 * size && Math.abs(y - otherY) < size)) continue;
-    standing.push([x, y]);
-    label(context, percent(weights[i]), x, y, {
-      size,
-      weight: 600,
-      face: "mono",
-      align: "center",
-      color: view.palette.css.ink,
-      width: plot.width,
-    });
+    const text = percent(weights[i]);
+    const half = context.measureText(text).width / 2 + 3;
+    const middle = page.x[i] + page.width[i] / 2;
+    const [x, y] = [
+      clamp(middle, plot.left - 4 + half, plot.left + plot.width + 4 - half),
+      page.y[i] - 1.08 * page.size,
+    ];
+    const meets = standing.some(
+      ([otherX, otherY, other]) => Math.abs(x - otherX) < half + other && Math.abs(y - otherY) < 2.4 * size,
+    );
+    if (meets) continue;
+    standing.push([x, y, half]);
+    // The line before has its dots here.
+    context.globalAlpha = 0.85 * alpha;
+    context.fillStyle = view.palette.css.ground;
+    context.beginPath();
+    context.roundRect(x - half, y - 0.86 * size, 2 * half, size, 4);
+    context.fill();
+    context.globalAlpha = alpha;
+    label(context, text, x, y, { size, weight: 600, face: "mono", align: "center", color: view.palette.css.ink });
   }
   context.globalAlpha = 1;
 }
@@ -187,7 +196,7 @@ export function drawLamp(context, picture, view, alpha) {
     context.stroke();
   }
   // In quotes: a colon or a space alone would be no word to look at.
-  label(context, `“${wordOn(look.tokens[asker]).word}”`, lamp.x, lamp.y, {
+  label(context, `“${wordOn(look.tokens[asker]).word.replace("␣", "·")}”`, lamp.x, lamp.y, {
     size: lamp.size,
     weight: 500,
     face: "mono",

@@ -138,7 +138,10 @@ function drawCurves(brush, state, view, alpha, cost) {
   }
   const [x, y] = heapAt((cost > 0.5 ? panels.cost : panels.rate).plot, area.narrow);
   context.globalAlpha = alpha * Math.abs(1 - 2 * cost);
-  if (!area.narrow) brush.words(t("read"), x, y + 26, { size: 11, align: "center", color: brush.css.prefill });
+  const read = t("prompt: {count} tokens", { count: count(state.request.numPromptTokens) });
+  const style = /** @type {const} */ ({ size: 11, color: brush.css.prefill });
+  if (area.narrow) brush.words(read, Math.max(12, x - 14), y + 21, style);
+  else brush.words(read, x + 18, y + 28, { ...style, align: "right" });
   context.globalAlpha = alpha * (1 - smooth(0, 0.5, cost));
   if (context.globalAlpha > 0.02) drawRates(brush, panels, sizes, state);
   context.globalAlpha = alpha * smooth(0.5, 1, cost);

@@ -1,7 +1,7 @@
 // The pool: every page at its own place, lit by what stands in it. A round dot is a token of the run on stage (the
 // stage draws it), a square somebody else's, a stroke a place that is held and empty.
 
-import { label } from "../stage/text.js";
+import { font, label } from "../stage/text.js";
 import { number } from "../state/paging.js";
 import { t } from "../ui/messages.js";
 import { cornerOf, isNear, pagesOf, seatOf } from "./paging_grid.js";
@@ -176,6 +176,22 @@ function drawTitles({ context, grid, counted, state, css, alpha }) {
  */
 export function drawNews(pen) {
   const { context, grid, counted, state, css } = pen;
+  const victim = counted.sequences.find(({ losing }) => losing);
+  if (victim) {
+    context.globalAlpha = 1;
+    context.strokeStyle = css.rejected;
+    context.lineWidth = 1.5;
+    context.beginPath();
+    for (const id of victim.table) {
+      const [x, y] = cornerOf(grid, id);
+      const top = y + grid.head + 3;
+      context.moveTo(x + 3, top);
+      context.lineTo(x + grid.size - 3, y + grid.size - 3);
+      context.moveTo(x + grid.size - 3, top);
+      context.lineTo(x + 3, y + grid.size - 3);
+    }
+    context.stroke();
+  }
   for (const { source, id, t: at } of state.pool.copies) {
     const fresh = clamp(1 - (state.t - at) / RECENT);
     if (fresh <= 0) continue;
@@ -189,21 +205,6 @@ export function drawNews(pen) {
     if (fresh <= 0) continue;
     context.globalAlpha = fresh;
     tag(pen, t("evicted"), cornerOf(grid, id), css.ink);
-  }
-  const victim = counted.sequences.find(({ losing }) => losing);
-  if (victim) {
-    context.globalAlpha = 1;
-    context.strokeStyle = css.rejected;
-    context.lineWidth = 1.5;
-    context.beginPath();
-    for (const id of victim.table) {
-      const [x, y] = cornerOf(grid, id);
-      context.moveTo(x + 3, y + 3);
-      context.lineTo(x + grid.size - 3, y + grid.size - 3);
-      context.moveTo(x + grid.size - 3, y + 3);
-      context.lineTo(x + 3, y + grid.size - 3);
-    }
-    context.stroke();
   }
   context.globalAlpha = 1;
 }
@@ -243,12 +244,14 @@ function arrow(context, [x0, y0], [x1, y1], color, width) {
 }
 
 /** Words on a page. @param {Pen} pen @param {string} text @param {[number, number]} corner @param {string} color */
-function tag({ context, grid, css }, text, [x, y], color) {
+function tag(pen, text, [x, y], color) {
+  const { context, grid, css } = pen;
   const { box } = grid;
-  context.font = '600 11px "Inter Variable", "Inter", system-ui, sans-serif';
-  const width = context.measureText(text).width + 10;
+  context.font = font({ size: 11, weight: 600 });
+  const pad = grid.size > 52 ? 5 : 3;
+  const width = context.measureText(text).width + 2 * pad;
   const left = Math.min(Math.max(box.left, x + grid.size / 2 - width / 2), box.left + box.width - width);
-  const top = y + grid.size - (grid.size > 52 ? 22 : 12);
+  const top = y + tagTop(pen, [x, y]);
   context.fillStyle = css.ground;
   context.beginPath();
   context.roundRect(left, top, width, 17, 4);
@@ -256,5 +259,20 @@ function tag({ context, grid, css }, text, [x, y], color) {
   context.strokeStyle = color;
   context.lineWidth = 1;
   context.stroke();
-  label(context, text, left + 5, top + 12.5, { size: 11, weight: 600, color });
+  label(context, text, left + pad, top + 12.5, { size: 11, weight: 600, color });
+}
+
+/**
+ * How far below a page's corner its tag begins. Dots lie over everything, so it goes where none is: at the foot of a
+ * large page, over a small one's title, and outside of one that has none.
+ * @param {Pen} pen @param {[number, number]} corner
+ */
+function tagTop({ grid, counted }, [x, y]) {
+  if (grid.size > 52) return grid.size - 22;
+  if (grid.head) return -4;
+  const below = y + grid.cell;
+  const held = [...counted.pages.keys()].map((id) => cornerOf(grid, id));
+  return held.some((other) => Math.abs(other[1] - below) < 1 && Math.abs(other[0] - x) < 2 * grid.cell)
+    ? -18
+    : grid.size + 2;
 }

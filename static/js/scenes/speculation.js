@@ -62,7 +62,10 @@ function lanesIn(picture, state, view) {
 }
 
 /** How strongly a picture shows: two are never seen at once, for between them the cast may change. @param {number} weight */
-const shown = (weight) => smooth(0.5, 1, weight);
+const shown = (weight) => smooth(0.5, 0.8, weight);
+
+/** How far the dots have come to a picture: they sit on its bars while it leads, and cross where neither is clear. @param {number} weight */
+const crossed = (weight) => smooth(0.35, 0.65, weight);
 
 /** @type {import("../stage/types.d.ts").Scene<Surfaces>} */
 export default {
@@ -82,14 +85,14 @@ export default {
 
   places(state, view) {
     const mix = mixOf(view);
-    const sum = PICTURES.reduce((total, name) => total + mix[name], 0) || 1;
+    const shares = PICTURES.map((name) => crossed(mix[name]));
+    const sum = shares.reduce((total, share) => total + share, 0) || 1;
     const out = new Float32Array(3 * state.tokens.length);
-    for (const name of PICTURES) {
-      const share = (sum === 1 || mix[name] ? mix[name] : 0) / sum;
-      if (share <= 0) continue;
+    PICTURES.forEach((name, k) => {
+      if (shares[k] === 0) return;
       const seats = seatsIn(name, state, view);
-      for (let i = 0; i < out.length; i++) out[i] += share * seats[i];
-    }
+      for (let i = 0; i < out.length; i++) out[i] += (shares[k] / sum) * seats[i];
+    });
     return out;
   },
 

@@ -1,5 +1,6 @@
 // Two runs under one clock: the room for it at the end of the article, and the choice of the second run. What it is
-// called stands in the address (`&with=NAME`), where it has a name that another reader could use.
+// called stands in the address (`&with=NAME`), where it has a name that another reader could use, and a choice is a step
+// of the history: back takes it back.
 
 import { element, say } from "./dom.js";
 import { t } from "./messages.js";
@@ -50,6 +51,8 @@ export class Comparing {
   /** The latest choice: what is found for an earlier one comes too late. */
   #asked = 0;
   #chosen = "";
+  /** What the address calls it. */
+  #named = "";
 
   /** The runs that can be had without an address. */
   list() {
@@ -79,6 +82,11 @@ export class Comparing {
     this.list();
   }
 
+  /** The address says so: no step of the history but one that was made before. @param {string} name "": none */
+  async follow(name) {
+    if (name !== this.#named) await this.with(name);
+  }
+
   /** @param {boolean} recorded the run on stage is the page's own recording */
   async withWhatIsAtHand(recorded) {
     const names = Object.keys(this.host.recordings);
@@ -96,10 +104,12 @@ export class Comparing {
 
   /** @param {string} name @param {Source | null} source @param {string} words why there is none */
   #bring(name, source, words) {
+    this.#named = source ? name : "";
     const url = new URL(location.href);
-    if (name && source) url.searchParams.set("with", name);
+    const said = url.searchParams.get("with") === name;
+    if (this.#named) url.searchParams.set("with", name);
     else url.searchParams.delete("with");
-    if (url.href !== location.href) history.replaceState(history.state, "", url);
+    if (url.href !== location.href) history[said ? "replaceState" : "pushState"](history.state, "", url);
     say(this.said, words ? t("Not to be compared with: {why}.", { why: words }) : "");
     this.host.bring(source, words || t("no run chosen yet"));
   }

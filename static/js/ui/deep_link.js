@@ -31,7 +31,7 @@ export function linkTo({ slug, time, step }) {
   const moment = time === null ? "" : `t=${Number(time.toFixed(3))}`;
   const place = step > 0 ? `step=${step + 1}` : "";
   const query = [moment, place].filter(Boolean).join("&");
-  return `#${slug}${query ? `?${query}` : ""}`;
+  return query ? `#${slug}?${query}` : `#${slug}`;
 }
 
 export class DeepLink {

@@ -4,6 +4,8 @@
 import { fileOf } from "../log/from_file.js";
 import { fullBleed, room } from "../scenes/room.js";
 import { font, label } from "../stage/text.js";
+import { addressed } from "./addresses.js";
+import { linkTo } from "./deep_link.js";
 import { paintElement } from "./dom_paint.js";
 import { t } from "./messages.js";
 
@@ -176,11 +178,39 @@ export function pictureOf(stage, caption) {
 }
 
 /**
+ * The room on stage as a file, with what it shows and whose run it is below it.
+ * @param {Stage} stage
+ * @param {import("../log/cast.js").Cast} cast
+ * @param {import("./run_on_stage.js").RunOnStage} run
+ * @param {Record<string, string>} recordings of its takes, by their keys
+ */
+export async function savePicture(stage, cast, run, recordings) {
+  const { chapter: slug, step } = stage.view;
+  const { player } = cast.main;
+  const title = document.querySelector(`#${CSS.escape(slug)} :is(h1, h2)`)?.textContent?.trim() ?? "";
+  const address = new URL(document.baseURI);
+  // A run's address is the key to read it: not for everybody who sees the picture.
+  const open = run.session.source.kind === "recording";
+  address.search = "";
+  const beside = addressed("with") ?? "";
+  if (open && Object.hasOwn(recordings, beside)) address.searchParams.set("with", beside);
+  address.hash = open ? linkTo({ slug, time: player.t, step }) : slug;
+  const guest = cast.takes.get("with")?.session;
+  const credits = [...new Set([cast.main, ...cast.sessions])].map((each) => {
+    const own = each === null || each === run.session;
+    const whose = own ? run.whose : each === guest ? t("Beside it") : t("A take of it");
+    return creditOf((each ?? run.session).player.state, whose);
+  });
+  const words = stage.scene?.describe(player.state, stage.view, cast.states()) ?? "";
+  save(await pictureOf(stage, { title, words, credits, address: address.href }), `open-kitchen-${slug}.png`);
+}
+
+/**
  * Give the reader a file.
  * @param {Blob} blob
  * @param {string} name
  */
-export function save(blob, name) {
+function save(blob, name) {
   const url = URL.createObjectURL(blob);
   const link = document.createElement("a");
   link.href = url;

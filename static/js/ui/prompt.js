@@ -79,3 +79,12 @@ export function rememberRun(runId) {
   url.hash = "";
   history.pushState({ run: runId }, "", url);
 }
+
+/** The frame that holds the first token of what was asked is on its way to the screen. */
+export function markFirstToken() {
+  if (!performance.getEntriesByName("run:enter").length) return;
+  if (performance.getEntriesByName("run:first-token-painted").length) return;
+  const channel = new MessageChannel();
+  channel.port1.onmessage = () => performance.mark("run:first-token-painted");
+  channel.port2.postMessage(null);
+}

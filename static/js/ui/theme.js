@@ -17,14 +17,15 @@ function theme() {
   return system();
 }
 
-/** @param {HTMLElement | null} button `aria-pressed`: day */
+/** @param {HTMLElement | null} button says what pressing it does: its own words lead to the day, `data-night` back */
 export function bindTheme(button) {
+  const words = { dark: button?.textContent ?? "", light: button?.dataset.night ?? "" };
   const day = /** @type {HTMLLinkElement | null} */ (document.querySelector("link#day"));
   /** @param {"dark" | "light"} now */
   const show = (now) => {
     if (day) day.media = now === system() ? AS_THE_SYSTEM : now === "light" ? "all" : "not all";
     document.documentElement.dataset.theme = now;
-    button?.setAttribute("aria-pressed", String(now === "light"));
+    if (button) button.textContent = words[now];
   };
   button?.addEventListener("click", () => {
     const next = document.documentElement.dataset.theme === "light" ? "dark" : "light";
