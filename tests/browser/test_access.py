@@ -161,4 +161,5 @@ def test_nothing_of_a_phones_first_screen_lies_under_its_foot(open_page: OpenPag
     foot = page.locator("#ribbon").bounding_box()
     for part in ("#send", ".chips", ".small-print"):
         box = page.locator(part).bounding_box()
-        assert box and foot and box["y"] + box["height"] <= foot["y"], part
+        assert box and foot, part
+        assert box["y"] + box["height"] <= foot["y"], part
