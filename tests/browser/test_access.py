@@ -161,5 +161,6 @@ def test_nothing_of_a_phones_first_screen_lies_under_its_foot(open_page: OpenPag
     foot = page.locator("#ribbon").bounding_box()
     for part in ("#send", ".chips", ".small-print"):
         box = page.locator(part).bounding_box()
-        assert box and foot, part
+        assert box is not None, part
+        assert foot is not None
         assert box["y"] + box["height"] <= foot["y"], part
