@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,6 +17,8 @@ logger = structlog.get_logger(__name__)
 
 SHUTDOWN_SECONDS = 2.0
 """An engine has nothing to lose: one that is in the middle of a long step is not waited for."""
+_PREFIX = "openkitchen-engine-"
+"""Of folders for sockets; the process id of who made it follows."""
 
 
 class EngineProcess:
@@ -30,7 +33,7 @@ class EngineProcess:
     async def start(cls, command: Sequence[str], *, standby: bool = False) -> Self:
         """``standby``: it makes itself ready as far as that costs little memory, and goes on when it is first spoken
         to. Raises OSError where there is no such command."""
-        directory = tempfile.TemporaryDirectory(prefix="openkitchen-", ignore_cleanup_errors=True)
+        directory = tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True)
         arguments = ["--endpoint", _endpoint(directory.name), *(["--standby"] if standby else [])]
         # (We may be gone before it looks who its parent is.)
         arguments += ["--parent-pid", str(os.getpid())]
@@ -100,6 +103,14 @@ class EngineProcess:
             for line in chunk.decode(errors="replace").splitlines():
                 if line.strip():
                     logger.info("engine.output", line=line[:500])
+
+
+def sweep_left_behind() -> None:
+    """Remove the folders of sites that were killed and could not."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _endpoint(directory: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import signal
@@ -17,7 +18,7 @@ import structlog
 import zmq
 import zmq.asyncio
 
-from app.engine_process import EngineProcess, exit_words
+from app.engine_process import EngineProcess, exit_words, sweep_left_behind
 from inference.messages import (
     Abort,
     Accepted,
@@ -47,7 +48,11 @@ HELLO_SECONDS = 5.0
 SPARE_SECONDS = 2.0
 """A spare engine is started when nobody has asked for anything for this long ..."""
 SPARE_PATIENCE_SECONDS = 60.0
-"""... or the engine has been ready for this long."""
+"""... or the engine has been ready for this long. Also the wait before one that died is replaced."""
+SPARE_ANSWER_SECONDS = 20.0
+"""A spare that has not said a word this long after it was spoken to is not waited for. (It may still be importing.)"""
+LOADING_HANGS = 10
+"""An engine that loads may be silent for so many times ``hang_seconds``."""
 STABLE_SECONDS = 30.0
 """An engine that cooked, or was ready for this long, had come up well: its failure is the first in a row again."""
 
@@ -129,6 +134,8 @@ class Kitchen:
         self._process: EngineProcess | None = None
         self._wants_spare = spare
         self._spare: EngineProcess | None = None
+        self._was_spare = False
+        """The process of this life was a spare before."""
         self._supervisor: asyncio.Task[None] | None = None
         self._last_heard = 0.0
         self._began = 0.0
@@ -155,6 +162,7 @@ class Kitchen:
     def start(self, listener: Listener) -> None:
         """Begin, in the background: the site does not wait for its engine."""
         self._listener = listener
+        sweep_left_behind()
         self._context = zmq.asyncio.Context()
         self._supervisor = asyncio.create_task(self._supervise(), name="kitchen")
 
@@ -247,14 +255,26 @@ class Kitchen:
         """Say hello; end the engine when it owes an answer and has been silent too long."""
         while True:
             self._send(Hello())
-            await asyncio.sleep(min(HELLO_SECONDS, self._hang_seconds / 4))
-            if not self.is_busy() or self.ready is None:
-                continue
-            silence = time.monotonic() - self._last_heard
-            if silence > self._hang_seconds:
+            wait, began = min(HELLO_SECONDS, self._hang_seconds / 4), time.monotonic()
+            await asyncio.sleep(wait)
+            now = time.monotonic()
+            if now - began > 2 * wait:
+                # It was we who stood still (a paused container, a laptop that slept): nobody could be heard.
+                self._last_heard = now
+            silence = now - self._last_heard
+            if silence > self._patience():
                 if self.pid is not None:
                     os.kill(self.pid, signal.SIGKILL)
                 raise EngineLost(f"The engine said nothing for {silence:.0f} seconds and was stopped.")
+
+    def _patience(self) -> float:
+        """Seconds of silence after which the engine is given up. One that loads cannot answer and may have much to
+        read; but a spare does so by itself as soon as it is spoken to."""
+        if self.ready is not None:
+            return self._hang_seconds if self.is_busy() else math.inf
+        if self._was_spare and self.status.stage == "":
+            return SPARE_ANSWER_SECONDS
+        return LOADING_HANGS * self._hang_seconds
 
     # ---- supervising
 
@@ -348,16 +368,31 @@ class Kitchen:
     async def _next_process(self) -> EngineProcess:
         """The spare, which has its libraries imported already, if it lives; else a new one."""
         spare, self._spare = self._spare, None
-        if spare is not None and spare.pid is not None:
+        self._was_spare = spare is not None and spare.pid is not None
+        if spare is not None and self._was_spare:
             return spare
         if spare is not None:
             await spare.end(None)
         return await EngineProcess.start([*self._command, *self._arguments])
 
     async def _keep_a_spare(self) -> None:
-        """Once the engine is ready, start another that waits, in a moment in which nobody's run would pay for it."""
-        if not self._wants_spare or self._spare is not None:
-            return
+        """Once the engine is ready, start another that waits; and another where that one dies."""
+        while self._wants_spare:
+            await self._quiet_moment()
+            try:
+                self._spare = await EngineProcess.start([*self._command, *self._arguments], standby=True)
+            except OSError as error:
+                logger.warning("engine.no_spare", error=error.strerror)
+            else:
+                # (Taken, it is no longer the spare, and this task has ended with the engine whose place it took.)
+                status = await self._spare.wait()
+                logger.warning("engine.spare_lost", detail=exit_words(status))
+                await self._spare.end(None)
+                self._spare = None
+            await asyncio.sleep(SPARE_PATIENCE_SECONDS)
+
+    async def _quiet_moment(self) -> None:
+        """Until nobody's run would pay for a start; or, where there always is somebody, a while after it was ready."""
         while self.ready is None:
             await asyncio.sleep(SPARE_SECONDS / 4)
         busy_until = time.monotonic() + SPARE_PATIENCE_SECONDS
@@ -366,7 +401,3 @@ class Kitchen:
             await asyncio.sleep(SPARE_SECONDS / 4)
             if self.is_busy():
                 quiet_since = time.monotonic()
-        try:
-            self._spare = await EngineProcess.start([*self._command, *self._arguments], standby=True)
-        except OSError as error:
-            logger.warning("engine.no_spare", error=error.strerror)

@@ -22,6 +22,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ from inference.messages import (
     Rejected,
     Shutdown,
 )
-from inference.process import bound_shape_caches, die_with_parent, trim_memory
+from inference.process import bound_shape_caches, die_with_parent, give_way, trim_memory
 from inference.software import software
 from inference.tracebacks import QuietFormatter, be_quiet
 
@@ -123,6 +124,19 @@ class Worker:
 
     def _stand_by(self) -> bool:
         """Import what loading will want, and wait until somebody speaks. False: the parent has gone instead."""
+        importing = threading.Thread(target=self._import, daemon=True)
+        importing.start()
+        while not self._link.connected:
+            if os.getppid() != self._parent:
+                return False
+            self._link.listen(IDLE_MS)
+        self._progress("importing torch", None)
+        importing.join()
+        return True
+
+    def _import(self) -> None:
+        """In a thread of its own, since a thread that gave way to others cannot be told to hurry again."""
+        give_way()
         try:
             from inference.models import import_libraries
 
@@ -133,11 +147,6 @@ class Worker:
             # (What is wrong is told when it is asked to load, to who asks.)
             logger.warning("a spare engine that could not make itself ready: %s", type(error).__name__)
         trim_memory()
-        while not self._link.connected:
-            if os.getppid() != self._parent:
-                return False
-            self._link.listen(IDLE_MS)
-        return True
 
     # ---- loading
 

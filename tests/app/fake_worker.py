@@ -299,9 +299,14 @@ def main() -> None:
     parser.add_argument("--fail", default="")
     parser.add_argument("--load-seconds", type=float, default=0.0)
     parser.add_argument("--seats", type=int, default=ENGINE.max_num_seqs)
+    parser.add_argument("--standby", action="store_true")
     options, _ = parser.parse_known_args()
     die_with_parent()
-    FakeWorker(options.endpoint, options.fail, options.load_seconds, options.seats).run()
+    worker = FakeWorker(options.endpoint, options.fail, 0.0, options.seats)
+    if options.standby:
+        worker.socket.poll()
+    worker.ready_at = time.monotonic() + options.load_seconds
+    worker.run()
 
 
 if __name__ == "__main__":

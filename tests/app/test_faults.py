@@ -33,6 +33,17 @@ def assert_no_leftovers(data_dir: Path) -> None:
         assert (runs / f"{run_id}.json").exists()
 
 
+def test_a_pause_of_the_site_is_not_held_against_its_engine(tmp_path: Path) -> None:
+    """A paused container, a laptop that slept: it was we who could not hear."""
+    with SiteProcess(tmp_path, engine_hang_seconds=1.0) as site:
+        run_id = site.run("SLOW LONG", max_tokens=150)
+        time.sleep(0.3)
+        site.process.send_signal(signal.SIGSTOP)
+        time.sleep(2.0)
+        site.process.send_signal(signal.SIGCONT)
+        assert site.events(run_id)[-1]["reason"] == "finished"
+
+
 def test_the_engine_is_killed_at_twenty_moments(tmp_path: Path) -> None:
     chance = random.Random(20)
     accepted: list[str] = []

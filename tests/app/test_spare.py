@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.engine_process import sweep_left_behind
 from tests.app.conftest import WORKER, ServedSite, serving
 
 
@@ -52,6 +53,38 @@ def test_one_that_died_itself_is_not_asked(tmp_path: Path) -> None:
         kill_engine(site)
         assert site.site.kitchen.pid != spare
         assert site.events(site.run("hello"))[-1]["reason"] == "finished"
+
+
+def test_one_that_died_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.kitchen.SPARE_PATIENCE_SECONDS", 0.1)
+    with serving(tmp_path, spare_engine=True) as site:
+        first = spare_of(site)
+        os.kill(first, signal.SIGKILL)
+        site.wait(lambda: site.site.kitchen.spare_pid not in (None, first))
+
+
+def test_one_that_says_nothing_when_it_is_spoken_to_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.kitchen.SPARE_ANSWER_SECONDS", 0.5)
+    with serving(tmp_path, spare_engine=True, engine_hang_seconds=1) as site:
+        spare = spare_of(site)
+        os.kill(spare, signal.SIGSTOP)
+        kill_engine(site)
+        site.wait(lambda: site.site.kitchen.pid not in (None, spare))
+        assert site.events(site.run("hello"))[-1]["reason"] == "finished"
+        assert not psutil.pid_exists(spare)
+
+
+def test_folders_of_a_site_that_was_killed_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left, own, other = (
+        tmp_path / f"openkitchen-{name}-x" for name in ("engine-4000000000", f"engine-{os.getpid()}", "a")
+    )
+    for folder in (left, own, other):
+        folder.mkdir()
+    sweep_left_behind()
+    assert [folder.exists() for folder in (left, own, other)] == [False, True, True]
 
 
 def test_none_is_started_while_somebody_cooks(tmp_path: Path) -> None:
