@@ -9,6 +9,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from app.pages.sheets import BUNDLES
 from app.pages.static import STATIC, body_of
 from tests.app.conftest import ServedSite
@@ -81,6 +83,23 @@ def test_the_whole_article_is_small(site: ServedSite) -> None:
     on_demand = sum(sizes.pop(path) for path in ON_DEMAND)
     assert on_demand < MAX_BYTES_ON_DEMAND
     assert sum(sizes.values()) < MAX_BYTES, sorted(sizes.items(), key=lambda item: -item[1])[:8]
+
+
+@pytest.mark.parametrize("path", ["static/js/main.js", "static/vendor/htmx-4.0.1.js", "static/css/all_rooms.css"])
+def test_compressed_or_not_it_is_the_same(site: ServedSite, path: str) -> None:
+    plain = site.client.get(path, headers={"accept-encoding": "identity"})
+    small = site.client.get(path, headers={"accept-encoding": "gzip"})
+    assert (plain.headers.get("content-encoding"), small.headers["content-encoding"]) == (None, "gzip")
+    assert int(small.headers["content-length"]) < len(plain.content) / 2
+    assert small.content == plain.content
+    assert small.headers["vary"] == "Accept-Encoding"
+    assert {name: small.headers[name] for name in ("etag", "content-type")} == {
+        name: plain.headers[name] for name in ("etag", "content-type")
+    }
+    again = site.client.get(path, headers={"accept-encoding": "gzip", "if-none-match": small.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    part = site.client.get(path, headers={"accept-encoding": "gzip", "range": "bytes=0-9"})
+    assert part.status_code in (200, 206)
 
 
 def test_an_unchanged_script_is_not_sent_again(site: ServedSite) -> None:
