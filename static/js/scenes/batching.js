@@ -123,8 +123,8 @@ function drawBoards(brush, state, view, alpha) {
   });
   const lowest = boards[boards.length - 1];
   drawClock(brush, lowest);
-  const under = footOf(lowest) + (area.narrow ? 37 : 62);
-  if (under < area.height - 4) drawLegend(brush, lowest.left, under);
+  const under = footOf(lowest) + (area.narrow ? 37 : 52);
+  if (under < area.words - 4) drawLegend(brush, lowest.left, under, lowest.width);
 }
 
 /** @param {Brush} brush @param {State} state @param {View} view @param {number} alpha @param {number} cost */
@@ -138,10 +138,11 @@ function drawCurves(brush, state, view, alpha, cost) {
   }
   const [x, y] = heapAt((cost > 0.5 ? panels.cost : panels.rate).plot, area.narrow);
   context.globalAlpha = alpha * Math.abs(1 - 2 * cost);
-  const read = t("prompt: {count} tokens", { count: count(state.request.numPromptTokens) });
-  const style = /** @type {const} */ ({ size: 11, color: brush.css.prefill });
-  if (area.narrow) brush.words(read, Math.max(12, x - 14), y + 21, style);
-  else brush.words(read, x + 18, y + 28, { ...style, align: "right" });
+  const read = area.narrow ? t("prompt") : t("prompt: {count} tokens", { count: count(state.request.numPromptTokens) });
+  brush.words(read, area.narrow ? 12 : Math.max(area.left + 10, x - 70), y + (area.narrow ? 21 : 28), {
+    size: 11,
+    color: brush.css.prefill,
+  });
   context.globalAlpha = alpha * (1 - smooth(0, 0.5, cost));
   if (context.globalAlpha > 0.02) drawRates(brush, panels, sizes, state);
   context.globalAlpha = alpha * smooth(0.5, 1, cost);

@@ -95,12 +95,14 @@ export default {
     const stream = clamp(1 - mix.cost - mix.gaps - mix.roof) * (1 - 2 * chunks);
     const steps = (1 - smooth(0, 0.7, mix.roof)) * (1 - smooth(0, 0.6, mix.guess)) * (1 - 2 * chunks);
     drawSteps(context, picture, state, view, steps);
-    if (stream > 0.02) drawStream(context, picture, view, stream ** 2);
-    if (mix.cost > 0.02) drawCost(context, picture, view, mix.cost ** 2 * (1 - smooth(0, 0.5, mix.guess)));
-    if (mix.gaps > 0.02) drawGaps(context, picture, state, view, mix.gaps ** 2);
+    // Words of two pictures are not read through one another: half-way, none is.
+    const said = (/** @type {number} */ share) => smooth(0.5, 0.85, share);
+    if (stream > 0.5) drawStream(context, picture, view, said(stream));
+    if (mix.cost > 0.5) drawCost(context, picture, view, said(mix.cost) * (1 - smooth(0, 0.5, mix.guess)));
+    if (mix.gaps > 0.5) drawGaps(context, picture, state, view, said(mix.gaps));
     if (mix.guess > 0.02) drawGuess(context, picture, view, mix.guess);
     const chart = mix.roof > 0.02 ? chartFor(state, picture) : null;
-    if (chart) drawRoofline(context, chart, picture, view, mix.roof ** 2);
+    if (chart) drawRoofline(context, chart, picture, view, smooth(0.4, 0.85, mix.roof));
     else if (mix.roof > 0.5 && !state.opened?.hardware)
       label(context, t("This source does not say what its machine can do."), picture.plot.left, picture.plot.top, {
         size: 14,
