@@ -10,7 +10,7 @@ import { drawCost, drawRates, money, nearest, panelsOf, pointIn, priceOf, sizeX,
 import { batchingFacts } from "./batching_facts.js";
 import { drawBoard, drawClock, drawLegend, drawTokens } from "./board_words.js";
 import { brushOf } from "./brush.js";
-import { clamp, lerp, room, smooth } from "./room.js";
+import { clamp, crossed, lerp, room, smooth } from "./room.js";
 import { across, boardsOf, footOf, plotOf, seatedTokens, yOf } from "./seat_boards.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
@@ -163,8 +163,8 @@ function drawMissing({ words }, area, said) {
  */
 function inCurves(out, state, view, mix) {
   const { sizes, panels } = curvesOf(state, view);
-  const far = smooth(0, 1, mix.curves);
-  const turned = smooth(0, 1, mix.cost);
+  const far = crossed(mix.curves);
+  const turned = crossed(mix.cost);
   const { plot } = panels.rate;
   const { plot: whole } = panels.cost;
   /** @param {number} i @param {[number, number]} a @param {[number, number]} b @param {number} r */

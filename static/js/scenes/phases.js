@@ -8,7 +8,7 @@ import { quantile } from "../state/norms.js";
 import { t } from "../ui/messages.js";
 import { chunkSeats, describeChunks, drawChunks, facts, tableOfChunks, takes } from "./phases_chunks.js";
 import { chartOf, drawGroup, drawRoofs, pointOf } from "./roofline.js";
-import { clamp, lerp, room, smooth } from "./room.js";
+import { clamp, crossed, lerp, room, smooth } from "./room.js";
 import { drawCost, drawGaps, drawGuess, drawStream, shapeOf } from "./step_labels.js";
 import { measure, rectangles, thicknessOf, tokensOf } from "./step_shapes.js";
 
@@ -71,13 +71,13 @@ export default {
           point && chart && point.intensity > 0 && point.rate > 0
             ? pile(chart.x(point.intensity), chart.y(point.rate), place - (step.ownStart ?? 0))
             : [x, y, r];
-        const w = smooth(0, 1, picture.mix.roof);
+        const w = crossed(picture.mix.roof);
         out.set([x + (at[0] - x) * w, y + (at[1] - y) * w, r + (at[2] - r) * w], 3 * place);
       }
     });
     waiting(out, picture, state);
     if (picture.mix.guess > 0) seatInGuess(out, picture, state, view);
-    const chunks = smooth(0, 1, chunksIn(view));
+    const chunks = crossed(chunksIn(view));
     if (chunks > 0)
       chunkSeats(state, view).forEach((value, i) => {
         out[i] = lerp(out[i], value, chunks);
