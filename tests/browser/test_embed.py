@@ -419,6 +419,21 @@ def test_axe_finds_nothing_in_a_room_for_a_frame(browser: Browser, site: ServedS
     context.close()
 
 
+def test_the_caption_leaves_a_low_frame_to_the_picture(browser: Browser, site: ServedSite) -> None:
+    """Rooms keep one line free for it: a sentence of three lay over the chart."""
+    context = browser.new_context(viewport={"width": 1000, "height": 640}, reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(f"{site.url}embed/paging?step=3")
+    until(page, "window.__kitchen?.log.complete && window.__kitchen.stage.scene !== null")
+    until(page, "document.querySelector('#stage-caption').textContent.length > 200")
+    box: dict[str, float] = page.locator("#stage-caption").evaluate(
+        "element => element.getBoundingClientRect().toJSON()"
+    )
+    assert box["height"] < 24
+    assert box["right"] <= 1000
+    context.close()
+
+
 @pytest.mark.slow
 def test_axe_finds_nothing_in_the_dialog(browser: Browser, site: ServedSite) -> None:
     for viewport in (DESKTOP, PHONE):

@@ -67,6 +67,11 @@ test("no two tokens share a seat or a window, and every window is within the fie
   }
 });
 
+test("a field has a window even where a stage that is being resized leaves less than nothing", () => {
+  const field = fieldIn({ left: 0, top: 0, width: 300, height: -40 }, 100, 1);
+  assert.ok(field.columns >= 1 && field.rows >= 1);
+});
+
 test("ranks on the curve go there and back", () => {
   const box = { left: 10, top: 0, width: 500, height: 100 };
   for (const rank of [1, 2, 40, 1000, VOCABULARY])

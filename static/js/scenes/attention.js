@@ -41,9 +41,10 @@ export default {
       drawShares(context, picture, view, text * clamp(3 * view.entered - 2));
       if (!picture.look.own) drawMarks(context, picture, view, text);
     }
-    if (mix.blend < 0.98) drawLamp(context, picture, view, 1 - mix.blend);
+    // The blend stands where the lamp stood.
+    if (mix.blend < 0.5) drawLamp(context, picture, view, 1 - smooth(0, 0.5, mix.blend));
     if (mix.chart > 0.4) drawChart(context, picture, view, smooth(0.4, 1, mix.chart));
-    if (mix.blend > 0.02) drawBlend(context, picture, state, view, mix.blend);
+    if (mix.blend > 0.5) drawBlend(context, picture, state, view, smooth(0.5, 1, mix.blend));
     if (mix.map > 0.02) heads.draw(context, picture, view, smooth(0.4, 1, mix.map), mix.mean);
   },
 

@@ -55,7 +55,7 @@ export function drawChart(context, picture, view, alpha) {
 function drawScale(context, { plot, mix, area }, view, alpha) {
   const { css } = view.palette;
   const size = area.narrow ? 11 : 12;
-  const shares = smooth(0.3, 0.9, mix.softmax);
+  const [scores, shares] = [1 - smooth(0.1, 0.5, mix.softmax), smooth(0.5, 0.9, mix.softmax)];
   for (const step of [0, 0.25, 0.5, 0.75, 1]) {
     const y = plot.top + plot.height * (1 - step);
     context.globalAlpha = 0.5 * alpha;
@@ -69,13 +69,13 @@ function drawScale(context, { plot, mix, area }, view, alpha) {
       baseline: "middle",
       color: css.muted,
     });
-    context.globalAlpha = alpha * (1 - shares);
+    context.globalAlpha = alpha * scores;
     label(context, step === 1 ? "0" : `−${((1 - step) * DEEPEST).toFixed(0)}`, plot.left - 8, y, style);
     context.globalAlpha = alpha * shares;
     label(context, percent(step), plot.left - 8, y, style);
   }
   const style = { size, color: css.muted, width: plot.width };
-  context.globalAlpha = alpha * (1 - shares);
+  context.globalAlpha = alpha * scores;
   label(context, t("score: q · k / √d, below the best"), plot.left, plot.top - 10, style);
   context.globalAlpha = alpha * shares;
   label(context, t("share of the look: all of them together are one"), plot.left, plot.top - 10, style);

@@ -15,7 +15,7 @@ import {
   widest,
 } from "../state/attention.js";
 import { dotOn, pageOf } from "./attention_page.js";
-import { clamp, lerp, room, smooth } from "./room.js";
+import { clamp, crossed, lerp, room, smooth } from "./room.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../stage/types.d.ts").View} View */
@@ -215,7 +215,7 @@ function dotsOf(picture) {
   const { look, page, mix, weights, asker, lamp, plot } = picture;
   const out = new Float32Array(3 * look.tokens.length);
   const [lx, ly] = lightOf(lamp);
-  const chart = smooth(0, 1, mix.chart);
+  const chart = crossed(mix.chart);
   const thin = Math.min(4, 0.42 * (plot.width / Math.max(1, look.tokens.length)));
   for (let i = 0; i < look.tokens.length; i++) {
     const weight = Number.isNaN(weights[i]) ? 0 : weights[i];

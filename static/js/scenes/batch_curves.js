@@ -2,6 +2,7 @@
 // of each, money a million tokens. Every point is a decode step of the log; the line goes through the medians.
 
 import { toCss } from "../stage/palette.js";
+import { ends, font } from "../stage/text.js";
 import { cheapest, costOf, isDecode } from "../state/batch_sizes.js";
 import { count, seconds, significant } from "../state/format.js";
 import { t } from "../ui/messages.js";
@@ -103,13 +104,15 @@ function drawAxes(brush, panel, { title, figure, note = "", tick, dashes = [], u
   const bottom = top + plot.height;
   const ink = { weight: 600, color: css.ink };
   if (narrow) {
-    words(title, left, top - 10, { ...ink, size: 12 });
-    words(figure, left + width, top - 10, { ...ink, size: 12, face: "mono", align: "right" });
+    const style = { ...ink, size: 12 };
+    ends(context, [title, figure], { x: left, y: top - 10, width }, [style, { ...style, face: "mono" }]);
     words(note, left, top + 6);
   } else {
     words(title, left, top - 58, { ...ink, size: 15 });
     words(figure, left, top - 28, { ...ink, size: 24, face: "mono" });
-    words(note, left + context.measureText(figure).width + 16, top - 28, { size: 13 });
+    const beside = left + context.measureText(figure).width + 16;
+    context.font = font({ size: 13 });
+    if (beside + context.measureText(note).width <= left + width) words(note, beside, top - 28, { size: 13 });
   }
   const step = niceStep(tallest, narrow ? 2 : 4);
   for (let value = 0; value <= tallest; value += step) {
@@ -122,12 +125,14 @@ function drawAxes(brush, panel, { title, figure, note = "", tick, dashes = [], u
   for (let size = 1; size <= most; size++)
     if (size === 1 || size === most || (size % every === 0 && most - size >= every)) drawSize(brush, panel, size);
   if (!under) return;
-  if (!narrow || !dashes.length) words(t("answers written in one step"), left, bottom + 36);
+  const named = !narrow || !dashes.length;
+  if (named) words(t("answers written in one step"), left, bottom + 36);
+  const low = named && width < 400 ? bottom + 54 : bottom + 36; // no room for both on one line
   let x = left + width;
   for (const { name, dash } of dashes.toReversed()) {
-    words(name, x, bottom + 36, { align: "right" });
+    words(name, x, low, { align: "right" });
     x -= context.measureText(name).width + 8;
-    const y = bottom + 32;
+    const y = low - 4;
     const stroke = [
       [x - 26, y],
       [x, y],

@@ -10,7 +10,7 @@ import { drawCost, drawRates, money, nearest, panelsOf, pointIn, priceOf, sizeX,
 import { batchingFacts } from "./batching_facts.js";
 import { drawBoard, drawClock, drawLegend, drawTokens } from "./board_words.js";
 import { brushOf } from "./brush.js";
-import { clamp, lerp, room, smooth } from "./room.js";
+import { clamp, crossed, lerp, room, smooth } from "./room.js";
 import { across, boardsOf, footOf, plotOf, seatedTokens, yOf } from "./seat_boards.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
@@ -123,8 +123,8 @@ function drawBoards(brush, state, view, alpha) {
   });
   const lowest = boards[boards.length - 1];
   drawClock(brush, lowest);
-  const under = footOf(lowest) + (area.narrow ? 37 : 62);
-  if (under < area.height - 4) drawLegend(brush, lowest.left, under);
+  const under = footOf(lowest) + (area.narrow ? 37 : 52);
+  if (under < area.words - 4) drawLegend(brush, lowest.left, under, lowest.width);
 }
 
 /** @param {Brush} brush @param {State} state @param {View} view @param {number} alpha @param {number} cost */
@@ -138,10 +138,11 @@ function drawCurves(brush, state, view, alpha, cost) {
   }
   const [x, y] = heapAt((cost > 0.5 ? panels.cost : panels.rate).plot, area.narrow);
   context.globalAlpha = alpha * Math.abs(1 - 2 * cost);
-  const read = t("prompt: {count} tokens", { count: count(state.request.numPromptTokens) });
-  const style = /** @type {const} */ ({ size: 11, color: brush.css.prefill });
-  if (area.narrow) brush.words(read, Math.max(12, x - 14), y + 21, style);
-  else brush.words(read, x + 18, y + 28, { ...style, align: "right" });
+  const read = area.narrow ? t("prompt") : t("prompt: {count} tokens", { count: count(state.request.numPromptTokens) });
+  brush.words(read, area.narrow ? 12 : Math.max(area.left + 10, x - 70), y + (area.narrow ? 21 : 28), {
+    size: 11,
+    color: brush.css.prefill,
+  });
   context.globalAlpha = alpha * (1 - smooth(0, 0.5, cost));
   if (context.globalAlpha > 0.02) drawRates(brush, panels, sizes, state);
   context.globalAlpha = alpha * smooth(0.5, 1, cost);
@@ -162,8 +163,8 @@ function drawMissing({ words }, area, said) {
  */
 function inCurves(out, state, view, mix) {
   const { sizes, panels } = curvesOf(state, view);
-  const far = smooth(0, 1, mix.curves);
-  const turned = smooth(0, 1, mix.cost);
+  const far = crossed(mix.curves);
+  const turned = crossed(mix.cost);
   const { plot } = panels.rate;
   const { plot: whole } = panels.cost;
   /** @param {number} i @param {[number, number]} a @param {[number, number]} b @param {number} r */

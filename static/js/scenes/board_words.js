@@ -1,6 +1,7 @@
 // What is drawn of the boards: windows, lit where a seat works and dark where it does not, and the words around them.
 
 import { toCss } from "../stage/palette.js";
+import { ends, font } from "../stage/text.js";
 import { count, percent, seconds } from "../state/format.js";
 import { raceSeconds } from "../state/seats.js";
 import { t } from "../ui/messages.js";
@@ -128,11 +129,11 @@ function policyWords({ state }) {
 }
 
 /** @param {Brush} brush @param {Board} board @param {boolean} served all of a race's lane */
-function drawHead({ words, css, narrow }, board, served) {
+function drawHead({ context, words, css, narrow }, board, served) {
   const { seats, left, top, width } = board;
   const right = left + width;
   const [high, low] = narrow ? [top + 12, top + 25] : [top + 19, top + 41];
-  const small = { size: narrow ? 11 : 13 };
+  const small = { size: narrow ? 11 : 13, color: css.muted };
   const [name, rule] = policyWords(board);
   words(name, left, high, { size: narrow ? 13 : 18, weight: 650, color: css.ink });
   const waiting = seats.steps.at(-1)?.numWaiting ?? 0;
@@ -140,15 +141,17 @@ function drawHead({ words, css, narrow }, board, served) {
   const time = seconds(raceSeconds(board.state) ?? 0);
   const line = served ? `✓ ${t("all served after {time}", { time })}` : waits;
   const beside = line ? `${rule} · ${line}` : rule;
-  words(narrow ? line : beside, left, low, { ...small, width: 0.6 * width });
-  if (!seats.total) return;
+  if (!seats.total) {
+    words(narrow ? line : beside, left, low, { ...small, width });
+    return;
+  }
   const empty = t("{share} empty", { share: percent(seats.idle / seats.total) });
   words(empty, right, high, { size: narrow ? 13 : 24, weight: 600, face: "mono", align: "right", color: css.ink });
   const values = { idle: count(seats.idle), total: count(seats.total), wanted: count(seats.wanted) };
   const sum = narrow
     ? t("{wanted} while somebody waited", values)
     : t("{idle} of {total} seat-steps, {wanted} while somebody waited", values);
-  words(sum, right, low, { ...small, align: "right" });
+  ends(context, [narrow ? line : beside, sum], { x: left, y: low, width }, [small, small]);
 }
 
 /** Where a lane was over. @param {Brush} brush @param {Board} board @param {number} x */
@@ -181,8 +184,8 @@ export function drawClock({ box, words, css, narrow }, last) {
   }
 }
 
-/** What light and dark mean; where there is little room, what the two kinds of dark do. @param {Brush} brush @param {number} left @param {number} y */
-export function drawLegend({ context, box, line, words, css, rgb, narrow }, left, y) {
+/** What light and dark mean; where there is little room, what the two kinds of dark do. @param {Brush} brush @param {number} left @param {number} y @param {number} width */
+export function drawLegend({ context, box, line, words, css, rgb, narrow }, left, y, width) {
   const entries = [
     { name: t("reading"), fill: toCss(rgb.prefill, GUEST.prefill), hatched: false },
     { name: t("writing"), fill: toCss(rgb.decode, GUEST.other), hatched: false },
@@ -191,6 +194,9 @@ export function drawLegend({ context, box, line, words, css, rgb, narrow }, left
   ];
   let x = left;
   for (const { name, fill, hatched } of narrow ? entries.slice(2) : entries) {
+    context.font = font({ size: narrow ? 11 : 12 });
+    const wide = 18 + context.measureText(name).width;
+    if (x + wide > left + width + 4) return;
     box(fill, x, y - 9, 12, 11);
     for (const d of hatched ? [x, x + 6] : [])
       line(
@@ -202,6 +208,6 @@ export function drawLegend({ context, box, line, words, css, rgb, narrow }, left
         { width: 1 },
       );
     words(name, x + 18, y);
-    x += 18 + context.measureText(name).width + (narrow ? 12 : 22);
+    x += wide + (narrow ? 12 : 22);
   }
 }

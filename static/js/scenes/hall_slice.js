@@ -85,13 +85,18 @@ export function drawSlice({ frame, walls, signs, parts }, state, area, at, shown
     const y = Math.min(at.y + at.rise * near + 8, area.words - 22);
     const values = { n: count(layers * heads) };
     const many = layers * heads > 0 && !area.narrow;
-    const words = i
-      ? many
-        ? t("one token's values: {n} vectors", values)
-        : t("one token's values")
-      : many
-        ? t("one token's keys: {n} vectors", values)
-        : t("one token's keys");
+    const short = area.width < 360; // two words meet in the middle of a narrow hall
+    const words = short
+      ? i
+        ? t("values")
+        : t("keys")
+      : i
+        ? many
+          ? t("one token's values: {n} vectors", values)
+          : t("one token's values")
+        : many
+          ? t("one token's keys: {n} vectors", values)
+          : t("one token's keys");
     put(signs[i], words, `translate(${x}px, ${y}px) translateX(${i ? "-100%" : "0"})`);
   });
   const read = Math.min(numTokens, state.request.numPromptTokens);

@@ -59,7 +59,7 @@ export default {
     const picture = pictureOf(state, view);
     const { layout, mix } = picture;
     const here = 1 - smooth(0, 0.5, mix.fork);
-    const bars = here * (1 - smooth(0.2, 0.7, mix.field));
+    const bars = here * (1 - smooth(0.1, 0.5, mix.field));
     const rows = picture.all.rows.length ? bars : 0;
     const stairs = rows * smooth(0.4, 1, mix.stair) * (1 - smooth(0, 0.4, mix.seat));
     const seated = smooth(0.3, 1, mix.seat);
@@ -74,7 +74,7 @@ export default {
       [stairs, drawWay],
       [bars * (1 - smooth(0, 0.4, mix.seat)), drawStatus],
       [bars * seated, drawTurns],
-      [here * smooth(0.3, 0.9, mix.field), drawField],
+      [here * smooth(0.5, 0.9, mix.field), drawField],
       [1, drawSeats],
       [here * seated, drawTrack],
       [parted, drawParting],
@@ -124,8 +124,11 @@ function drawContext(context, { state, layout, scores, mix, css }) {
   context.lineWidth = 1.5;
   context.strokeRect(x, line.y - line.size * 0.8, Math.max(26, context.measureText(word).width + 12), line.size * 1.6);
   label(context, word, x + 6, line.y + 0.5, { ...style, weight: 700, color: css.decode });
-  if (mix.field > 0.5 && !narrow)
-    label(context, t("each window a token, each number its score"), curve.left + curve.width, line.y, {
+  const key = t("each window a token, each number its score");
+  const end = x + Math.max(26, context.measureText(word).width + 12);
+  label(context, "", 0, 0, { size: 12 });
+  if (mix.field > 0.5 && !narrow && end + context.measureText(key).width < curve.left + curve.width - 12)
+    label(context, key, curve.left + curve.width, line.y, {
       size: 12,
       align: "right",
       baseline: "middle",

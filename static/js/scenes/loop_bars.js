@@ -104,8 +104,9 @@ export function drawKey(context, { layout, css, mix }, alpha) {
     align: /** @type {const} */ ("right"),
   };
   const right = curve.left + curve.width;
-  const after = narrow ? t("after") : t("after reshaping");
-  const before = narrow ? t("before") : t("the model's own");
+  const short = curve.width < 640;
+  const after = short ? t("after") : t("after reshaping");
+  const before = short ? t("before") : t("the model's own");
   label(context, after, right, line.y, { ...style, color: css.ink });
   let x = right - context.measureText(after).width - 24;
   context.fillStyle = css.ink;

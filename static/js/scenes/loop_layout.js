@@ -132,7 +132,8 @@ function scatter(count) {
  * @param {number} dpr
  */
 export function fieldIn(box, count, dpr) {
-  const [wide, high] = [box.width * dpr, box.height * dpr];
+  // (A stage that is being resized may leave a room less than nothing.)
+  const [wide, high] = [Math.max(1, box.width * dpr), Math.max(1, box.height * dpr)];
   // On a fine display the quarters of a pixel do not show.
   const step = dpr > 1 ? 0.25 : 1;
   let cell = Math.max(1, Math.floor(Math.sqrt((wide * high) / Math.max(1, count)) / step) * step);

@@ -321,7 +321,7 @@ function drawOne(context, state, layout, view, alpha) {
     rows.filter(({ sequence }) => sequence.own || sequence.sample > 0),
   );
   drawTables(pen, rows, tables);
-  drawHead(pen, poolTitle(counted, narrow), false);
+  drawHead(pen, poolTitle(counted, narrow || pen.grid.box.width < 420), false);
   drawUnseen(pen);
   drawNews(pen);
   if (demand > 0.02) drawDemand({ ...pen, alpha: alpha * smooth(0.4, 1, demand) }, bars, view);

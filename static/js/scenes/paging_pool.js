@@ -175,10 +175,10 @@ function drawTitles({ context, grid, counted, state, css, alpha }) {
  * @param {Pen} pen
  */
 export function drawNews(pen) {
-  const { context, grid, counted, state, css } = pen;
+  const { context, grid, counted, state, css, alpha } = pen;
   const victim = counted.sequences.find(({ losing }) => losing);
   if (victim) {
-    context.globalAlpha = 1;
+    context.globalAlpha = alpha;
     context.strokeStyle = css.rejected;
     context.lineWidth = 1.5;
     context.beginPath();
@@ -195,7 +195,7 @@ export function drawNews(pen) {
   for (const { source, id, t: at } of state.pool.copies) {
     const fresh = clamp(1 - (state.t - at) / RECENT);
     if (fresh <= 0) continue;
-    context.globalAlpha = fresh;
+    context.globalAlpha = fresh * alpha;
     arrow(context, middle(grid, source), middle(grid, id), css.shared, 2);
     tag(pen, t("copied"), cornerOf(grid, id), css.shared);
   }
@@ -203,7 +203,7 @@ export function drawNews(pen) {
   for (const { id, t: at } of state.pool.evictions.slice(grid.size > 52 ? -8 : -1)) {
     const fresh = clamp(1 - (state.t - at) / RECENT);
     if (fresh <= 0) continue;
-    context.globalAlpha = fresh;
+    context.globalAlpha = fresh * alpha;
     tag(pen, t("evicted"), cornerOf(grid, id), css.ink);
   }
   context.globalAlpha = 1;

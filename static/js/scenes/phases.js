@@ -8,7 +8,7 @@ import { quantile } from "../state/norms.js";
 import { t } from "../ui/messages.js";
 import { chunkSeats, describeChunks, drawChunks, facts, tableOfChunks, takes } from "./phases_chunks.js";
 import { chartOf, drawGroup, drawRoofs, pointOf } from "./roofline.js";
-import { clamp, lerp, room, smooth } from "./room.js";
+import { clamp, crossed, lerp, room, smooth } from "./room.js";
 import { drawCost, drawGaps, drawGuess, drawStream, shapeOf } from "./step_labels.js";
 import { measure, rectangles, thicknessOf, tokensOf } from "./step_shapes.js";
 
@@ -71,13 +71,13 @@ export default {
           point && chart && point.intensity > 0 && point.rate > 0
             ? pile(chart.x(point.intensity), chart.y(point.rate), place - (step.ownStart ?? 0))
             : [x, y, r];
-        const w = smooth(0, 1, picture.mix.roof);
+        const w = crossed(picture.mix.roof);
         out.set([x + (at[0] - x) * w, y + (at[1] - y) * w, r + (at[2] - r) * w], 3 * place);
       }
     });
     waiting(out, picture, state);
     if (picture.mix.guess > 0) seatInGuess(out, picture, state, view);
-    const chunks = smooth(0, 1, chunksIn(view));
+    const chunks = crossed(chunksIn(view));
     if (chunks > 0)
       chunkSeats(state, view).forEach((value, i) => {
         out[i] = lerp(out[i], value, chunks);
@@ -95,12 +95,14 @@ export default {
     const stream = clamp(1 - mix.cost - mix.gaps - mix.roof) * (1 - 2 * chunks);
     const steps = (1 - smooth(0, 0.7, mix.roof)) * (1 - smooth(0, 0.6, mix.guess)) * (1 - 2 * chunks);
     drawSteps(context, picture, state, view, steps);
-    if (stream > 0.02) drawStream(context, picture, view, stream ** 2);
-    if (mix.cost > 0.02) drawCost(context, picture, view, mix.cost ** 2 * (1 - smooth(0, 0.5, mix.guess)));
-    if (mix.gaps > 0.02) drawGaps(context, picture, state, view, mix.gaps ** 2);
+    // Words of two pictures are not read through one another: half-way, none is.
+    const said = (/** @type {number} */ share) => smooth(0.5, 0.85, share);
+    if (stream > 0.5) drawStream(context, picture, view, said(stream));
+    if (mix.cost > 0.5) drawCost(context, picture, view, said(mix.cost) * (1 - smooth(0, 0.5, mix.guess)));
+    if (mix.gaps > 0.5) drawGaps(context, picture, state, view, said(mix.gaps));
     if (mix.guess > 0.02) drawGuess(context, picture, view, mix.guess);
     const chart = mix.roof > 0.02 ? chartFor(state, picture) : null;
-    if (chart) drawRoofline(context, chart, picture, view, mix.roof ** 2);
+    if (chart) drawRoofline(context, chart, picture, view, smooth(0.4, 0.85, mix.roof));
     else if (mix.roof > 0.5 && !state.opened?.hardware)
       label(context, t("This source does not say what its machine can do."), picture.plot.left, picture.plot.top, {
         size: 14,

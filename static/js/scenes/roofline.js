@@ -144,6 +144,16 @@ function drawAxis(context, { x, plot, low, high }, palette) {
   });
 }
 
+/** Width that a group's rate takes. */
+const NAMED = 90;
+
+/** Height of memory's roof over a place of the axis: on scales that count by tens it is straight. @param {Chart} chart @param {number} px */
+function roofAt({ x, y, low, peak, bandwidth }, px) {
+  const [left, right] = [x(low), x(peak / bandwidth)];
+  const share = Math.min(1, Math.max(0, (px - left) / Math.max(1, right - left)));
+  return y(low * bandwidth) + (y(peak) - y(low * bandwidth)) * share;
+}
+
 /**
  * A name beside a group of steps, with how far it is from its roof.
  * @param {CanvasRenderingContext2D} context
@@ -168,9 +178,13 @@ export function drawGroup(context, chart, point, name, { color, clear }, palette
   context.stroke();
   context.setLineDash([]);
   const right = x > chart.plot.left + 0.62 * chart.plot.width;
-  const side = { align: /** @type {CanvasTextAlign} */ (right ? "right" : "left") };
-  const from = right ? x - clear - 12 : x + clear + 12;
-  label(context, name, from, y + 2, { size: 15, weight: 650, color, ...side });
-  label(context, si(point.rate, "FLOP/s"), from, y + 21, { size: 12, face: "mono", color: palette.css.muted, ...side });
+  // To the left of a group near the corner the roof comes down through the words: then they stand below.
+  const below = right && roofAt(chart, x - clear - 12 - NAMED) > y - 18;
+  const side = { align: /** @type {CanvasTextAlign} */ (below ? "center" : right ? "right" : "left") };
+  const from = below ? x : right ? x - clear - 12 : x + clear + 12;
+  const line = below ? y + clear + 18 : y + 2;
+  label(context, name, from, line, { size: 15, weight: 650, color, ...side });
+  const rate = { size: 12, face: /** @type {const} */ ("mono"), color: palette.css.muted, ...side };
+  label(context, si(point.rate, "FLOP/s"), from, line + 19, rate);
   context.globalAlpha = 1;
 }

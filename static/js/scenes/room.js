@@ -22,6 +22,13 @@ export function smooth(low, high, x) {
 }
 
 /**
+ * How far the dots have come to a picture that shows by `share`: they sit on what the leading one draws, and cross where
+ * neither is clear.
+ * @param {number} share
+ */
+export const crossed = (share) => smooth(0.35, 0.65, share);
+
+/**
  * Beside the prose; on a narrow window the stage is all room, for the prose lies below it.
  * @param {View} view
  * @returns {Area}

@@ -4,7 +4,7 @@ import { mountCanvas, wipe } from "../stage/canvas.js";
 import { label } from "../stage/text.js";
 import { numWritten } from "../state/speculation.js";
 import { t } from "../ui/messages.js";
-import { smooth } from "./room.js";
+import { crossed, smooth } from "./room.js";
 import { drawBill } from "./speculation_bill.js";
 import { drawCards, roundOf } from "./speculation_cards.js";
 import { litOf, mixOf, PICTURES, pickedOf, pictureOf, proofsOn, racers } from "./speculation_cast.js";
@@ -63,9 +63,6 @@ function lanesIn(picture, state, view) {
 
 /** How strongly a picture shows: two are never seen at once, for between them the cast may change. @param {number} weight */
 const shown = (weight) => smooth(0.5, 0.8, weight);
-
-/** How far the dots have come to a picture: they sit on its bars while it leads, and cross where neither is clear. @param {number} weight */
-const crossed = (weight) => smooth(0.35, 0.65, weight);
 
 /** @type {import("../stage/types.d.ts").Scene<Surfaces>} */
 export default {

@@ -1,6 +1,6 @@
 // The bill: what the apprentice occupies beside the model, and what a walk with it costs and brings beside one without.
 
-import { label } from "../stage/text.js";
+import { ends, label } from "../stage/text.js";
 import { bytes, significant } from "../state/format.js";
 import { quantile } from "../state/norms.js";
 import { t } from "../ui/messages.js";
@@ -116,8 +116,11 @@ function drawBars(context, title, bars, { x, y, width }, { palette, width: windo
   label(context, title, x, y, { size: narrow ? 11 : 12, color: css.muted, width });
   bars.forEach(({ name, parts, says }, i) => {
     const line = y + (narrow ? 18 : 30) + i * pitch;
-    label(context, name, x, line, { size: narrow ? 11 : 13, weight: 600, color: css.ink });
-    label(context, says, x + width, line, { size: narrow ? 11 : 13, face: "mono", color: css.ink, align: "right" });
+    const style = { size: narrow ? 11 : 13, color: css.ink };
+    ends(context, [name, says], { x, y: line, width }, [
+      { ...style, weight: 600 },
+      { ...style, face: "mono" },
+    ]);
     let from = x;
     for (const { value, color } of parts) {
       const length = Math.max(1, (width * value) / most);

@@ -88,8 +88,9 @@ export function drawCards(context, state, view, alpha) {
   context.save();
   context.globalAlpha = alpha;
   drawBefore(context, state, round, row.words, view, narrow);
+  const tight = narrow || row.last.height < 230;
   row.cards.forEach((box, place) => {
-    drawGuess(context, round, place, box, view, narrow);
+    drawGuess(context, round, place, box, view, tight);
   });
   drawOwnWord(context, round, row, view, narrow);
   drawTally(context, state, row, view, narrow);

@@ -2,7 +2,7 @@
 // one above the other, and above them the guesses that came back unused.
 
 import { toCss } from "../stage/palette.js";
-import { label } from "../stage/text.js";
+import { ends, label } from "../stage/text.js";
 import { bytes, count, seconds, significant } from "../state/format.js";
 import { acceptance, drafted, expected, numWalks, numWritten, secondsPerToken, walksOf } from "../state/speculation.js";
 import { t } from "../ui/messages.js";
@@ -165,11 +165,14 @@ export function drawRace(context, runners, lanes, view, { alpha, main, lit, foot
   const narrow = view.width < NARROW;
   const y = narrow ? row.y + row.height + 8 : lane.y + lane.height + 24;
   const style = { size: narrow ? 11 : 12, color: view.palette.css.muted };
-  if (!narrow) drawLegend(context, lane.x, y, view, alpha);
+  if (!narrow) drawLegend(context, lane.width < LEGEND ? row.x : lane.x, y, view, alpha);
   context.globalAlpha = alpha;
   label(context, foot, row.x, narrow ? y : y + 22, { ...style, width: row.width });
   context.globalAlpha = 1;
 }
+
+/** Width of the legend, about. */
+const LEGEND = 380;
 
 /** What the colours of the lanes say. @param {Context} context @param {number} left @param {number} y @param {View} view @param {number} alpha */
 export function drawLegend(context, left, y, { palette: { css } }, alpha) {
@@ -211,9 +214,12 @@ function drawWords(context, { key, state, status }, row, lane, view, { alpha, be
   const speed = pace ? t("{rate} tokens/s", { rate: significant(1 / pace) }) : "";
   const times = ratio ? `${significant(ratio)} ×` : "";
   if (view.width < NARROW) {
-    label(context, nameOf(key), row.x, row.y + 12, { size: 12, weight: 600, color: css.ink });
-    const words = [t("{walks} walks", { walks: count(walks) }), speed, times].filter(Boolean).join(" · ");
-    label(context, words, row.x + row.width, row.y + 12, { size: 11, face: "mono", color: css.ink, align: "right" });
+    // Where there is no room for all, the speed beside the first lane says as much as tokens a second.
+    const said = [t("{walks} walks", { walks: count(walks) }), row.width < 320 && times ? "" : speed, times];
+    ends(context, [nameOf(key), said.filter(Boolean).join(" · ")], { ...row, y: row.y + 12 }, [
+      { size: 12, weight: 600, color: css.ink },
+      { size: 11, face: "mono", color: css.ink },
+    ]);
   } else {
     const { judged } = drafted(state.speculation);
     const bill = drafterBytes(state);

@@ -184,6 +184,7 @@ export function drawGaps(context, { all, plot, rects }, state, { palette: { css 
       size: 12,
       align: "right",
       color: css.decode,
+      width: right - plot.left - 74,
     });
     /** @param {number} value */
     const level = (value) => bottom - (plot.height * value) / all.longest;

@@ -51,6 +51,19 @@ export function label(context, text, x, y, style = {}) {
   context.fillText(fitted, x, y);
 }
 
+/**
+ * Two texts on one line, at its ends: where there is no room for both, the first one is cut.
+ * @param {CanvasRenderingContext2D} context
+ * @param {[string, string]} texts
+ * @param {{ x: number, y: number, width: number }} line
+ * @param {[Style, Style]} styles
+ */
+export function ends(context, [first, last], { x, y, width }, [left, right]) {
+  label(context, last, x + width, y, { ...right, align: "right" });
+  const rest = width - (last ? context.measureText(last).width + 10 : 0);
+  label(context, first, x, y, { ...left, width: Math.max(0, rest) });
+}
+
 /** Stands for a special token, which adds no text; a sign that the page's own faces have. */
 const SPECIAL = "¶";
 
