@@ -21,7 +21,7 @@ from benchmarks.figures import Figure, at_least, under
 from benchmarks.readers import PROMPT, QUEUED_TOKENS, READERS, SETTINGS, WATCHED_TOKENS
 from benchmarks.served import ROOT, Served, free_port
 
-QUEUED = 20
+QUEUED = 100
 
 
 @contextmanager
