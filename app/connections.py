@@ -70,11 +70,17 @@ class HTTPConnection(H11Protocol):
             self._head_timer = None
 
     def send_400_response(self, msg: str) -> None:
-        """To what is no HTTP: no page of ours, but with the headers of one."""
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close"), *_BARE]
-        response = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
-        for event in (response, h11.Data(data=msg.encode("ascii")), h11.EndOfMessage()):
-            self.transport.write(self.conn.send(event) or b"")
+        """To what is no HTTP: no page of ours, but with the headers of one. (Where an answer has begun, there is no
+        place for another.)"""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close"), *_BARE]
+            response = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+            for event in (response, h11.Data(data=msg.encode("ascii")), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        if self.cycle is not None and not self.cycle.response_complete:
+            # A body that stopped being one: whoever waits for the rest hears that there is none.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.close()
 
 

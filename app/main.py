@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
@@ -29,7 +29,7 @@ from app.orders import Orders
 from app.pages import article, calculator, embed, fragments, gallery, preview, styleguide
 from app.pages.modules import DIST, bundle_in
 from app.pages.static import STATIC, Static
-from app.pages.templates import render_problem
+from app.pages.templates import NO_STORE, render_problem
 from app.problems import Problem
 from app.request_log import HEADER, NoteRoute, RequestLog, request_id_of
 from app.run_store import RunStore
@@ -105,6 +105,7 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
         app.include_router(module.router)
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(ClientDisconnect, _on_hang_up)
     app.add_exception_handler(Exception, _on_fault)
     # The last added is the outermost.
     app.add_middleware(NoteRoute)
@@ -247,6 +248,12 @@ def _methods_of(request: Request) -> set[str]:
     routes = [route for module in PROGRAMS_AND_PAGES for route in module.router.routes if isinstance(route, Route)]
     found = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     return {method for route in found for method in route.methods or ()}
+
+
+async def _on_hang_up(request: Request, error: Exception) -> Response:
+    """The peer went in the middle of its body, or was cut for one that is no HTTP: no mistake of ours. Nobody reads
+    this; it is what the log and the counters tell."""
+    return Response(status_code=400, headers=NO_STORE)
 
 
 async def _on_fault(request: Request, error: Exception) -> Response:
