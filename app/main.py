@@ -113,6 +113,8 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
         GZipMiddleware,
         minimum_size=1024,
         compresslevel=6,
+        # (A page takes some milliseconds, in which readers of live runs would wait.)
+        thread_minimum_size=16 * 1024,
         # Audio, fonts and images are the defaults; a stream of lines is flushed with every frame all the same.
         exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-ndjson"),
     )
