@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from app import redis_url
+from app.data_dir import in_the_way
 from app.server import SPARE_FILES, PortTaken, bind
 from app.settings import ROOT, Settings
 from inference.machine import Finding
@@ -74,6 +75,9 @@ def data_dir(folder: Path) -> Finding:
         return Finding(
             topic="runs", state="needs", value=f"{folder}: {error.strerror or error}", advice=_owner(existing)
         )
+    if found := in_the_way(folder):
+        advice = "move it away, or name another folder with --data-dir"
+        return Finding(topic="runs", state="needs", value=f"{folder}: {found}", advice=advice)
     if _is_claimed(folder):
         return Finding(
             topic="runs",

@@ -20,7 +20,7 @@ from app.api import downloads, health, oembed, openapi, runs, schema, sharing, s
 from app.api.site import Site
 from app.broadcast import FrameClock
 from app.cluster_kitchen import KitchenElsewhere
-from app.data_dir import DataDirClaim
+from app.data_dir import DataDirClaim, using
 from app.kitchen import Kitchen
 from app.limits import Rates, ReaderLimit
 from app.log_setup import on_terminal
@@ -137,16 +137,17 @@ def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
     # Before anything is read from it or healed in it: the live logs of another kitchen look like orphans.
     claim = DataDirClaim(settings.data_dir)
     kitchen = _build_kitchen(settings, worker)
-    store = RunStore(
-        settings.data_dir,
-        keep_runs=settings.keep_runs,
-        keep_days=settings.keep_days,
-        cached_bytes=settings.cached_log_bytes,
-        max_bytes=settings.max_log_bytes,
-        live_bytes=settings.live_log_bytes,
-    )
+    with using(settings.data_dir):
+        store = RunStore(
+            settings.data_dir,
+            keep_runs=settings.keep_runs,
+            keep_days=settings.keep_days,
+            cached_bytes=settings.cached_log_bytes,
+            max_bytes=settings.max_log_bytes,
+            live_bytes=settings.live_log_bytes,
+        )
+        visitors = load_visitors(settings)
     metrics, tracing = Metrics(), Tracing.from_settings(settings)
-    visitors = load_visitors(settings)
     cluster = None
     if settings.redis_url:
         from app.cluster import Cluster

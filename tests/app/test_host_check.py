@@ -273,3 +273,64 @@ def test_a_redis_that_is_away_is_shown_without_its_password() -> None:
 )
 def test_a_redis_that_can_be_read(url: str) -> None:
     assert Settings(redis_url=url).redis_url == url
+
+
+def served_until_ready(tmp_path: Path, **env: str) -> str:
+    """What ``serve`` writes until it is served, or ends."""
+    command = [sys.executable, "-m", "app.cli", "serve", "--engine", "none", "--port", "0", "--data-dir", str(tmp_path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | env
+    ) as process:
+        assert process.stdout is not None
+        written = ""
+        for line in process.stdout:
+            written += line
+            if "is served at" in line:
+                process.terminate()
+    return written
+
+
+@pytest.mark.parametrize(
+    ("name", "is_folder", "words"),
+    [("runs", False, "runs is not a folder"), ("secret", True, "secret is not a file"), ("lock", True, "directory")],
+)
+def test_what_stands_in_the_way_of_ours(name: str, is_folder: bool, words: str, tmp_path: Path) -> None:
+    if is_folder:
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).touch()
+    result = CliRunner().invoke(app, ["serve", "--engine", "none", "--port", "0", "--data-dir", str(tmp_path)])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), "no traceback"
+    assert words in result.output
+    assert "--data-dir" in result.output
+    assert len(result.output.splitlines()) == 1
+    if name != "lock":
+        found = host_check.data_dir(tmp_path)
+        assert (found.state, words in found.value) == ("needs", True)
+
+
+def test_a_folder_that_takes_no_more_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, secret: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("app.security._write_secret", full)
+    result = CliRunner().invoke(app, ["serve", "--engine", "none", "--port", "0", "--data-dir", str(tmp_path)])
+    assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
+    assert f"{tmp_path / 'secret'}: No space left on device" in result.output
+
+
+def test_settings_that_will_never_hold_are_said_when_serving_begins(tmp_path: Path) -> None:
+    env = {"OPENKITCHEN_TRUSTED_PROXIES": "10.0.0.0/8", "OPENKITCHEN_PUBLIC_ORIGINS": "example.org"}
+    given = settings(tmp_path, trusted_proxies=("10.0.0.0/8",), public_origins=("example.org",))
+    written = served_until_ready(tmp_path, **env)
+    assert "is served at" in written, "served all the same"
+    for finding in host_check.addresses(given):
+        assert finding.value in written
+        assert finding.advice in written.replace('\\"', '"')
+    assert written.count("settings.") == 2
+
+
+def test_sound_settings_are_served_without_a_word(tmp_path: Path) -> None:
+    env = {"OPENKITCHEN_TRUSTED_PROXIES": "10.0.0.1", "OPENKITCHEN_PUBLIC_ORIGINS": "https://example.org"}
+    assert "settings." not in served_until_ready(tmp_path, **env)
