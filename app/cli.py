@@ -50,7 +50,10 @@ def serve(
 ) -> None:
     """Serve the page. It is up at once; the engine warms behind it."""
     # Imported here so that --help and the other commands do not wait for the web.
+    import structlog
+
     from app.data_dir import DataDirUnusable
+    from app.host_check import addresses
     from app.log_setup import set_up_logging
     from app.main import create_app
     from app.server import SPARE_FILES, PortTaken, allow_open_files, bind, make_server
@@ -80,6 +83,9 @@ def serve(
         site = create_app(settings)
     except DataDirUnusable as error:
         fail(str(error))
+    for finding in addresses(settings):
+        # (A proxy that is never believed shows nowhere else: the site is served all the same.)
+        structlog.get_logger(__name__).warning(f"settings.{finding.topic}", found=finding.value, advice=finding.advice)
     allow_open_files(settings.max_readers + SPARE_FILES)
     server = make_server(site, settings, lambda: typer.echo(f"Open Kitchen is served at {url}"))
     try:

@@ -4,6 +4,7 @@ sockets that say what nobody needs."""
 from __future__ import annotations
 
 import asyncio
+from asyncio import BaseTransport
 
 import h11
 from uvicorn._types import ASGISendEvent
@@ -19,6 +20,18 @@ _BARE = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
+)
+
+
+_BAD_HANDSHAKE = b"\r\n".join(
+    [
+        b"HTTP/1.1 400 Bad Request",
+        b"content-type: text/plain; charset=utf-8",
+        b"connection: close",
+        *(name + b": " + value for name, value in _BARE),
+        b"",
+        b"Failed to open a WebSocket connection: invalid handshake.\n",
+    ]
 )
 
 
@@ -57,11 +70,17 @@ class HTTPConnection(H11Protocol):
             self._head_timer = None
 
     def send_400_response(self, msg: str) -> None:
-        """To what is no HTTP: no page of ours, but with the headers of one."""
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close"), *_BARE]
-        response = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
-        for event in (response, h11.Data(data=msg.encode("ascii")), h11.EndOfMessage()):
-            self.transport.write(self.conn.send(event) or b"")
+        """To what is no HTTP: no page of ours, but with the headers of one. (Where an answer has begun, there is no
+        place for another.)"""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close"), *_BARE]
+            response = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+            for event in (response, h11.Data(data=msg.encode("ascii")), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        if self.cycle is not None and not self.cycle.response_complete:
+            # A body that stopped being one: whoever waits for the rest hears that there is none.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.close()
 
 
@@ -70,6 +89,31 @@ class SocketConnection(WebSocketsSansIOProtocol):
     few frames is let go. (uvicorn would queue what they say, gather fragments, and keep pongs that are not taken.)"""
 
     _num_heard = 0
+    _handshake_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """An upgrade is asked for: it is done in the time that a request's head has, or cut."""
+        super().connection_made(transport)
+        seconds: float = self.config.app.state.site.settings.head_timeout  # type: ignore[union-attr]
+        self._handshake_timer = self.loop.call_later(seconds, self._cut_if_not_open)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come. To a handshake that h11 lets pass and websockets cannot read, uvicorn would say nothing."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.transport.is_closing():
+            self.transport.write(b"".join(self.conn.data_to_send()) or _BAD_HANDSHAKE)
+            self.handshake_complete = self.close_sent = True
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The peer is gone."""
+        if self._handshake_timer is not None:
+            self._handshake_timer.cancel()
+        super().connection_lost(exc)
+
+    def _cut_if_not_open(self) -> None:
+        if not self.handshake_complete:
+            self.transport.abort()
 
     def handle_text(self, event: Frame) -> None:
         """Read and dropped."""

@@ -4,11 +4,39 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 class DataDirUnusable(Exception):
     """The directory cannot be used; the message says why, and what to do."""
+
+
+OURS = {"runs": "a folder", "secret": "a file"}
+"""What stands in the directory, and as what. (``lock`` is tried out.)"""
+
+
+def in_the_way(data_dir: Path) -> str:
+    """What of ours cannot stand there because something else does, in words; empty where nothing is."""
+    for name, kind in OURS.items():
+        path = data_dir / name
+        if path.exists() and not (path.is_dir() if kind == "a folder" else path.is_file()):
+            return f"{path} is not {kind}"
+    return ""
+
+
+@contextmanager
+def using(data_dir: Path) -> Iterator[None]:
+    """What fails within fails because of the directory. Raises DataDirUnusable."""
+    advice = "Move it away or mend its owner, or name another folder with --data-dir."
+    if found := in_the_way(data_dir):
+        raise DataDirUnusable(f"Runs cannot be kept in {data_dir}: {found}. {advice}")
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename or data_dir}: {error.strerror or error}"
+        raise DataDirUnusable(f"Runs cannot be kept in {data_dir}: {what}. {advice}") from error
 
 
 class DataDirClaim:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app import redis_url
+from app.data_dir import in_the_way
 from app.server import SPARE_FILES, PortTaken, bind
 from app.settings import ROOT, Settings
 from inference.machine import Finding
@@ -73,6 +75,9 @@ def data_dir(folder: Path) -> Finding:
         return Finding(
             topic="runs", state="needs", value=f"{folder}: {error.strerror or error}", advice=_owner(existing)
         )
+    if found := in_the_way(folder):
+        advice = "move it away, or name another folder with --data-dir"
+        return Finding(topic="runs", state="needs", value=f"{folder}: {found}", advice=advice)
     if _is_claimed(folder):
         return Finding(
             topic="runs",
@@ -231,11 +236,11 @@ def redis(url: str) -> Finding:
         advice = "pip install redis -c constraints.txt"
         return Finding(topic="Redis", state="needs", value="its client is not installed", advice=advice)
     try:
-        client = Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)
-        shown = urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl()
+        redis_url.check(url)
     except ValueError as error:
-        advice = "OPENKITCHEN_REDIS_URL looks like redis://host:6379/0"
-        return Finding(topic="Redis", state="needs", value=str(error), advice=advice)
+        return Finding(topic="Redis", state="needs", value="its address cannot be read", advice=f"it {error}")
+    shown = redis_url.shown(url)
+    client = Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)
     try:
         with client:
             version = client.info("server")["redis_version"]

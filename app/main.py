@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
@@ -20,7 +20,7 @@ from app.api import downloads, health, oembed, openapi, runs, schema, sharing, s
 from app.api.site import Site
 from app.broadcast import FrameClock
 from app.cluster_kitchen import KitchenElsewhere
-from app.data_dir import DataDirClaim
+from app.data_dir import DataDirClaim, using
 from app.kitchen import Kitchen
 from app.limits import Rates, ReaderLimit
 from app.log_setup import on_terminal
@@ -29,7 +29,7 @@ from app.orders import Orders
 from app.pages import article, calculator, embed, fragments, gallery, preview, styleguide
 from app.pages.modules import DIST, bundle_in
 from app.pages.static import STATIC, Static
-from app.pages.templates import render_problem
+from app.pages.templates import NO_STORE, render_problem
 from app.problems import Problem
 from app.request_log import HEADER, NoteRoute, RequestLog, request_id_of
 from app.run_store import RunStore
@@ -105,6 +105,7 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
         app.include_router(module.router)
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(ClientDisconnect, _on_hang_up)
     app.add_exception_handler(Exception, _on_fault)
     # The last added is the outermost.
     app.add_middleware(NoteRoute)
@@ -112,6 +113,8 @@ def create_app(settings: Settings | None = None, *, worker: Sequence[str] | None
         GZipMiddleware,
         minimum_size=1024,
         compresslevel=6,
+        # (A page takes some milliseconds, in which readers of live runs would wait.)
+        thread_minimum_size=16 * 1024,
         # Audio, fonts and images are the defaults; a stream of lines is flushed with every frame all the same.
         exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-ndjson"),
     )
@@ -134,16 +137,17 @@ def _build_site(settings: Settings, worker: Sequence[str] | None) -> Site:
     # Before anything is read from it or healed in it: the live logs of another kitchen look like orphans.
     claim = DataDirClaim(settings.data_dir)
     kitchen = _build_kitchen(settings, worker)
-    store = RunStore(
-        settings.data_dir,
-        keep_runs=settings.keep_runs,
-        keep_days=settings.keep_days,
-        cached_bytes=settings.cached_log_bytes,
-        max_bytes=settings.max_log_bytes,
-        live_bytes=settings.live_log_bytes,
-    )
+    with using(settings.data_dir):
+        store = RunStore(
+            settings.data_dir,
+            keep_runs=settings.keep_runs,
+            keep_days=settings.keep_days,
+            cached_bytes=settings.cached_log_bytes,
+            max_bytes=settings.max_log_bytes,
+            live_bytes=settings.live_log_bytes,
+        )
+        visitors = load_visitors(settings)
     metrics, tracing = Metrics(), Tracing.from_settings(settings)
-    visitors = load_visitors(settings)
     cluster = None
     if settings.redis_url:
         from app.cluster import Cluster
@@ -247,6 +251,12 @@ def _methods_of(request: Request) -> set[str]:
     routes = [route for module in PROGRAMS_AND_PAGES for route in module.router.routes if isinstance(route, Route)]
     found = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     return {method for route in found for method in route.methods or ()}
+
+
+async def _on_hang_up(request: Request, error: Exception) -> Response:
+    """The peer went in the middle of its body, or was cut for one that is no HTTP: no mistake of ours. Nobody reads
+    this; it is what the log and the counters tell."""
+    return Response(status_code=400, headers=NO_STORE)
 
 
 async def _on_fault(request: Request, error: Exception) -> Response:

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.redis_url import check as check_redis_url
+
 ROOT = Path(__file__).resolve().parent.parent
 """Where ``templates/``, ``static/`` and ``locale/`` stand."""
 
@@ -22,7 +24,13 @@ def default_data_dir() -> Path:
 class Settings(BaseSettings):
     """Where to listen, what to run, and how much of it. Seconds, bytes and characters unless a name says otherwise."""
 
-    model_config = SettingsConfigDict(env_prefix="OPENKITCHEN_", extra="ignore", use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="OPENKITCHEN_",
+        extra="ignore",
+        use_attribute_docstrings=True,
+        # (An error would repeat it, and it may be a password.)
+        hide_input_in_errors=True,
+    )
 
     host: str = "127.0.0.1"
     """Address to listen on; ``0.0.0.0`` for every one that the machine has."""
@@ -41,7 +49,7 @@ class Settings(BaseSettings):
     socket_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins besides our own and ``public_origins`` whose pages may follow a run by socket; "*" for all. (Any page may
     read a run whose id it has by ``/events``.)"""
-    metrics_token: str = ""
+    metrics_token: str = Field(default="", repr=False)
     """What a scraper of /metrics must send as a bearer token; empty: anybody may read them."""
     data_dir: Path = Field(default_factory=default_data_dir)
     """Where runs and the installation's secret are kept. One kitchen a directory."""
@@ -62,7 +70,7 @@ class Settings(BaseSettings):
 
     engine: Literal["own", "none"] = "own"
     """``none``: this replica serves pages and readers only; others cook, or nobody does."""
-    redis_url: str = ""
+    redis_url: str = Field(default="", repr=False)
     """Redis over which several replicas share line, limits and logs ("redis://host:6379/0"); empty: this one is alone.
     """
     lease_seconds: float = Field(default=6.0, gt=0)
@@ -154,10 +162,10 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def known_scheme(cls, value: str) -> str:
+    def known_address(cls, value: str) -> str:
         """Refused here and not where the first visitor comes."""
-        if value and not value.startswith(("redis://", "rediss://")):
-            raise ValueError("must look like redis://host:6379/0, or rediss:// for TLS")
+        if value:
+            check_redis_url(value)
         return value
 
     @field_validator("root_path")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from dataclasses import dataclass
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 from xml.etree import ElementTree
 
 from fastapi import APIRouter
@@ -18,7 +19,8 @@ from app.problems import FieldError, Problem
 
 WIDTH, HEIGHT = 960, 640
 LEAST = 240
-"""Narrower or lower than this a room shows nothing."""
+"""Narrower or lower than this a room shows nothing: who has no more room for it gets its title, for a link."""
+DEFAULT_PORTS = {"http": 80, "https": 443}
 FRONT = "kv-hall"
 """The room that stands for the article as a whole."""
 SANDBOX = "allow-scripts allow-popups allow-popups-to-escape-sandbox"
@@ -49,24 +51,51 @@ def _most(request: Request, name: str, usual: int) -> int:
     text = request.query_params.get(name, "")
     if not text:
         return usual
-    if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) < LEAST:
-        detail = f"{name} must be a whole number of pixels from {LEAST} on."
+    if not (text.isascii() and text.isdigit()) or len(text) > 9 or int(text) == 0:
+        detail = f"{name} must be a whole number of pixels from 1 on."
         raise Problem(422, "invalid", detail, (FieldError(name, detail),))
     return min(int(text), usual)
+
+
+@dataclass(frozen=True)
+class Place:
+    """An address, taken apart. Which of http and https it is says nothing, and nor does the case of its host: what is
+    posted was often typed, or copied before there was TLS."""
+
+    host: str
+    port: int | None
+    parts: SplitResult
+
+    @classmethod
+    def of(cls, url: str) -> Place | None:
+        """None for what leads nowhere, and for what names a user."""
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            return None
+        if parts.scheme not in DEFAULT_PORTS or "@" in parts.netloc or not host:
+            return None
+        return cls(host, None if port == DEFAULT_PORTS[parts.scheme] else port, parts)
+
+    def below(self, ours: Place | None) -> SplitResult | None:
+        """The rest of this address, if it lies below that one."""
+        # (`https://site.org` is how people write `https://site.org/`.)
+        if ours is None or (self.host, self.port) != (ours.host, ours.port):
+            return None
+        if not f"{self.parts.path}/".startswith(ours.parts.path):
+            return None
+        return self.parts._replace(path=self.parts.path[len(ours.parts.path) :])
 
 
 def _room_of(url: str, addresses: set[str]) -> tuple[Chapter, dict[str, str]]:
     """The room that an address of ours leads to, and what it says besides. Raises 404."""
     nothing = Problem(404, "not_found", "Only addresses of this site's article and rooms can be embedded.")
-    # (`https://site.org` is how people write `https://site.org/`.)
-    sites = (each.rstrip("/") for each in addresses)
-    site = next((each for each in sites if url.startswith(each) and url[len(each) :][:1] in ("", "/", "?", "#")), None)
-    if site is None:
+    asked = Place.of(url)
+    below = (asked.below(Place.of(each)) for each in addresses) if asked else ()
+    parts = next((each for each in below if each is not None), None)
+    if parts is None:
         raise nothing
-    try:
-        parts = urlsplit(url[len(site) :].removeprefix("/"))
-    except ValueError:
-        raise nothing from None
     query = dict(parse_qsl(parts.query))
     slug = FRONT
     if parts.path.startswith("embed/"):
@@ -90,17 +119,19 @@ def _answer(room: Chapter, query: dict[str, str], address: str, width: int, heig
     frame = Markup(
         '<iframe src="{}" title="{}" width="{}" height="{}" sandbox="{}" loading="lazy" style="border:0"></iframe>'
     )
-    return {
+    answer: dict[str, str | int] = {
         "version": "1.0",
-        "type": "rich",
+        "type": "link",
         "provider_name": "Open Kitchen",
         "provider_url": address,
         "title": f"{name}: {title}",
-        "html": str(frame.format(source, f"{name}: {title}", width, height, SANDBOX)),
-        "width": width,
-        "height": height,
         "cache_age": 300,
     }
+    if min(width, height) < LEAST:
+        # (What is asked for at most may not be passed, and `link` is the type that has no size.)
+        return answer
+    html = str(frame.format(source, f"{name}: {title}", width, height, SANDBOX))
+    return answer | {"type": "rich", "html": html, "width": width, "height": height}
 
 
 def _xml(answer: dict[str, str | int]) -> bytes:

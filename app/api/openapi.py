@@ -145,8 +145,8 @@ _QUERY: dict[str, Schema] = {
     "before": _ID,
     "url": _TEXT,
     "format": {"enum": ["json", "xml"]},
-    "maxwidth": {"type": "integer", "minimum": 240, "maximum": 999_999_999},
-    "maxheight": {"type": "integer", "minimum": 240, "maximum": 999_999_999},
+    "maxwidth": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+    "maxheight": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
 }
 _PATH: dict[str, Schema] = {"run_id": _ID, "name": {"type": "string", "pattern": "^[a-z0-9.-]+$"}}
 

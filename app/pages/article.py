@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache, lru_cache
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from starlette.responses import HTMLResponse, Response
 
 from app.api.site import site_of
 from app.catalogue import script_messages, translations
-from app.kitchen import EngineStatus
+from app.pages.calculator import FIELDS as CALCULATOR_FIELDS
 from app.pages.calculator import calculator_context
 from app.pages.chapters import chapters
 from app.pages.modules import scripts_of
@@ -26,6 +28,10 @@ from app.settings import ROOT, Settings
 
 RECORDINGS = "static/recordings"
 RECORDING = f"{RECORDINGS}/{DEFAULT_RUN}.jsonl.gz"
+
+MAX_KEPT = 64
+"""Pages in memory, of a tenth of a megabyte each."""
+MOMENT_SECONDS = 0.5
 
 router = APIRouter()
 
@@ -55,47 +61,64 @@ async def render_article(
 ) -> Response:
     """The whole page. ``prompt`` is that of a form that was refused: it stays in the box."""
     site = site_of(request)
-    address = public_address(request, site.settings)
-    if run is None and not (notice or problem or prompt or request.query_params):
-        html = _strangers_article(address, kept_words(site.settings), site.kitchen.status, site.settings.dist_dir)
-        return HTMLResponse(html, status_code=status, headers=NO_STORE)
+    query = request.query_params
+    address, room = public_address(request, site.settings), room_of(query.get("room"))
+    mine = run is not None and site.visitors.created(request, run.creator)
+    kept, engine = kept_words(site.settings), site.kitchen.status
     row = site.store.index.get(run.run_id) if run else None
-    page = {
-        "run_id": run.run_id if run else None,
-        "mine": run is not None and site.visitors.created(request, run.creator),
-    }
-    context = {
-        "address": address,
-        "social": social_of(address, run, row.title if row else "", room_of(request.query_params.get("room"))),
-        **run_context(request, run),
-        "refresh": run is not None and run.is_live,
-        "notice": notice,
-        "kept": kept_words(site.settings),
-        "problem": problem,
-        "prompt": prompt,
-        "status": site.kitchen.status,
-    }
-    html = article_html(page, context, site.settings.dist_dir, request.query_params)
+    title = row.title if row else ""
+
+    def make() -> str:
+        context = {
+            "address": address,
+            "social": social_of(address, run, title, room),
+            **run_context(request, run),
+            "refresh": run is not None and run.is_live,
+            "notice": notice,
+            "kept": kept,
+            "problem": problem,
+            "prompt": prompt,
+            "status": engine,
+        }
+        page = {"run_id": run.run_id if run else None, "mine": mine}
+        return article_html(page, context, site.settings.dist_dir, query)
+
+    if problem or prompt or any(name in query for name in CALCULATOR_FIELDS):
+        html = make()
+    else:
+        state = (run.run_id, mine, title, *_moment_of(run)) if run else ()
+        html = _pages.get((address, room.slug, notice, kept, engine, site.settings.dist_dir, *state), make)
     code = problem.status if problem else status
     return HTMLResponse(html, status_code=code, headers={**NO_STORE, **(problem.headers if problem else {})})
 
 
-@lru_cache(maxsize=8)
-def _strangers_article(address: str, kept: str, status: EngineStatus, dist: Path) -> str:
-    """What everybody sees who comes without a run: a hundred at once do not have it made a hundred times."""
-    context = {
-        "address": address,
-        "social": social_of(address, None, "", room_of(None)),
-        "run": None,
-        "wait": None,
-        "refresh": False,
-        "notice": "",
-        "kept": kept,
-        "problem": None,
-        "prompt": "",
-        "status": status,
-    }
-    return article_html({"run_id": None, "mine": False}, context, dist)
+def _moment_of(run: Run) -> tuple[object, ...]:
+    """What tells one page of a run from a later one: while it cooks, each is shown for a moment to all who come."""
+    if not run.is_live:
+        return (False,)
+    return (True, run.summary.status, run.summary.position, int(time.monotonic() / MOMENT_SECONDS))
+
+
+class Pages:
+    """The last pages that were made: a hundred readers who open one link at once do not have it made a hundred times,
+    while those who follow a run wait."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[Hashable, str] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], str]) -> str:
+        """The page of that key, made if it is not here."""
+        page = self._kept.pop(key, None)
+        if page is None:
+            page = make()
+        self._kept[key] = page
+        while len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+        return page
+
+
+_pages = Pages(MAX_KEPT)
 
 
 def article_html(

@@ -15,6 +15,8 @@ from inference.costs import BITS, KINDS, PRESETS, Calculation, calculate
 
 CONTEXTS = tuple(2**power for power in range(10, 21))
 BATCHES = tuple(2**power for power in range(11))
+FIELDS = ("model", "context", "batch", "precision", "kind")
+"""Of its form."""
 BAR_WIDTH = 300.0
 """Of the longest bar, in the drawing's own units."""
 

@@ -53,6 +53,7 @@ def odd_handshake(rng: random.Random, path: str) -> bytes:
             lambda: handshake(path, key="not base64!"),
             lambda: handshake(path, extra="Sec-WebSocket-Protocol: chat, superchat\r\n"),
             lambda: handshake(path, extra="Sec-WebSocket-Protocol: ,,,;=\r\n"),
+            lambda: handshake(path, extra="Sec-WebSocket-Protocol: a\x7f\r\n"),
             lambda: handshake(
                 path, extra="Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=99\r\n"
             ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -198,6 +199,58 @@ def test_a_frame_is_no_larger_than_was_asked(site: ServedSite) -> None:
     for wrong in ("0", "-5", "x", "1e3", "", "9" * 30):
         refused = ask(site, f"{site.url}embed/paging", maxwidth=wrong)
         assert refused.status_code == (422 if wrong else 200), wrong
+
+
+@pytest.mark.parametrize("most", [{"maxwidth": 100}, {"maxheight": 239}, {"maxwidth": 1, "maxheight": 5000}])
+def test_who_has_no_room_for_a_frame_gets_a_title_to_link(site: ServedSite, most: dict[str, int]) -> None:
+    """oembed.com: what is asked for at most may not be passed, and a ``link`` has neither html nor a size."""
+    answer = ask(site, f"{site.url}embed/paging", **most).json()
+    assert answer["type"] == "link"
+    assert answer["version"] == "1.0"
+    assert answer["title"] == "Memory in pages: Nobody knows how long an answer will be."
+    assert not {"html", "width", "height"} & set(answer)
+    root = ElementTree.fromstring(ask(site, f"{site.url}embed/paging", format="xml", **most).content)
+    assert root.findtext("type") == "link"
+    assert ask(site, f"{site.url}embed/nope", **most).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("url", "there"),
+    [
+        ("https://kitchen.example/soup/embed/loop", True),
+        ("http://kitchen.example/soup/embed/loop", True),
+        ("HTTPS://Kitchen.Example/soup/embed/loop", True),
+        ("https://kitchen.example:443/soup#loop", True),
+        ("http://kitchen.example:80/soup?theme=dark#loop", True),
+        ("http://127.0.0.1:{port}/soup/embed/loop", True),
+        ("https://127.0.0.1:{port}/soup/embed/loop", True),
+        ("https://kitchen.example:8443/soup/embed/loop", False),
+        ("http://kitchen.example:443/soup/embed/loop", False),
+        ("https://kitchen.example/Soup/embed/loop", False),
+        ("https://kitchen.example/soupspoon/embed/loop", False),
+        ("https://kitchen.example/embed/loop", False),
+        ("https://kitchen.example.evil.example/soup/embed/loop", False),
+        ("https://kitchen.example@evil.example/soup/embed/loop", False),
+        ("https://user@kitchen.example/soup/embed/loop", False),
+        ("https://kitchen.example:port/soup/embed/loop", False),
+        ("ftp://kitchen.example/soup/embed/loop", False),
+        ("//kitchen.example/soup/embed/loop", False),
+        ("kitchen.example/soup/embed/loop", False),
+    ],
+)
+def test_the_same_place_however_it_is_written(proxied: ServedSite, url: str, there: bool) -> None:
+    response = ask(proxied, url.format(port=proxied.port))
+    if there:
+        assert source_of(response).partition("?")[0] == "https://Kitchen.example/soup/embed/loop"
+    else:
+        assert response.status_code == 404
+
+
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedSite]:
+    public = ("https://Kitchen.example",)
+    with serving(tmp_path_factory.mktemp("proxied"), ready=False, public_origins=public, root_path="/soup") as served:
+        yield served
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pydantic import ValidationError
+from typer.testing import CliRunner
 
 from app import host_check
+from app.cli import app
 from app.data_dir import DataDirClaim
 from app.server import SPARE_FILES, allow_open_files
 from app.settings import Settings
@@ -211,3 +214,123 @@ def test_a_model_that_does_not_fit() -> None:
 def test_nobody_who_cooks(tmp_path: Path) -> None:
     found = only(list(host_check.findings(settings(tmp_path, engine="none"))), "engine")
     assert (found.state, "OPENKITCHEN_REDIS_URL" in found.advice) == ("lacks", True)
+
+
+HIDDEN = "hunter2"
+BAD_REDIS = [
+    "redis://user:hunter2/x@host:6379/0",
+    "redis://user:hunter2#x@host:6379/0",
+    "redis://user:hunter2?x@host:6379/0",
+    "redis://user:hunter2@[::1/0",
+    "redis://user:hunter2@host:99999999/0",
+    "redis://user:1/hunter2@host:6379/0",
+    "redis://user:1#hunter2@host:6379/0",
+    "redis://user:hunter2@host:6379/0?socket_timeout=soon",
+    "redis://user:hunter2@host:6379/0?no_such_option=1",
+    "rediss://user:hunter2@host:6379/0?ssl_cert_reqs=hunter2",
+    "user:hunter2@host:6379",
+]
+
+
+@pytest.mark.parametrize("command", ["serve", "doctor"])
+@pytest.mark.parametrize("url", BAD_REDIS)
+def test_a_redis_that_cannot_be_read_is_one_sentence_without_the_password(
+    url: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENKITCHEN_REDIS_URL", url)
+    result = CliRunner().invoke(app, [command, "--data-dir", str(tmp_path), "--port", "0"])
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit), "no traceback"
+    assert result.output.startswith("redis_url: ")
+    assert "must look like redis://host:6379/0" in result.output
+    assert "%2F" in result.output
+    assert len(result.output.splitlines()) == 1
+    assert HIDDEN not in result.output
+
+
+@pytest.mark.parametrize("url", BAD_REDIS)
+def test_a_redis_that_cannot_be_read_is_shown_nowhere(url: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(redis_url=url)
+    found = host_check.redis(url)
+    assert found.state == "needs"
+    assert HIDDEN not in f"{refused.value} {found}"
+
+
+def test_a_redis_that_is_away_is_shown_without_its_password() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        url = f"redis://user:hunter2@127.0.0.1:{port}/0?password=hunter2"
+        found = host_check.redis(url)
+    assert found.state == "needs"
+    assert found.value.startswith(f"redis://127.0.0.1:{port}/0: ")
+    assert HIDDEN not in f"{found} {Settings(redis_url=url)!r}"
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://localhost", "rediss://:p%2Fw@host:1/3", "redis://[::1]:6379/0?protocol=3", "redis:///0"]
+)
+def test_a_redis_that_can_be_read(url: str) -> None:
+    assert Settings(redis_url=url).redis_url == url
+
+
+def served_until_ready(tmp_path: Path, **env: str) -> str:
+    """What ``serve`` writes until it is served, or ends."""
+    command = [sys.executable, "-m", "app.cli", "serve", "--engine", "none", "--port", "0", "--data-dir", str(tmp_path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | env
+    ) as process:
+        assert process.stdout is not None
+        written = ""
+        for line in process.stdout:
+            written += line
+            if "is served at" in line:
+                process.terminate()
+    return written
+
+
+@pytest.mark.parametrize(
+    ("name", "is_folder", "words"),
+    [("runs", False, "runs is not a folder"), ("secret", True, "secret is not a file"), ("lock", True, "directory")],
+)
+def test_what_stands_in_the_way_of_ours(name: str, is_folder: bool, words: str, tmp_path: Path) -> None:
+    if is_folder:
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).touch()
+    result = CliRunner().invoke(app, ["serve", "--engine", "none", "--port", "0", "--data-dir", str(tmp_path)])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), "no traceback"
+    assert words in result.output
+    assert "--data-dir" in result.output
+    assert len(result.output.splitlines()) == 1
+    if name != "lock":
+        found = host_check.data_dir(tmp_path)
+        assert (found.state, words in found.value) == ("needs", True)
+
+
+def test_a_folder_that_takes_no_more_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, secret: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("app.security._write_secret", full)
+    result = CliRunner().invoke(app, ["serve", "--engine", "none", "--port", "0", "--data-dir", str(tmp_path)])
+    assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
+    assert f"{tmp_path / 'secret'}: No space left on device" in result.output
+
+
+def test_settings_that_will_never_hold_are_said_when_serving_begins(tmp_path: Path) -> None:
+    env = {"OPENKITCHEN_TRUSTED_PROXIES": "10.0.0.0/8", "OPENKITCHEN_PUBLIC_ORIGINS": "example.org"}
+    given = settings(tmp_path, trusted_proxies=("10.0.0.0/8",), public_origins=("example.org",))
+    written = served_until_ready(tmp_path, **env)
+    assert "is served at" in written, "served all the same"
+    for finding in host_check.addresses(given):
+        assert finding.value in written
+        assert finding.advice in written.replace('\\"', '"')
+    assert written.count("settings.") == 2
+
+
+def test_sound_settings_are_served_without_a_word(tmp_path: Path) -> None:
+    env = {"OPENKITCHEN_TRUSTED_PROXIES": "10.0.0.1", "OPENKITCHEN_PUBLIC_ORIGINS": "https://example.org"}
+    assert "settings." not in served_until_ready(tmp_path, **env)

@@ -8,14 +8,17 @@ import json
 import os
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import ConnectionClosed
 
+from app.connections import SocketConnection
 from tests.app.conftest import ServedSite, assert_whole, serving
 from tests.app.hostile import CONTINUATION, PING, TEXT, attacks, bomb, frame, handshake
 
@@ -81,6 +84,46 @@ def test_pings_whose_pongs_are_not_taken(site: ServedSite) -> None:
     assert sent < 100_000_000, "the connection was cut"
     assert resident_bytes() - before < 50_000_000
     site.client.delete(f"api/runs/{run_id}")
+
+
+@pytest.mark.parametrize(
+    ("extra", "status"),
+    [
+        ("Sec-WebSocket-Protocol: a\x7f\r\n", 400),
+        ("Sec-WebSocket-Protocol: ,,;=\r\n", 400),
+        ("Content-Length: 3\r\n", 400),
+        ("X: " + "y" * 10_000 + "\r\n", 431),
+        ("X: y\r\n" * 200, 431),
+    ],
+)
+def test_a_handshake_that_cannot_be_read_is_answered(site: ServedSite, extra: str, status: int) -> None:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+        connection.sendall(handshake("/api/runs/none/socket", extra=extra))
+        answer = b""
+        while chunk := connection.recv(65_536):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+    assert b"WebSocket" in answer.partition(b"\r\n\r\n")[2]
+
+
+def test_an_upgrade_that_nobody_completes_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the reason: here uvicorn's own way with a handshake that it cannot read, which is none."""
+    monkeypatch.setattr(SocketConnection, "data_received", WebSocketsSansIOProtocol.data_received)
+    with serving(tmp_path, head_timeout=0.5) as site:
+        run_id = site.run("SLOW LONG", max_tokens=100)
+        with opened(site, run_id) as reader, socket.create_connection(("127.0.0.1", site.port), timeout=10) as bad:
+            bad.sendall(handshake("/api/runs/none/socket", extra="Sec-WebSocket-Protocol: a\x7f\r\n"))
+            began = time.monotonic()
+            assert close_code(bad) is None
+            assert time.monotonic() - began < 5, "cut, and not given up by us"
+            time.sleep(0.6)
+            reader.sendall(frame(PING, b"still here"))
+            said = b""
+            while b"still here" not in said:
+                more = reader.recv(65_536)
+                assert more, "one whose handshake is done stays"
+                said += more
+            assert len(site.server.server_state.connections) <= 3
 
 
 def rain(site: ServedSite, paths: list[str], num_messages: int, seed: int) -> None:
