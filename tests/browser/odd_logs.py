@@ -115,6 +115,23 @@ def without_blocks() -> bytes:
     return packed(renumbered(events))
 
 
+def without_any_time() -> bytes:
+    """By a clock that stands still, every step is over as it begins: nothing in it has a rate."""
+    still = dict.fromkeys(("seconds", "forward_seconds", "schedule_seconds", "sample_seconds"), 0.0)
+    return packed([{**event, **still} if event["type"] == "step.finished" else event for event in recorded()])
+
+
+def at_one_moment() -> bytes:
+    """No time passes between the events either."""
+    return packed([{**event, "t": 0.0} for event in recorded()])
+
+
+def of_long_tokens() -> bytes:
+    """A source that gives pages of text for one token."""
+    long = {"text": "w" * 4000}
+    return packed([{**event, **long} if event["type"] == "token.sampled" else event for event in recorded()])
+
+
 def failed_in_the_queue() -> bytes:
     """The engine died before the request had its turn."""
     events = recorded()
@@ -144,6 +161,8 @@ ODD: dict[str, Any] = {
         with_unknown_events,
         cut_in_a_line,
         without_blocks,
+        without_any_time,
+        at_one_moment,
         failed_in_the_queue,
         of_one_token,
         of_two_thousand_tokens,

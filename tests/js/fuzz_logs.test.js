@@ -162,3 +162,76 @@ test(`${COUNT} spoilt logs are refused in words or shown`, async (context) => {
   assert.equal(/** @type {any} */ ({}).spoilt, undefined);
   assert.ok(counts.refused > COUNT / 8 && counts.shown + counts.cut > COUNT / 8, "both ways are taken");
 });
+
+/** A log of one line after another that says much: small when packed, and every number in it is in its range. */
+function burst(...lines) {
+  const [first] = read(new URL("tomato-soup.jsonl.gz", RECORDINGS));
+  first.engine.num_blocks = 2 ** 17;
+  const events = [first, ...lines.map((line) => ({ t: first.t, request_id: first.run_id, ...line }))];
+  return zlib.gzipSync(events.map((event, i) => JSON.stringify({ ...event, seq: i + 1 })).join("\n"), { level: 1 });
+}
+
+const many = (length, of) => Array.from({ length }, (_, i) => of(i));
+const allocated = (block_ids) => ({ type: "block.allocated", block_ids, start: 0 });
+const released = (...block_ids) => ({
+  type: "block.released",
+  block_ids,
+  ref_counts: block_ids.map(() => 0),
+  cached: block_ids.map(() => false),
+});
+const BURSTS = {
+  "a prompt with as many parts as a list takes": () => [
+    {
+      type: "request.tokenized",
+      token_ids: many(2 ** 16, () => 1),
+      pieces: many(2 ** 16, () => "a"),
+      own: many(2 ** 18, () => [0, 0]),
+      seconds: 0,
+    },
+  ],
+  "the largest table, let go and written over": () => {
+    const [table, last] = [many(2 ** 17, (id) => id), 2 ** 17 - 1];
+    return [allocated(table), released(last), allocated(table.toReversed()), allocated(many(2 ** 17, () => last))];
+  },
+  "a table of one block as often as a list takes": () => {
+    const table = many(2 ** 18, () => 1);
+    return [allocated(table), released(0), allocated(many(2 ** 18, () => 2))];
+  },
+  "a block that is let go again and again": () => [
+    allocated(many(2 ** 17, () => 1)),
+    ...many(20_000, () => released(0)),
+  ],
+  "a table that is let go block by block": () => [
+    allocated(many(2 ** 17, (id) => id)),
+    ...many(20_000, (id) => released(id)),
+  ],
+  "as many shorter tables as are taken": () =>
+    many(500, (i) => (i % 2 ? released(0) : allocated(many(2 ** 14, (id) => id)))),
+  "a text of fillings": () => [
+    {
+      type: "probe.logits",
+      position: 0,
+      logits: { dtype: "uint8", shape: [3], data: `${"=".repeat(4e6)}AAA`, scale: 1 },
+    },
+  ],
+};
+/** For each of them, on a busy machine; an event that takes the square of its size takes many times this. */
+const BURST_MS = 5000;
+
+for (const [name, lines] of Object.entries(BURSTS))
+  test(`${name}: refused or read, and at once`, async () => {
+    const bytes = burst(...lines());
+    const began = performance.now();
+    const opened = await openFile(new File([bytes], "run.jsonl.gz")).catch((error) => {
+      assert.equal(error.constructor.name, "Refusal", error.stack);
+      assert.doesNotMatch(error.message, /cannot read it/);
+      return null;
+    });
+    if (opened) {
+      const log = new EventLog();
+      log.appendAll(opened.events);
+      new Player(log, "recording").seek(log.seq);
+    }
+    const took = performance.now() - began;
+    assert.ok(took < BURST_MS, `it took ${Math.round(took)} ms`);
+  });

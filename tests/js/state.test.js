@@ -115,6 +115,49 @@ test("each event does its part", () => {
   assert.equal(stateAt(events).closed.reason, "finished");
 });
 
+test("what a run left in its blocks is known by their place, from wherever they go", () => {
+  const state = createState();
+  state.ownId = "run-1";
+  let seq = 0;
+  const say = (type, body) => apply(state, { type, seq: ++seq, t: 0, request_id: "run-1", ...body });
+  const release = (...ids) =>
+    say("block.released", { block_ids: ids, ref_counts: ids.map(() => 0), cached: ids.map(() => true) });
+  const tables = () => [state.cache.blockTable, state.cache.lastTable];
+  say("request.tokenized", {
+    token_ids: [1, 2, 3, 4, 5, 6, 7],
+    pieces: [..."abcdefg"],
+    own: [
+      [5, 6],
+      [0, 2],
+      [1, 3],
+      [4, 4],
+      [6, 9],
+    ],
+    seconds: 0,
+  });
+  assert.deepEqual(
+    state.tokens.map(({ own }) => Number(own)),
+    [1, 1, 1, 0, 0, 1, 1],
+  );
+  say("block.allocated", { block_ids: [10, 11, 12, 13], start: 0 });
+  release(13);
+  assert.deepEqual(tables(), [
+    [10, 11, 12],
+    [10, 11, 12, 13],
+  ]);
+  say("block.allocated", { block_ids: [14], start: 3 });
+  say("block.allocated", { request_id: "guest-1", block_ids: [13], start: 0 });
+  assert.deepEqual(tables(), [
+    [10, 11, 12, 14],
+    [10, 11, 12, -1],
+  ]);
+  release(10);
+  release(14, 12, 11);
+  assert.deepEqual(tables(), [[], [11, 12, 14]]);
+  say("block.evicted", { block_id: 12 });
+  assert.deepEqual(tables(), [[], [11, -1, 14]]);
+});
+
 test("unknown types and fields change nothing but the clock", () => {
   const { events } = makeLog();
   const plain = stateAt(events, 10);

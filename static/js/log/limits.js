@@ -19,6 +19,10 @@ export const SECONDS = 1e6;
 export const TOKENS = 2 ** 16;
 export const NORMS = 2 ** 23;
 export const SEATS = 2 ** 23;
+/** Blocks in one table; that events name, in all; in the tables that blocks are let go from, in all. */
+export const TABLE_BLOCKS = 2 ** 17;
+export const BLOCKS = 2 ** 21;
+export const SEARCHED = 2 ** 24;
 /** Requests, and samples, that one log tells of. */
 export const SEQUENCES = 4096;
 

@@ -6,13 +6,14 @@ import { createState } from "../state/create.js";
 import { slotsOf } from "../state/seats.js";
 import { t } from "../ui/messages.js";
 import { checkEvent, Refusal } from "./event_check.js";
-import { EVENTS, NORMS, SEATS, SEQUENCES, TOKENS } from "./limits.js";
+import { BLOCKS, EVENTS, NORMS, SEARCHED, SEATS, SEQUENCES, TABLE_BLOCKS, TOKENS } from "./limits.js";
 import { isOwn, nameOf } from "./whose.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
 /** @typedef {import("../types/events.d.ts").AnyEvent} AnyEvent */
 /** @typedef {import("../types/events.d.ts").EventByType} EventByType */
 /** @typedef {{ shape: number[] }} Shaped */
+/** @typedef {{ blocks: number, searched: number }} Spent of what a whole log may: blocks that were named, and tables' lengths that were searched for them */
 
 /** @param {boolean} holds @param {() => string} words of the refusal */
 function hold(holds, words) {
@@ -31,27 +32,33 @@ const has = ({ shape: sides }, wanted) =>
 const tableOf = (state, named) =>
   isOwn(state, named) ? state.cache.blockTable : (state.others.get(nameOf(named))?.blockTable ?? []);
 
-/** @param {State} state @param {number[]} ids */
-function inPool({ opened, pool }, ids) {
+/** @param {State} state @param {number[]} ids @param {Spent} spent */
+function inPool({ opened, pool }, ids, spent) {
+  spent.blocks += ids.length;
+  hold(spent.blocks <= BLOCKS, blocks);
   hold(!opened?.engine || ids.every((id) => id < pool.numBlocks), () =>
     t("It speaks of a block that the pool does not have."),
   );
 }
 
-/** @param {State} state @param {import("./whose.js").Named & { block_ids: number[], start: number }} event */
-function enters(state, event) {
-  inPool(state, event.block_ids);
-  hold(event.start <= tableOf(state, event).length, place);
+/** @param {State} state @param {import("./whose.js").Named} named @param {number[]} ids @param {number} start @param {Spent} spent */
+function enters(state, named, ids, start, spent) {
+  inPool(state, ids, spent);
+  hold(start <= tableOf(state, named).length, place);
+  hold(start + ids.length <= TABLE_BLOCKS, blocks);
 }
 
-/** @type {{ [T in keyof EventByType]?: (event: EventByType[T], state: State) => void }} */
+/** @type {{ [T in keyof EventByType]?: (event: EventByType[T], state: State, spent: Spent) => void }} */
 const RULES = {
   "log.opened": (_, state) => hold(state.opened === null, () => t("A log is opened once.")),
-  snapshot(event, state) {
+  snapshot(event, state, spent) {
     hold(event.num_blocks === state.pool.numBlocks || !state.opened?.engine, place);
     hold(event.requests.length <= SEQUENCES, () => tooMany());
-    inPool(state, event.cached_block_ids);
-    for (const { block_ids: ids } of event.requests) inPool(state, ids);
+    inPool(state, event.cached_block_ids, spent);
+    for (const { block_ids: ids } of event.requests) {
+      inPool(state, ids, spent);
+      hold(ids.length <= TABLE_BLOCKS, blocks);
+    }
   },
   "request.tokenized"(event, state) {
     if (!isOwn(state, event)) return;
@@ -75,21 +82,23 @@ const RULES = {
     );
     hold((state.steps.length + 1) * slotsOf(state) <= SEATS, tooMany);
   },
-  "block.allocated": (event, state) => enters(state, event),
-  "block.shared"(event, state) {
+  "block.allocated": (event, state, spent) => enters(state, event, event.block_ids, event.start, spent),
+  "block.shared"(event, state, spent) {
     hold(event.ref_counts.length === event.block_ids.length, lengths);
-    enters(state, event);
+    enters(state, event, event.block_ids, event.start, spent);
   },
-  "block.copied"(event, state) {
-    inPool(state, [event.block_id, event.source_block_id]);
-    hold(event.index <= tableOf(state, event).length, place);
+  "block.copied"(event, state, spent) {
+    inPool(state, [event.source_block_id], spent);
+    enters(state, event, [event.block_id], event.index, spent);
   },
-  "block.released"(event, state) {
+  "block.released"(event, state, spent) {
     const { length } = event.block_ids;
     hold(event.ref_counts.length === length && event.cached.length === length, lengths);
-    inPool(state, event.block_ids);
+    inPool(state, event.block_ids, spent);
+    spent.searched += tableOf(state, event).length;
+    hold(spent.searched <= SEARCHED, blocks);
   },
-  "block.evicted": (event, state) => inPool(state, [event.block_id]),
+  "block.evicted": (event, state, spent) => inPool(state, [event.block_id], spent),
   "kv.written"(event, state) {
     hold(event.start <= event.stop, place);
     if (isOwn(state, event)) hold(event.stop <= state.tokens.length, place);
@@ -147,14 +156,17 @@ const RULES = {
 };
 
 const tooMany = () => t("It holds more than this page can show.");
+const blocks = () => t("It tells of more blocks than this page can follow.");
 
-/** @type {Map<string, (event: any, state: State) => void>} */
+/** @type {Map<string, (event: any, state: State, spent: Spent) => void>} */
 const rules = new Map(Object.entries(RULES));
 
 export class LogCheck {
   /** @type {AnyEvent[]} what was taken */
   events = [];
   #state = createState();
+  /** @type {Spent} */
+  #spent = { blocks: 0, searched: 0 };
 
   /** Whether the log has its end. */
   get closed() {
@@ -172,7 +184,7 @@ export class LogCheck {
     );
     hold(event.t >= state.t, () => t("Time runs backwards."));
     hold(event.seq <= EVENTS && state.others.size <= SEQUENCES, tooMany);
-    rules.get(event.type)?.(event, state);
+    rules.get(event.type)?.(event, state, this.#spent);
     apply(state, event);
     this.events.push(event);
   }

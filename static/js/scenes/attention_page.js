@@ -1,6 +1,8 @@
 // The text as an audience: every token has a seat on its line, its dot below its word. Pure arithmetic on the widths of a
 // monospaced face, so that dots, words and beams agree without measuring anything.
 
+import { bounded } from "../stage/text.js";
+
 /** @typedef {import("../state/types.d.ts").Token} Token */
 /** @typedef {{ left: number, top: number, width: number, height: number }} Box */
 
@@ -44,7 +46,7 @@ export function wordOn(token) {
   let known = words.get(token);
   if (!known) {
     const { text, special } = token;
-    const shown = text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").trim();
+    const shown = bounded(text).replaceAll("\n", "⏎").replaceAll("\t", "⇥").trim();
     const word = shown || (special ? "¶" : text ? "␣" : "…");
     const mark = special || /^<\|.*\|>$/.test(text);
     known = { word, gap: mark || /^\s/.test(text), open: mark || text.endsWith("\n"), cells: cellsOf(word) };

@@ -7,7 +7,7 @@ import { cheapest, costOf, isDecode } from "../state/batch_sizes.js";
 import { count, seconds, significant } from "../state/format.js";
 import { t } from "../ui/messages.js";
 import { clamp } from "./room.js";
-import { niceStep } from "./step_labels.js";
+import { ticksOf } from "./step_labels.js";
 
 /** @typedef {import("./brush.js").Brush} Brush */
 /** @typedef {import("../state/types.d.ts").State} State */
@@ -114,8 +114,7 @@ function drawAxes(brush, panel, { title, figure, note = "", tick, dashes = [], u
     context.font = font({ size: 13 });
     if (beside + context.measureText(note).width <= left + width) words(note, beside, top - 28, { size: 13 });
   }
-  const step = niceStep(tallest, narrow ? 2 : 4);
-  for (let value = 0; value <= tallest; value += step) {
+  for (const value of ticksOf(tallest, narrow ? 2 : 4)) {
     const y = Math.round(valueY(panel, value));
     box(css.line, left, y, width, 1);
     if (value || !narrow)

@@ -2,7 +2,7 @@
 // one clock; then what a step costs at every batch size.
 
 import { mountCanvas, wipe } from "../stage/canvas.js";
-import { cheapest, costOf, sizesOf } from "../state/batch_sizes.js";
+import { cheapest, costOf, isTimed, isUntimed, sizesOf } from "../state/batch_sizes.js";
 import { count, percent, seconds, significant } from "../state/format.js";
 import { idleIn, seatsOf } from "../state/seats.js";
 import { t } from "../ui/messages.js";
@@ -133,7 +133,7 @@ function drawCurves(brush, state, view, alpha, cost) {
   const { context } = brush;
   context.globalAlpha = alpha;
   if (!sizes.length) {
-    drawMissing(brush, area, t("No step of this run only wrote."));
+    drawMissing(brush, area, whyNone(state));
     return;
   }
   const [x, y] = heapAt((cost > 0.5 ? panels.cost : panels.rate).plot, area.narrow);
@@ -148,6 +148,10 @@ function drawCurves(brush, state, view, alpha, cost) {
   context.globalAlpha = alpha * smooth(0.5, 1, cost);
   if (context.globalAlpha > 0.02) drawCost(brush, panels, sizes, state, pricesOf(view), comparedWith(view));
 }
+
+/** Why there is no curve. @param {State} state */
+const whyNone = (state) =>
+  isUntimed(state) ? t("By this log its steps took no time: there is no rate.") : t("No step of this run only wrote.");
 
 /** @param {Brush} brush @param {import("./room.js").Area} area @param {string} said */
 function drawMissing({ words }, area, said) {
@@ -175,8 +179,7 @@ function inCurves(out, state, view, mix) {
   const { narrow } = room(view);
   const stands = new Uint8Array(state.tokens.length);
   for (const step of sizes.length ? state.steps : []) {
-    if (step.ownStart === null || step.ownStop === null || step.ownPhase === "prefill" || step.seconds === null)
-      continue;
+    if (step.ownStart === null || step.ownStop === null || step.ownPhase === "prefill" || !isTimed(step)) continue;
     const [a, b] = [panels.rate, panels.cost].map((panel) => pointIn(panel, step.seconds ?? 0, step.items.length));
     for (let i = step.ownStart; i < Math.min(step.ownStop, stands.length); i++) {
       move(i, a, b, 2.8);
@@ -280,7 +283,7 @@ function describeSeats(state) {
 /** @param {State} state @param {View} view */
 function describeCurves(state, view) {
   const sizes = sizesOf(state);
-  if (!sizes.length) return t("No step of this run only wrote.");
+  if (!sizes.length) return whyNone(state);
   const [first, last] = [sizes[0], sizes[sizes.length - 1]];
   if (first === last)
     return t("This run saw batches of {size} only: {rate} tokens a second, {time} each.", {

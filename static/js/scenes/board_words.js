@@ -7,7 +7,7 @@ import { raceSeconds } from "../state/seats.js";
 import { t } from "../ui/messages.js";
 import { clamp } from "./room.js";
 import { across, footOf, seatedTokens, stepWidth, xOf, yOf } from "./seat_boards.js";
-import { niceStep } from "./step_labels.js";
+import { ticksOf } from "./step_labels.js";
 
 /** @typedef {import("./brush.js").Brush} Brush */
 /** @typedef {import("./seat_boards.js").Board} Board */
@@ -175,12 +175,11 @@ export function drawTokens({ dots, css }, board) {
 export function drawClock({ box, words, css, narrow }, last) {
   const y = footOf(last) + (narrow ? 4 : 10);
   const span = last.width / last.scale;
-  const step = niceStep(span, narrow ? 3 : 6);
-  for (let k = 0; k * step <= span * 1.001; k++) {
-    const x = last.left + k * step * last.scale;
+  for (const value of ticksOf(span, narrow ? 3 : 6)) {
+    const x = last.left + value * last.scale;
     box(css.line, x, y, 1, 5);
-    const align = k ? (x > last.left + last.width - 24 ? "right" : "center") : "left";
-    words(k ? seconds(k * step) : "0", x, y + 17, { size: 11, face: "mono", align });
+    const align = value ? (x > last.left + last.width - 24 ? "right" : "center") : "left";
+    words(value ? seconds(value) : "0", x, y + 17, { size: 11, face: "mono", align });
   }
 }
 

@@ -1,6 +1,6 @@
 // Two answers side by side: the words that both have, where they part, and how each goes on.
 
-import { font, visible } from "../stage/text.js";
+import { bounded, font, visible } from "../stage/text.js";
 import { piecesOf } from "../ui/answer.js";
 
 /** @typedef {import("../state/types.d.ts").State} State */
@@ -49,7 +49,7 @@ export function linesOf(context, state, { common, parted }, size, width) {
     const tone = toneOf(i, common, parted);
     // A token that adds no letters can still be where they part: it gets a sign.
     if (tone === "parting" && piece.trim() === "") word.push({ text: visible(piece) || "¶", tone });
-    for (const part of piece.split(/(?<=\n)|(?= )/)) {
+    for (const part of bounded(piece).split(/(?<=\n)|(?= )/)) {
       if (part.startsWith(" ")) setWord();
       word.push({ text: part.replace(/\n/g, ""), tone });
       if (!part.endsWith("\n")) continue;

@@ -1,7 +1,7 @@
 // 03 loop: score every token, reshape, draw one, append it, and again. The token drawn last is followed through it.
 
 import { mountCanvas, wipe } from "../stage/canvas.js";
-import { chipText, label } from "../stage/text.js";
+import { bounded, chipText, fitEnd, label } from "../stage/text.js";
 import { t } from "../ui/messages.js";
 import { drawKey, drawLine, drawRows } from "./loop_bars.js";
 import { drawCurve, drawTurns } from "./loop_curve.js";
@@ -23,7 +23,7 @@ function contextBefore({ tokens }, place, most) {
   const words = tokens.slice(0, place).filter(({ own, kind }) => own || kind === "generated");
   return words
     .slice(-most)
-    .map(({ text }) => text.replaceAll("\n", "⏎"))
+    .map(({ text }) => bounded(text).replaceAll("\n", "⏎"))
     .join("");
 }
 
@@ -114,8 +114,9 @@ function drawContext(context, { state, layout, scores, mix, css }) {
   const style = /** @type {const} */ ({ size: line.size, face: "mono", baseline: "middle" });
   const room = curve.width * (narrow ? 0.52 : 0.7);
   label(context, "", 0, 0, style); // sets the font
-  let said = contextBefore(state, scores.place, narrow ? 6 : 12);
-  while (said && context.measureText(`… ${said}`).width > room) said = said.slice(1).replace(/^\S*(?=\s)/, "");
+  const before = contextBefore(state, scores.place, narrow ? 6 : 12);
+  let said = fitEnd(context, before, room - context.measureText("… ").width);
+  if (said !== before) said = said.replace(/^\S*(?=\s)/, "");
   const shown = `… ${said.trimStart()}`;
   label(context, shown, curve.left, line.y, { ...style, color: css.muted });
   const x = curve.left + context.measureText(shown).width + 6;

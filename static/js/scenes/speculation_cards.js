@@ -1,7 +1,7 @@
 // The apprentice's row: what it guessed (q), what the chef would have said (p), the coin between them, the verdict.
 
 import { toCss } from "../stage/palette.js";
-import { label, visible } from "../stage/text.js";
+import { fitEnd, label, visible } from "../stage/text.js";
 import { percent, significant } from "../state/format.js";
 import { acceptance, walksOf } from "../state/speculation.js";
 import { t } from "../ui/messages.js";
@@ -117,15 +117,14 @@ function drawBefore(context, state, round, box, { palette: { css } }, narrow) {
   const left = box.x + context.measureText(lead).width + 10;
   const style = { size: narrow ? 12 : 15, face: /** @type {const} */ ("mono"), color: css.ink };
   label(context, "", 0, 0, style);
-  let text = before
+  const text = before
     .map((token) => visible(token.text).replaceAll("·", " "))
     .join("")
     .trimStart();
   // The newest words matter: the line is cut on its left.
-  const cut = () => context.measureText(`…${text}`).width > room;
-  const whole = round.position - before.length === state.request.numPromptTokens && !cut();
-  while (text.length > 1 && cut()) text = text.slice(1);
-  const line = whole ? text : `…${text}`;
+  const end = fitEnd(context, text, room - context.measureText("…").width);
+  const whole = round.position - before.length === state.request.numPromptTokens && end === text;
+  const line = whole ? text : `…${end}`;
   label(context, line, left, y, style);
   context.fillStyle = css.decode;
   context.fillRect(left + context.measureText(line).width + 4, y - (narrow ? 10 : 13), 2, narrow ? 13 : 17);

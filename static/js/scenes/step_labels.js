@@ -12,11 +12,23 @@ import { estimate, PERCENTILES, windowOf } from "./step_shapes.js";
 /** @typedef {import("./step_shapes.js").Plot} Plot */
 /** @typedef {import("./step_shapes.js").Picture} Picture */
 
-/** @param {number} span @param {number} most */
-export function niceStep(span, most) {
+/** @param {number} span above nought @param {number} most */
+function niceStep(span, most) {
   const rough = span / most;
   const power = 10 ** Math.floor(Math.log10(rough));
   return power * ([1, 2, 5, 10].find((m) => m * power >= rough) ?? 10);
+}
+
+/**
+ * Round numbers along an axis from nought, about `most` of them: of one that has no length, nought alone.
+ * @param {number} span
+ * @param {number} most
+ */
+export function ticksOf(span, most) {
+  const step = niceStep(span, most);
+  // (A span of nought, or one beyond all numbers, has no step.)
+  if (!(step > 0 && Number.isFinite(step))) return [0];
+  return Array.from({ length: Math.floor((1.001 * span) / step) + 1 }, (_, k) => k * step);
 }
 
 /**
@@ -42,15 +54,14 @@ function drawTimeAxis(context, plot, span, { palette }) {
   const y = plot.top + plot.height + 14;
   context.fillStyle = palette.css.line;
   context.fillRect(plot.left, y, plot.width, 1);
-  const step = niceStep(span, plot.width < 460 ? 3 : 6);
-  for (let k = 0; k * step <= span * 1.001; k++) {
-    const x = plot.left + (k * step * plot.width) / span;
+  for (const value of ticksOf(span, plot.width < 460 ? 3 : 6)) {
+    const x = plot.left + (value && value / span) * plot.width;
     context.fillStyle = palette.css.line;
     context.fillRect(x, y, 1, 6);
-    label(context, k ? seconds(k * step) : "0", x, y + 20, {
+    label(context, value ? seconds(value) : "0", x, y + 20, {
       size: 11,
       face: "mono",
-      align: k ? "center" : "left",
+      align: value ? "center" : "left",
       color: palette.css.muted,
     });
   }

@@ -35,6 +35,25 @@ export function fit(context, text, width) {
 }
 
 /**
+ * The end of `text`, as much of it as is no wider than `width` in the context's current font.
+ * @param {CanvasRenderingContext2D} context
+ * @param {string} text
+ * @param {number} width
+ */
+export function fitEnd(context, text, width) {
+  if (context.measureText(text).width <= width) return text;
+  const characters = [...text];
+  let low = 0;
+  let high = characters.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (context.measureText(characters.slice(middle).join("")).width <= width) high = middle;
+    else low = middle + 1;
+  }
+  return characters.slice(low).join("");
+}
+
+/**
  * Draw one line of text.
  * @param {CanvasRenderingContext2D} context
  * @param {string} text
@@ -73,12 +92,22 @@ const SPECIAL = "¶";
  */
 export const chipText = ({ text, special }) => visible(text) || (special ? SPECIAL : "…");
 
+/** Of a token's text this much is measured and drawn: the longest of a vocabulary have about 128 characters. */
+const SEEN = 160;
+
+/**
+ * A token's text, cut with an ellipsis where it is longer than a token's can be: a source may say more.
+ * @param {string} text
+ */
+export const bounded = (text) =>
+  text.length > SEEN ? `${text.slice(0, SEEN).replace(/[\uD800-\uDBFF]$/, "")}…` : text;
+
 /**
  * A token as it can be seen: white space and line ends get a sign, nothing is nothing.
  * @param {string} text
  */
 export function visible(text) {
-  return text
+  return bounded(text)
     .replaceAll("\n", "⏎")
     .replaceAll("\t", "⇥")
     .replace(/^ +| +$/g, (run) => "·".repeat(run.length));

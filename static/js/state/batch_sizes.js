@@ -15,9 +15,21 @@ import { quantile } from "./norms.js";
  * @property {number} rate tokens a second, of all together
  */
 
+/** No clock tells less: a step of no time has no rate, and is on no curve. */
+const LEAST_SECONDS = 1e-9;
+
 /** @param {Step} step */
-export const isDecode = (step) =>
+const onlyWrote = (step) =>
   step.seconds !== null && step.items.length > 0 && step.items.every(({ phase }) => phase === "decode");
+
+/** @param {Step} step */
+export const isTimed = ({ seconds }) => (seconds ?? 0) >= LEAST_SECONDS;
+
+/** Whether it did nothing but decode, in a time that was measured. @param {Step} step */
+export const isDecode = (step) => isTimed(step) && onlyWrote(step);
+
+/** Whether steps that only wrote are there, and none says how long it took. @param {State} state */
+export const isUntimed = ({ steps }) => steps.some(onlyWrote) && !steps.some(isDecode);
 
 /** @param {State} state @returns {Size[]} by size, ascending */
 function group(state) {

@@ -34,12 +34,33 @@ export function onQueued(state, event) {
   request.numWaiting = event.num_waiting;
 }
 
+/**
+ * Which places lie in any of the pairs, in one walk over both.
+ * @param {[number, number][]} pairs `[start, stop)`, in any order
+ * @param {number} length
+ */
+function insideOf(pairs, length) {
+  // How many more begin at a place than end there.
+  const turns = new Int32Array(length + 1);
+  for (const [start, stop] of pairs) {
+    if (start >= stop || start >= length) continue;
+    turns[start] += 1;
+    turns[Math.min(stop, length)] -= 1;
+  }
+  let open = 0;
+  return Array.from({ length }, (_, position) => {
+    open += turns[position];
+    return open > 0;
+  });
+}
+
 /** @param {State} state @param {import("../types/events.d.ts").RequestTokenized} event */
 export function onTokenized(state, event) {
   if (!isOwn(state, event)) return;
   state.request.tokenizedAt = event.t;
   state.request.tokenizeSeconds = event.seconds;
   state.request.numPromptTokens = event.token_ids.length;
+  const own = insideOf(event.own, event.token_ids.length);
   state.tokens = event.token_ids.map((id, position) => {
     const text = event.pieces[position] ?? "";
     return {
@@ -47,7 +68,7 @@ export function onTokenized(state, event) {
       id,
       text,
       kind: "prompt",
-      own: event.own.some(([start, stop]) => start <= position && position < stop),
+      own: own[position],
       special: /^<\|.*\|>$/.test(text),
       t: event.t,
       seq: event.seq,
