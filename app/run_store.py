@@ -138,7 +138,11 @@ class RunStore:
         # (Packing takes a while, and nobody else should wait for it.)
         packed = self.files.pack(run.run_id)
         with self._disk:
-            about = self.files.read_about(run.run_id)
+            try:
+                about = self.files.read_about(run.run_id)
+            except OSError as error:
+                logger.warning("run.unsettled", error=str(error))
+                return
             if about is None or about.doomed:
                 self._delete([run.run_id])
                 return
@@ -181,12 +185,12 @@ class RunStore:
             self._closed.pop(run_id, None)
 
     def _read(self, run_id: str) -> Run | None:
-        about, lines = self.files.read_about(run_id), self.files.read(run_id)
-        if about is None or about.doomed or lines is None:
-            return None
         try:
+            about, lines = self.files.read_about(run_id), self.files.read(run_id)
+            if about is None or about.doomed or lines is None:
+                return None
             return Run(run_id, about.creator, Broadcast(lines, closed=True), read_summary(run_id, lines))
-        except msgspec.MsgspecError as error:
+        except (OSError, msgspec.MsgspecError) as error:
             logger.error("run.unreadable", error=str(error))
             return None
 
@@ -272,7 +276,10 @@ class RunStore:
 
     def read_copy(self, run_id: str) -> tuple[bytes, bytes] | None:
         """What stands beside a closed log, and the log, packed."""
-        about, packed = self.files.read_about(run_id), self.files.read_packed(run_id)
+        try:
+            about, packed = self.files.read_about(run_id), self.files.read_packed(run_id)
+        except OSError:
+            return None
         return (msgspec.json.encode(about), packed) if about is not None and packed is not None else None
 
     def adopt(self, run_id: str, about: bytes, packed: bytes | None) -> bool:
@@ -327,7 +334,12 @@ class RunStore:
             for run_id, found in there.items():
                 if run_id in self._live or known.get(run_id) == found.stamp:
                     continue
-                about = self.files.read_about(run_id)
+                try:
+                    about = self.files.read_about(run_id)
+                except OSError as error:
+                    logger.warning("run.not_indexed", error=str(error))
+                    self.index.is_behind = True
+                    continue
                 if about is None:
                     # What it says of itself is lost: nobody's, and as old as its files.
                     about = About(creator="", created_at=found.changed_at)
