@@ -55,13 +55,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Family:
-    """A run with its takes, as the sweep sees them."""
+    """A run with its takes, as the sweep sees them: they go together. Of a run that is kept, each by itself: it is the
+    creator's own takes that are kept with it, and nobody else's."""
 
     run_id: str
     began: float
     count: int
     bytes: int
     kept: bool
+    is_take: bool
+    """Of a run that is kept."""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
@@ -253,9 +256,11 @@ class RunIndex:
         return self._number("SELECT SUM(bytes) FROM runs")
 
     def kept_bytes(self) -> int:
-        """Of those that do not expire, their takes among them."""
-        kept = "SELECT family FROM runs WHERE kept"
-        return self._number(f"SELECT SUM(bytes) FROM runs WHERE family IN ({kept})")
+        """Of those that do not expire, their creators' own takes among them."""
+        return self._number(
+            "SELECT SUM(runs.bytes) FROM runs JOIN runs AS root ON root.run_id = runs.family AND root.kept "
+            "WHERE runs.creator = root.creator"
+        )
 
     def stamps(self) -> dict[str, str]:
         """What the index was made from, by run."""
@@ -264,17 +269,22 @@ class RunIndex:
     def families(self) -> list[Family]:
         """The newest first."""
         query = (
-            "SELECT family, MIN(created_at), COUNT(*), SUM(bytes), MAX(kept) FROM runs "
-            "GROUP BY family ORDER BY MIN(created_at) DESC, family"
+            "SELECT iif(root.run_id IS NULL, runs.family, runs.run_id) AS name, MIN(runs.created_at) AS began, "
+            "COUNT(*), SUM(runs.bytes), MAX(runs.creator = root.creator), MAX(runs.run_id != root.run_id) "
+            "FROM runs LEFT JOIN (SELECT run_id, creator FROM runs WHERE kept) AS root ON root.run_id = runs.family "
+            "GROUP BY name ORDER BY began DESC, name"
         )
         return self._do(
-            lambda db: [Family(name, began, n, size, bool(kept)) for name, began, n, size, kept in db.execute(query)],
+            lambda db: [
+                Family(name, began, count, size, bool(kept), bool(is_take))
+                for name, began, count, size, kept, is_take in db.execute(query)
+            ],
             [],
         )
 
     def members(self, family: str) -> list[str]:
-        """A run and its takes: takes first, as they are to be deleted."""
-        query = "SELECT run_id FROM runs WHERE family = ? ORDER BY run_id = family, created_at DESC"
+        """A run and its takes (of which one may be named alone): takes first, as they are to be deleted."""
+        query = "SELECT run_id FROM runs WHERE family = ?1 OR run_id = ?1 ORDER BY run_id = family, created_at DESC"
         return self._do(lambda db: [name for (name,) in db.execute(query, [family])], [])
 
 

@@ -206,10 +206,12 @@ class RunStore:
     # ---- what its creator may do with it
 
     def expires_at(self, row: Row) -> float | None:
-        """Unix seconds; None for a run that is kept. A take goes with its run. (Where the kitchen runs out of room,
-        the oldest go sooner.)"""
+        """Unix seconds; None for a run that is kept. A take goes with its run, but that what somebody else has kept
+        is not kept for me. (Where the kitchen runs out of room, the oldest go sooner.)"""
         first = row if row.family == row.run_id else self.index.get(row.family) or row
-        return None if first.kept else first.created_at + self._keep_seconds
+        if first.kept:
+            return None if row.creator == first.creator else row.created_at + self._keep_seconds
+        return first.created_at + self._keep_seconds
 
     async def change(self, run_id: str, change: Callable[[About], None]) -> bool:
         """Change what stands about a closed run. False where it is gone. Raises OSError."""
@@ -364,16 +366,28 @@ class RunStore:
         self._forget(gone)
         return len(gone)
 
+    def _kept(self, families: list[Family]) -> set[str]:
+        """What the sweep lets be: runs that are kept, and as many of their creators' takes, oldest first, as half of
+        all bytes holds. What somebody keeps never takes the room of everybody."""
+        runs = [family for family in families if family.kept and not family.is_take]
+        kept, size = {family.run_id for family in runs}, sum(family.bytes for family in runs)
+        for take in reversed([family for family in families if family.kept and family.is_take]):
+            size += take.bytes
+            if size <= self._max_bytes // 2:
+                kept.add(take.run_id)
+        return kept
+
     def _delete_old(self, now: float) -> list[str]:
         """Runs that began after ``now`` are let be: they may not be among the live ones yet. A run is as old as it says
         of itself; a log that was healed or packed later is not younger for it."""
         self.catch_up()
         families = self.index.families()
+        kept = self._kept(families)
         left, total = 0, sum(family.bytes for family in families)
         lapsed: list[Family] = []
         standing: list[Family] = []
         for family in families:
-            if family.kept or family.began >= now:
+            if family.run_id in kept or family.began >= now:
                 continue
             old = left >= self._keep_runs or family.began < now - self._keep_seconds
             (lapsed if old else standing).append(family)

@@ -342,12 +342,50 @@ def test_age_and_number(tmp_path: Path) -> None:
     assert rows(store) == from_files(store)
 
 
+def test_a_strangers_takes_of_what_is_kept_are_as_all_others(tmp_path: Path) -> None:
+    now = time.time()
+    store = store_in(tmp_path, keep_runs=2)
+    kept = cook(store, kept=True, created_at=now - 90 * DAY)
+    own = cook(store, parent=kept, created_at=now - 80 * DAY)
+    size = store.index.kept_bytes()
+    takes = [cook(store, "bert", parent=kept, created_at=now - 10 + at) for at in range(5)]
+    assert store.index.kept_bytes() == size, "the shelf is no fuller for them"
+    row, own_row = store.index.get(takes[0]), store.index.get(own)
+    assert row is not None
+    assert own_row is not None
+    assert store.expires_at(own_row) is None
+    assert store.expires_at(row) == row.created_at + 30 * DAY
+    other = cook(store, "carl", created_at=now - 1)
+    assert swept(store) == 4
+    assert there(store) == {kept, own, takes[4], other}
+    change(store, kept, kept=False)
+    assert swept(store) == 3, "together again"
+    assert there(store) == {other}
+
+
+def test_what_is_kept_takes_half_of_the_room_at_most(tmp_path: Path) -> None:
+    now = time.time()
+    unbounded = store_in(tmp_path)
+    kept = cook(unbounded, kept=True, created_at=now - 100)
+    size = unbounded.index.total_bytes()
+    own = [cook(unbounded, parent=kept, created_at=now - 90 + at) for at in range(9)]
+    others = [cook(unbounded, "bert", created_at=now - 95 + at) for at in range(2)]
+    store = store_in(tmp_path, max_bytes=round(size * 8.9))
+    store.close_orphans()
+    swept(store)
+    left = there(store)
+    assert {kept, *own[:2]} <= left, "the oldest are those that are kept"
+    assert store.index.total_bytes() <= size * 8.9
+    assert len(left & set(own)) + len(left & set(others)) >= 5
+    assert own[8] in left
+
+
 def test_what_is_kept_stays_with_its_takes_and_counts_for_nothing(tmp_path: Path) -> None:
     store = store_in(tmp_path, keep_runs=2, keep_days=1)
     now = time.time()
     kept = cook(store, created_at=now - 90 * DAY, kept=True)
     take = cook(store, parent=kept, created_at=now - 80 * DAY)
-    of_take = cook(store, "bert", parent=take, created_at=now - 70 * DAY)
+    of_take = cook(store, parent=take, created_at=now - 70 * DAY)
     ids = [cook(store, created_at=now - 100 + number) for number in range(3)]
     assert swept(store) == 1
     assert there(store) == {kept, take, of_take, *ids[1:]}
