@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import re
 import secrets
@@ -10,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +30,11 @@ _RUN_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _ROWS_AT_ONCE = 500
 _FAMILIES_AT_ONCE = 50
 _REMEMBERED_DELETIONS = 10_000
+_LOOK_SECONDS = 0.5
+"""Between two looks whether the index has missed something."""
+_BIRTH_SECONDS = 60.0
+"""What is written about a run comes before its log; so much later it is a deletion that was cut short."""
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
 class Elsewhere(Protocol):
@@ -326,28 +333,34 @@ class RunStore:
         with self._catching_up:
             if not (again or self.index.is_behind):
                 return
-            if self.index.is_behind:
+            if self.index.is_broken:
                 self.index.renew()
+            if not self.index.is_writable():
+                return
             self.index.is_behind = False
-            now = time.time()
+            # (At the start nobody is being born.)
+            now = time.time() - (0.0 if again else _BIRTH_SECONDS)
             known, there = self.index.stamps(), self.files.scan()
             self.index.drop(run_id for run_id in known if run_id not in there)
             changed: list[tuple[str, About]] = []
             for run_id, found in there.items():
-                if run_id in self._live or known.get(run_id) == found.stamp:
+                if known.get(run_id) == found.stamp or (run_id in self._live and run_id in known):
                     continue
                 try:
                     about = self.files.read_about(run_id)
                 except OSError as error:
                     logger.warning("run.not_indexed", error=str(error))
-                    self.index.is_behind = True
+                    if error.errno in _NO_DESCRIPTORS:
+                        self.index.is_behind = True
                     continue
                 if about is None:
                     # What it says of itself is lost: nobody's, and as old as its files.
                     about = About(creator="", created_at=found.changed_at)
-                if about.doomed or (found.log_bytes is None and about.created_at < now):
+                if run_id in self._live:
+                    changed.append((run_id, about))
+                elif about.doomed or (found.log_bytes is None and about.created_at < now):
                     self._delete([run_id])
-                else:
+                elif found.log_bytes is not None:
                     changed.append((run_id, about))
             # (Parents before their takes.)
             changed.sort(key=lambda pair: pair[1].created_at)
@@ -357,7 +370,25 @@ class RunStore:
                     parent = rows.get(about.parent)
                     family = parent.family if parent else self.index.family_of(run_id, about.parent)
                     rows[run_id] = row_of(run_id, about, there[run_id], family)
-                self.index.put(list(rows.values()))
+                with self._disk:
+                    # What was changed meanwhile has been put by who changed it.
+                    fresh = [row for row in map(self._as_it_is, rows.values()) if row is not None]
+                    self.index.put(fresh)
+
+    def _as_it_is(self, row: Row) -> Row | None:
+        if row.run_id in self._live:
+            return replace(row, bytes=0)
+        return row if self.files.found(row.run_id).stamp == row.stamp else None
+
+    async def keep_up(self) -> None:
+        """Until it is cancelled: what the index misses (somebody held it, or it broke) is there soon after."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if self.index.is_behind:
+                try:
+                    await asyncio.to_thread(self.catch_up)
+                except OSError as error:
+                    logger.warning("run_index.not_caught_up", error=str(error))
 
     async def sweep(self) -> int:
         """Delete closed runs beyond the number, the age and the bytes that are kept, oldest first, each with its takes;
@@ -381,6 +412,9 @@ class RunStore:
         """Runs that began after ``now`` are let be: they may not be among the live ones yet. A run is as old as it says
         of itself; a log that was healed or packed later is not younger for it."""
         self.catch_up()
+        if self.index.is_behind:
+            # (It may not know yet what somebody keeps.)
+            return []
         families = self.index.families()
         kept = self._kept(families)
         left, total = 0, sum(family.bytes for family in families)

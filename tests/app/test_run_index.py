@@ -194,6 +194,38 @@ def test_a_database_that_breaks_while_it_is_used_stops_nothing(tmp_path: Path) -
     assert rows(store) == from_files(store)
 
 
+def test_who_holds_the_index_holds_up_nobody(tmp_path: Path) -> None:
+    store = store_in(tmp_path, keep_days=1)
+    store.close_orphans()
+    old, wanted = (cook(store, created_at=time.time() - 2 * DAY) for _ in range(2))
+    before = store.index.path.stat().st_ino
+    holder = sqlite3.connect(store.index.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    began = time.perf_counter()
+    live = [store.create("anna", "address", {}, Probes()) for _ in range(5)]
+    waited = time.perf_counter() - began
+    change(store, wanted, kept=True)
+    fresh = cook(store)
+    store.catch_up()
+    assert store.index.is_behind
+    assert swept(store) == 0, "it does not know yet what is kept"
+    holder.execute("ROLLBACK")
+    holder.close()
+
+    async def soon() -> None:
+        task = asyncio.create_task(store.keep_up())
+        while store.index.is_behind:
+            await asyncio.sleep(0.02)
+        task.cancel()
+
+    asyncio.run(asyncio.wait_for(soon(), 5))
+    assert waited < 1.0
+    assert set(rows(store)) == {old, wanted, fresh, *(run.run_id for run in live)}
+    assert store.index.path.stat().st_ino == before, "what is in use is not taken for broken"
+    assert swept(store) == 1
+    assert there(store) == {wanted, fresh, *(run.run_id for run in live)}
+
+
 def test_a_disk_without_room_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = sqlite3.connect
 
