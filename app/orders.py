@@ -195,7 +195,7 @@ class Orders:
         if run.log.is_closed:
             self._store.discard(run)
             raise self._unwritable()
-        await self._line.push(Order(run_id=run.run_id, visitor=run.creator, request=request))
+        await self._line.push(Order(run_id=run.run_id, visitor=run.creator, address=run.address, request=request))
         await self._hand_over()
         if ready is not None and run.run_id not in self._seats:
             self._kitchen.send(Check(request=request))
