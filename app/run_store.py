@@ -8,7 +8,6 @@ import gzip
 import re
 import secrets
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -22,6 +21,7 @@ from app.broadcast import Broadcast
 from app.run_files import About, Ended, RunFiles, write_private
 from app.run_index import Family, Row, RunIndex, row_of
 from app.runs import Lineage, LogFile, Run, RunLog, read_summary
+from app.steady_clock import SteadyClock
 from inference.probes import Probes
 
 logger = structlog.get_logger(__name__)
@@ -75,6 +75,7 @@ class RunStore:
         self._keep_runs = keep_runs
         self._keep_seconds = keep_days * 86_400
         self._max_bytes = max_bytes
+        self._clock = SteadyClock()
         self._cached_bytes = cached_bytes
         self.elsewhere: Elsewhere | None = None
         self._live_bytes = live_bytes
@@ -103,7 +104,7 @@ class RunStore:
         run_id = run_id or new_run_id()
         about = About(
             creator=creator,
-            created_at=time.time(),
+            created_at=self._clock.now(),
             parent=lineage.parent if lineage else "",
             take=lineage.take.name if lineage else "",
             # (Its parent may have been deleted while it was being asked for.)
@@ -174,6 +175,8 @@ class RunStore:
         """The run, if it lives here or lies on this disk."""
         if run_id in self._live:
             return self._live[run_id]
+        if self._is_over(run_id):
+            return None
         if run_id in self._closed:
             self._closed.move_to_end(run_id)
             return self._closed[run_id][0]
@@ -181,6 +184,12 @@ class RunStore:
         if run is not None and run_id not in self._closed and run_id not in self._deleted:
             self._remember(run)
         return run
+
+    def _is_over(self, run_id: str) -> bool:
+        """Its time is, though no sweep has come by since."""
+        row = None if self.index.is_behind else self.index.get(run_id)
+        expires_at = self.expires_at(row) if row is not None else None
+        return expires_at is not None and expires_at < self._clock.now() and self._clock.is_steady()
 
     def _remember(self, run: Run) -> None:
         self._closed[run.run_id] = (run, run.broadcast.lines.held_bytes)
@@ -339,7 +348,7 @@ class RunStore:
                 return
             self.index.is_behind = False
             # (At the start nobody is being born.)
-            now = time.time() - (0.0 if again else _BIRTH_SECONDS)
+            now = self._clock.now() - (0.0 if again else _BIRTH_SECONDS)
             known, there = self.index.stamps(), self.files.scan()
             self.index.drop(run_id for run_id in known if run_id not in there)
             changed: list[tuple[str, About]] = []
@@ -393,7 +402,7 @@ class RunStore:
     async def sweep(self) -> int:
         """Delete closed runs beyond the number, the age and the bytes that are kept, oldest first, each with its takes;
         but none that its creator keeps. Returns how many went. Opens no log."""
-        gone = await asyncio.to_thread(self._delete_old, time.time())
+        gone = await asyncio.to_thread(self._delete_old, self._clock.now())
         self._forget(gone)
         return len(gone)
 
@@ -417,13 +426,14 @@ class RunStore:
             return []
         families = self.index.families()
         kept = self._kept(families)
+        by_age = self._clock.is_steady()
         left, total = 0, sum(family.bytes for family in families)
         lapsed: list[Family] = []
         standing: list[Family] = []
         for family in families:
             if family.run_id in kept or family.began >= now:
                 continue
-            old = left >= self._keep_runs or family.began < now - self._keep_seconds
+            old = left >= self._keep_runs or (by_age and family.began < now - self._keep_seconds)
             (lapsed if old else standing).append(family)
             left += 0 if old else family.count
         total -= sum(family.bytes for family in lapsed)

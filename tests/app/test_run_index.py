@@ -320,7 +320,7 @@ def test_killed_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             except Killed:
                 pass
         store.index.close()
-        again = store_in(directory)
+        again = store_in(directory, keep_days=1e6)
         again.close_orphans()
         assert rows(again) == from_files(again), f"killed at change {step}"
         assert not list(again.directory.glob("*.new"))
@@ -427,6 +427,38 @@ def test_what_is_kept_stays_with_its_takes_and_counts_for_nothing(tmp_path: Path
     assert store.expires_at(row) is None
 
 
+@pytest.mark.parametrize("days", [-40, 40])
+def test_a_clock_that_is_set_costs_nobody_their_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: float
+) -> None:
+    real = time.time
+    store = store_in(tmp_path, keep_runs=4)
+    over = cook(store, created_at=real() - 31 * DAY)
+    runs = [cook(store) for _ in range(2)]
+    monkeypatch.setattr(time, "time", lambda: real() + days * DAY)
+    runs.append(cook(store))
+    assert swept(store) == 0
+    assert there(store) == {over, *runs}
+    assert all(asyncio.run(store.find(run_id)) is not None for run_id in runs)
+    runs += [cook(store) for _ in range(2)]
+    assert swept(store) == 2, "by their number they go all the same"
+    assert there(store) == set(runs[1:])
+    monkeypatch.setattr(time, "time", real)
+    assert swept(store) == 0, "nor afterwards, for what was made meanwhile"
+    assert abs(store.index.get(runs[-1]).created_at - real()) < 100  # type: ignore[union-attr]
+
+
+def test_what_is_over_is_gone_before_the_sweep(tmp_path: Path) -> None:
+    store = store_in(tmp_path, cached_bytes=2**20)
+    store.close_orphans()
+    run_id, kept = cook(store), cook(store, kept=True)
+    assert asyncio.run(store.find(run_id)) is not None
+    change(store, run_id, created_at=time.time() - 31 * DAY)
+    change(store, kept, created_at=time.time() - 31 * DAY)
+    assert asyncio.run(store.find(run_id)) is None
+    assert asyncio.run(store.find(kept)) is not None
+
+
 def test_takes_go_with_their_run(tmp_path: Path) -> None:
     store = store_in(tmp_path, keep_days=1)
     now = time.time()
@@ -514,7 +546,7 @@ def test_runs_of_an_older_kitchen_are_still_there(tmp_path: Path) -> None:
     store.files.about(run_id).write_bytes(msgspec.json.encode({"creator": "anna", "created_at": 1e9}))
     store.index.close()
     store.index.path.unlink()
-    again = store_in(tmp_path)
+    again = store_in(tmp_path, keep_days=1e6)
     again.close_orphans()
     assert asyncio.run(again.find(run_id)) is not None
     assert [row.run_id for row in again.index.runs_of("anna", None, 5)] == [run_id]
