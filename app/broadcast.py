@@ -36,6 +36,8 @@ class Broadcast:
         """Append, and wake the readers. ``last``: nothing will follow."""
         self.lines.extend(lines)
         self.closed = self.closed or last
+        if last:
+            self.lines.end()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
         if self.audience is not None:

@@ -7,8 +7,9 @@ The keys (one Redis, not a Redis Cluster: scripts name keys that they read from 
 ``kitchen:replicas``       replica -> until when its lease runs, since when it has been alive, how its engine is
 ``kitchen:runs``           run -> its record, while it lives: whose it is, who cooks it (none: it waits)
 ``kitchen:order:ID``       what the engine is to be told; only until the log begins
-``kitchen:NAME:turns``     the line NAME: visitors who have somebody in it, next first
-``kitchen:NAME:of:VISITOR``  their runs, next first
+``kitchen:NAME:lanes``     the line NAME: addresses that have somebody in it, next first
+``kitchen:NAME:lane:ADDRESS``  of each the visitors, next first
+``kitchen:NAME:of:ADDRESS:VISITOR``  and of each of those their runs, next first
 ``kitchen:log:ID``         a Stream: batches of log lines; an entry's id is the ``seq`` of its last event
 ``kitchen:shelf``          closed run -> what is kept beside its log
 ``kitchen:gone:ID``        a closed run was deleted: nobody is to bring it back
@@ -30,21 +31,29 @@ end
 """
 
 _LINE = """
-local function enter(line, visitor, id)
-  if redis.call('RPUSH', 'kitchen:' .. line .. ':of:' .. visitor, id) == 1 then
-    redis.call('RPUSH', 'kitchen:' .. line .. ':turns', visitor)
+local function keys(run)
+  local line = 'kitchen:' .. (run.apart and 'takes' or 'line')
+  return line .. ':lanes', line .. ':lane:' .. run.address, line .. ':of:' .. run.address .. ':' .. run.creator
+end
+local function enter(run, id)
+  local lanes, lane, own = keys(run)
+  if redis.call('RPUSH', own, id) == 1 and redis.call('RPUSH', lane, run.creator) == 1 then
+    redis.call('RPUSH', lanes, run.address)
   end
 end
-local function leave(line, visitor, id)
-  local own = 'kitchen:' .. line .. ':of:' .. visitor
-  local found = redis.call('LREM', own, 1, id)
-  if found == 1 and redis.call('EXISTS', own) == 0 then
-    redis.call('LREM', 'kitchen:' .. line .. ':turns', 1, visitor)
-  end
-  return found
+local function leave(run, id)
+  local lanes, lane, own = keys(run)
+  if redis.call('LREM', own, 1, id) == 0 or redis.call('EXISTS', own) == 1 then return end
+  redis.call('LREM', lane, 1, run.creator)
+  if redis.call('EXISTS', lane) == 0 then redis.call('LREM', lanes, 1, run.address) end
 end
-local function line_of(run)
-  return run.apart and 'takes' or 'line'
+local function return_to_front(run, id)
+  local lanes, lane, own = keys(run)
+  redis.call('LPUSH', own, id)
+  redis.call('LREM', lane, 1, run.creator)
+  redis.call('LPUSH', lane, run.creator)
+  redis.call('LREM', lanes, 1, run.address)
+  redis.call('LPUSH', lanes, run.address)
 end
 """
 
@@ -76,7 +85,7 @@ if ARGV[5] ~= '' then
 end
 redis.call('HSET', 'kitchen:runs', id, ARGV[2])
 redis.call('SET', 'kitchen:order:' .. id, ARGV[3], 'EX', ARGV[4])
-enter(line_of(run), run.creator, id)
+enter(run, id)
 tell('order', id)
 return 'taken'
 """
@@ -86,12 +95,15 @@ return 'taken'
 NEXT = """
 -- line, replica
 while true do
-  local turns = 'kitchen:' .. ARGV[1] .. ':turns'
-  local visitor = redis.call('LPOP', turns)
-  if not visitor then return false end
-  local own = 'kitchen:' .. ARGV[1] .. ':of:' .. visitor
-  local id = redis.call('LPOP', own)
-  if redis.call('EXISTS', own) == 1 then redis.call('RPUSH', turns, visitor) end
+  local line = 'kitchen:' .. ARGV[1]
+  local address = redis.call('LPOP', line .. ':lanes')
+  if not address then return false end
+  local lane = line .. ':lane:' .. address
+  local visitor = redis.call('LPOP', lane)
+  local own = line .. ':of:' .. address .. ':' .. (visitor or '')
+  local id = visitor and redis.call('LPOP', own)
+  if redis.call('EXISTS', own) == 1 then redis.call('RPUSH', lane, visitor) end
+  if redis.call('EXISTS', lane) == 1 then redis.call('RPUSH', line .. ':lanes', address) end
   local text = id and redis.call('HGET', 'kitchen:runs', id)
   if text then
     local run = cjson.decode(text)
@@ -106,17 +118,26 @@ end
 
 STANDING = """
 -- line
-local found, rounds, lists = {}, 0, {}
-for i, visitor in ipairs(redis.call('LRANGE', 'kitchen:' .. ARGV[1] .. ':turns', 0, -1)) do
-  lists[i] = redis.call('LRANGE', 'kitchen:' .. ARGV[1] .. ':of:' .. visitor, 0, -1)
-  rounds = math.max(rounds, #lists[i])
-end
-for turn = 1, rounds do
-  for _, ids in ipairs(lists) do
-    if ids[turn] then found[#found + 1] = ids[turn] end
+local line = 'kitchen:' .. ARGV[1]
+local function by_turns(lists)
+  local found, rounds = {}, 0
+  for _, ids in ipairs(lists) do rounds = math.max(rounds, #ids) end
+  for turn = 1, rounds do
+    for _, ids in ipairs(lists) do
+      if ids[turn] then found[#found + 1] = ids[turn] end
+    end
   end
+  return found
 end
-return found
+local lanes = {}
+for i, address in ipairs(redis.call('LRANGE', line .. ':lanes', 0, -1)) do
+  local lists = {}
+  for j, visitor in ipairs(redis.call('LRANGE', line .. ':lane:' .. address, 0, -1)) do
+    lists[j] = redis.call('LRANGE', line .. ':of:' .. address .. ':' .. visitor, 0, -1)
+  end
+  lanes[i] = by_turns(lists)
+end
+return by_turns(lanes)
 """
 """Every run that waits, who is next first."""
 
@@ -128,7 +149,7 @@ local text = redis.call('HGET', 'kitchen:runs', ARGV[1])
 if not text then return 'gone' end
 local run = cjson.decode(text)
 if run.owner then return run.owner end
-leave(line_of(run), run.creator, ARGV[1])
+leave(run, ARGV[1])
 run.owner = ARGV[2]
 redis.call('HSET', 'kitchen:runs', ARGV[1], cjson.encode(run))
 return ''
@@ -138,6 +159,7 @@ return ''
 
 PUT_BACK = (
     _TELL
+    + _LINE
     + """
 -- id, replica, most tries
 local id = ARGV[1]
@@ -149,11 +171,7 @@ run.tries = (run.tries or 0) + 1
 if run.tries > tonumber(ARGV[3]) or redis.call('EXISTS', 'kitchen:order:' .. id) == 0 then return 'given up' end
 run.owner = nil
 redis.call('HSET', 'kitchen:runs', id, cjson.encode(run))
-local line = run.apart and 'takes' or 'line'
-local turns = 'kitchen:' .. line .. ':turns'
-redis.call('LPUSH', 'kitchen:' .. line .. ':of:' .. run.creator, id)
-redis.call('LREM', turns, 1, run.creator)
-redis.call('LPUSH', turns, run.creator)
+return_to_front(run, id)
 tell('order', id)
 return 'waits'
 """

@@ -91,7 +91,10 @@ class Shelf:
         def differ() -> set[str]:
             found = set()
             for name, about in shelf.items():
-                own = self._store.files.read_about(run_id := name.decode())
+                try:
+                    own = self._store.files.read_about(run_id := name.decode())
+                except OSError:
+                    continue
                 if own is not None and own != msgspec.json.decode(about, type=About):
                     found.add(run_id)
             return found

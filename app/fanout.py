@@ -12,10 +12,15 @@ import asyncio
 import time
 from collections import OrderedDict
 
+import structlog
+
 from app.broadcast import Broadcast, FrameClock, frame_text
 from app.wire import Frame, Wire
 
+logger = structlog.get_logger(__name__)
+
 ENDED = 1000
+UNREADABLE = 1011
 TOO_SLOW = 4408
 CACHED_FRAMES = 32
 """The last ones used. Those who come late, or come back, read the same frames from the first on."""
@@ -101,8 +106,14 @@ class Fanout:
             return False
         is_news = reader.position < len(log.lines)
         if is_news:
-            stop = log.batch_end(reader.position)
-            frame = self._frame(reader.position, stop)
+            try:
+                stop = log.batch_end(reader.position)
+                frame = self._frame(reader.position, stop)
+            except OSError as error:
+                logger.error("log.unreadable", error=str(error))
+                wire.drop(UNREADABLE, "this log can no longer be read")
+                self.leave(reader)
+                return False
             wire.write(frame)
             reader.position = stop
             self._clock.num_frames += 1

@@ -318,7 +318,11 @@ class Kitchen:
         else:
             self.status = EngineStatus("restarting", str(lost), retry_seconds=delay)
         assert self._listener is not None
-        self._listener.engine_lost("crashed" if was_ready else "error", str(lost))
+        try:
+            self._listener.engine_lost("crashed" if was_ready else "error", str(lost))
+        except Exception:
+            # Another engine is to come whatever they make of the news.
+            logger.exception("kitchen.listener_fault")
         return delay
 
     async def _run_once(self) -> None:

@@ -13,17 +13,26 @@ READ_AT_ONCE = 512
 """Lines, while all are gone through."""
 
 
+class OpenFile:
+    """A file that is open until nobody holds this any more. Who writes a log and who reads it back share one: a log
+    that grows long needs no second descriptor, at a moment in which there may be none, and no name to open it by."""
+
+    def __init__(self, path: Path, flags: int = os.O_RDONLY) -> None:
+        self.path = path
+        self.descriptor = os.open(path, flags, 0o600)
+        weakref.finalize(self, os.close, self.descriptor)
+
+
 class Lines(Sequence[bytes]):
-    """A list that grows at its end. With a ``path``, to which each line and a newline were written before they come
+    """A list that grows at its end. With a ``file``, to which each line and a newline were written before they come
     here, at most twice ``keep_bytes`` of them stay in memory; without one, all do."""
 
-    def __init__(self, lines: Iterable[bytes] = (), *, path: Path | None = None, keep_bytes: int = 0) -> None:
-        self._path = path
+    def __init__(self, lines: Iterable[bytes] = (), *, file: OpenFile | None = None, keep_bytes: int = 0) -> None:
+        self._file = file
         self._keep_bytes = keep_bytes
         self._ends = array("Q", [0])
         """Where each line's successor begins in the file."""
         self._kept: list[bytes] = []
-        self._descriptor: int | None = None
         self.extend(lines)
 
     @property
@@ -37,21 +46,23 @@ class Lines(Sequence[bytes]):
 
     def alike(self) -> Lines:
         """None yet, of the same file: for who is shown the same lines later."""
-        return Lines(path=self._path, keep_bytes=self._keep_bytes)
+        return Lines(file=self._file, keep_bytes=self._keep_bytes)
 
     def extend(self, lines: Iterable[bytes]) -> None:
         """More lines."""
         for line in lines:
             self._kept.append(line)
             self._ends.append(self._ends[-1] + len(line) + 1)
-        if self._path is not None and self.held_bytes > 2 * self._keep_bytes:
-            self._let_go(self._path)
+        if self._file is not None and self.held_bytes > 2 * self._keep_bytes:
+            self._let_go()
 
-    def _let_go(self, path: Path) -> None:
-        if self._descriptor is None:
-            # Opened once, and for good: the file is packed and removed when the log has closed, and still read here.
-            self._descriptor = os.open(path, os.O_RDONLY)
-            weakref.finalize(self, os.close, self._descriptor)
+    def end(self) -> None:
+        """No more lines. Where none is to be read back, the file is not needed; else it is still read here when the log
+        was packed and the file removed."""
+        if not self._num_gone:
+            self._file = None
+
+    def _let_go(self) -> None:
         held, count = self.held_bytes, 0
         while held > self._keep_bytes and count < len(self._kept) - 1:
             held -= len(self._kept[count])
@@ -90,9 +101,9 @@ class Lines(Sequence[bytes]):
     def _read_back(self, start: int, stop: int) -> list[bytes]:
         if stop <= start:
             return []
-        assert self._descriptor is not None
+        assert self._file is not None
         begin, end = self._ends[start], self._ends[stop]
-        data = os.pread(self._descriptor, end - begin, begin)
+        data = os.pread(self._file.descriptor, end - begin, begin)
         if len(data) != end - begin:
-            raise OSError(f"a log on disk is shorter than what was written to it: {self._path}")
+            raise OSError(f"a log on disk is shorter than what was written to it: {self._file.path}")
         return data[:-1].split(b"\n")

@@ -209,10 +209,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if site.cluster is not None:
         await site.cluster.start()
     sweeper = asyncio.create_task(_sweep(site))
+    keeping_up = asyncio.create_task(site.store.keep_up())
     try:
         yield
     finally:
         sweeper.cancel()
+        keeping_up.cancel()
         await site.orders.close()
         if site.cluster is not None:
             await site.cluster.stop()
@@ -223,9 +225,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def _sweep(site: Site) -> None:
     while True:
-        gone = await site.store.sweep()
-        if gone:
-            logger.info("runs.swept", count=gone)
+        try:
+            if gone := await site.store.sweep():
+                logger.info("runs.swept", count=gone)
+        except OSError as error:
+            logger.warning("runs.unswept", error=str(error))
         await asyncio.sleep(site.settings.sweep_seconds)
 
 

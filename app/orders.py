@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Literal
 
 import structlog
@@ -194,7 +195,7 @@ class Orders:
         if run.log.is_closed:
             self._store.discard(run)
             raise self._unwritable()
-        await self._line.push(Order(run_id=run.run_id, visitor=run.creator, request=request))
+        await self._line.push(Order(run_id=run.run_id, visitor=run.creator, address=run.address, request=request))
         await self._hand_over()
         if ready is not None and run.run_id not in self._seats:
             self._kitchen.send(Check(request=request))
@@ -209,9 +210,7 @@ class Orders:
                 run = self._live(order.run_id)
                 if run is None or run.log is None:
                     continue
-                run.log.open(ready)
-                if run.log.is_closed:  # the disk is full
-                    self._settle(run)
+                if not self._write(run, partial(run.log.open, ready)):
                     continue
                 self._seats.take(run.run_id, run.num_samples)
                 self._kitchen.send(replace(order.request, waited=run.log.age))
@@ -225,10 +224,8 @@ class Orders:
         self._num_standing = len(standing)
         for place, run_id in enumerate(standing):
             log = live[run_id].log
-            if log is not None:
-                log.wait(ahead + place, ahead + len(standing), detail)
-                if log.is_closed:  # the disk is full
-                    self._settle(live[run_id])
+            if log is not None and not log.is_closed:
+                self._write(live[run_id], partial(log.wait, ahead + place, ahead + len(standing), detail))
 
     async def _depart(self, run_id: str) -> None:
         """It has left, or will not come: its seat, or its place, is somebody else's."""
@@ -301,9 +298,7 @@ class Orders:
             if opened is not None and (opened.model, opened.engine) != (ready.model, ready.engine):
                 self._close(run, "crashed", _ANOTHER)
                 continue
-            run.log.open(ready)
-            if run.log.is_closed:  # the disk is full
-                self._settle(run)
+            self._write(run, partial(run.log.open, ready))
         self._spawn(self._hand_over())
 
     def engine_lost(self, reason: Literal["crashed", "error"], detail: str) -> None:
@@ -329,18 +324,14 @@ class Orders:
                 continue
             if run.run_id not in self._seats if not events.take else run.run_id != events.take:
                 continue
-            run.log.project(events.events, clock_offset, self._num_standing)
-            if run.log.is_closed:
-                self._settle(run)
+            self._write(run, partial(run.log.project, events.events, clock_offset, self._num_standing))
 
     def take_cooking(self, reply: Cooking, clock_offset: float) -> None:
         """A take has its turn: its log opens, about the engine that it has."""
         run = self._live(reply.request_id)
         if run is not None and run.log is not None and self._kitchen.ready is not None:
             ready = replace(self._kitchen.ready, model=reply.model, engine=reply.engine)
-            run.log.open_take(ready, reply.knobs, reply.monotonic + clock_offset)
-            if run.log.is_closed:  # the disk is full
-                self._settle(run)
+            self._write(run, partial(run.log.open_take, ready, reply.knobs, reply.monotonic + clock_offset))
 
     def take_ended(self, reply: TakeEnded) -> None:
         """A take is over, with all that it had to do."""
@@ -368,9 +359,23 @@ class Orders:
             self._close(run, "rejected", reply.detail)
 
     def _close(self, run: Run, reason: CloseReason, detail: str) -> None:
-        if run.log is not None:
-            run.log.close(reason, detail)
-        self._settle(run)
+        if run.log is None or run.log.is_closed:
+            self._settle(run)
+        else:
+            self._write(run, partial(run.log.close, reason, detail))
+
+    def _write(self, run: Run, work: Callable[[], None]) -> bool:
+        """Do this to its log. Whatever goes wrong there ends this run, and nobody else's. False where that, or a disk
+        that is full, or the end of the story, has closed it."""
+        assert run.log is not None
+        try:
+            work()
+        except Exception:
+            logger.exception("run.fault")
+            run.log.give_up()
+        if run.log.is_closed:
+            self._settle(run)
+        return not run.log.is_closed
 
     def _settle(self, run: Run) -> None:
         summary = run.summary

@@ -105,10 +105,11 @@ class RunFiles:
     # ---- about a run
 
     def read_about(self, run_id: str) -> About | None:
-        """None where there is none, or none that can be read."""
+        """None where there is none, or it is scribbled over. Raises OSError where nobody can tell just now (too many
+        open files): nothing is to be deleted for that."""
         try:
             return msgspec.json.decode(self.about(run_id).read_bytes(), type=About)
-        except (OSError, msgspec.MsgspecError):
+        except (FileNotFoundError, msgspec.MsgspecError):
             return None
 
     def write_about(self, run_id: str, about: About) -> None:

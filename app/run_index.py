@@ -22,6 +22,9 @@ logger = structlog.get_logger(__name__)
 
 BROKEN = (sqlite3.Error, UnicodeDecodeError)
 """What a scribbled file raises; the second where what it complains of is no text either."""
+BUSY_SECONDS = 0.01
+"""We are asked in the event loop. Somebody who holds the database for longer is not waited for: it is caught up with
+what it missed when they have let go."""
 VERSION = 1
 T = TypeVar("T")
 
@@ -55,13 +58,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Family:
-    """A run with its takes, as the sweep sees them."""
+    """A run with its takes, as the sweep sees them: they go together. Of a run that is kept, each by itself: it is the
+    creator's own takes that are kept with it, and nobody else's."""
 
     run_id: str
     began: float
     count: int
     bytes: int
     kept: bool
+    is_take: bool
+    """Of a run that is kept."""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
@@ -112,6 +118,8 @@ class RunIndex:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
+        self.is_broken = False
+        """Behind, and not for want of a moment alone: to be opened again."""
         self.is_behind = True
         """What the files say may not be here (yet)."""
         self._db = self._open()
@@ -122,14 +130,16 @@ class RunIndex:
                 return self._connect(str(self.path))
             except BROKEN as error:
                 logger.warning("run_index.broken", error=str(error), again=attempt == 0)
-                self._remove()
+                if not _is_busy(error):
+                    self._remove()
         # A disk that takes no database: it is kept in memory until there is one again.
+        self.is_broken = True
         return self._connect(":memory:")
 
     def _connect(self, name: str) -> sqlite3.Connection:
         if name != ":memory:" and not self.path.exists():
             self.path.touch(mode=0o600)
-        db = sqlite3.connect(name, check_same_thread=False, isolation_level=None, timeout=5.0)
+        db = sqlite3.connect(name, check_same_thread=False, isolation_level=None, timeout=BUSY_SECONDS)
         try:
             # Nothing is lost that the files do not say again, so no write waits for the disk.
             db.execute("PRAGMA journal_mode = WAL")
@@ -156,18 +166,33 @@ class RunIndex:
 
     def renew(self) -> None:
         """Open the database again, or a new one where it is broken."""
+        with self._lock, suppress(*BROKEN):
+            self._db.close()
+        self.is_broken = False
+        # (This takes a while, and who asks meanwhile should not wait: they find it closed.)
+        db = self._open()
         with self._lock:
-            with suppress(*BROKEN):
-                self._db.close()
-            self._db = self._open()
+            self._db = db
+
+    def is_writable(self) -> bool:
+        """Nobody else holds it just now."""
+
+        def work(db: sqlite3.Connection) -> bool:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("COMMIT")
+            return True
+
+        return self._do(work, False)
 
     def _do(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
         with self._lock:
             try:
                 return work(self._db)
             except BROKEN as error:
-                logger.warning("run_index.behind", error=str(error))
+                if not self.is_behind:
+                    logger.warning("run_index.behind", error=str(error))
                 self.is_behind = True
+                self.is_broken = self.is_broken or not _is_busy(error)
                 with suppress(*BROKEN):
                     if self._db.in_transaction:
                         self._db.execute("ROLLBACK")
@@ -253,9 +278,11 @@ class RunIndex:
         return self._number("SELECT SUM(bytes) FROM runs")
 
     def kept_bytes(self) -> int:
-        """Of those that do not expire, their takes among them."""
-        kept = "SELECT family FROM runs WHERE kept"
-        return self._number(f"SELECT SUM(bytes) FROM runs WHERE family IN ({kept})")
+        """Of those that do not expire, their creators' own takes among them."""
+        return self._number(
+            "SELECT SUM(runs.bytes) FROM runs JOIN runs AS root ON root.run_id = runs.family AND root.kept "
+            "WHERE runs.creator = root.creator"
+        )
 
     def stamps(self) -> dict[str, str]:
         """What the index was made from, by run."""
@@ -264,18 +291,27 @@ class RunIndex:
     def families(self) -> list[Family]:
         """The newest first."""
         query = (
-            "SELECT family, MIN(created_at), COUNT(*), SUM(bytes), MAX(kept) FROM runs "
-            "GROUP BY family ORDER BY MIN(created_at) DESC, family"
+            "SELECT iif(root.run_id IS NULL, runs.family, runs.run_id) AS name, MIN(runs.created_at) AS began, "
+            "COUNT(*), SUM(runs.bytes), MAX(runs.creator = root.creator), MAX(runs.run_id != root.run_id) "
+            "FROM runs LEFT JOIN (SELECT run_id, creator FROM runs WHERE kept) AS root ON root.run_id = runs.family "
+            "GROUP BY name ORDER BY began DESC, name"
         )
         return self._do(
-            lambda db: [Family(name, began, n, size, bool(kept)) for name, began, n, size, kept in db.execute(query)],
+            lambda db: [
+                Family(name, began, count, size, bool(kept), bool(is_take))
+                for name, began, count, size, kept, is_take in db.execute(query)
+            ],
             [],
         )
 
     def members(self, family: str) -> list[str]:
-        """A run and its takes: takes first, as they are to be deleted."""
-        query = "SELECT run_id FROM runs WHERE family = ? ORDER BY run_id = family, created_at DESC"
+        """A run and its takes (of which one may be named alone): takes first, as they are to be deleted."""
+        query = "SELECT run_id FROM runs WHERE family = ?1 OR run_id = ?1 ORDER BY run_id = family, created_at DESC"
         return self._do(lambda db: [name for (name,) in db.execute(query, [family])], [])
+
+
+def _is_busy(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _row(found: Sequence[object]) -> Row:

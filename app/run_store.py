@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import re
 import secrets
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from app.broadcast import Broadcast
 from app.run_files import About, Ended, RunFiles, write_private
 from app.run_index import Family, Row, RunIndex, row_of
 from app.runs import Lineage, LogFile, Run, RunLog, read_summary
+from app.steady_clock import SteadyClock
 from inference.probes import Probes
 
 logger = structlog.get_logger(__name__)
@@ -28,6 +30,11 @@ _RUN_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _ROWS_AT_ONCE = 500
 _FAMILIES_AT_ONCE = 50
 _REMEMBERED_DELETIONS = 10_000
+_LOOK_SECONDS = 0.5
+"""Between two looks whether the index has missed something."""
+_BIRTH_SECONDS = 60.0
+"""What is written about a run comes before its log; so much later it is a deletion that was cut short."""
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
 class Elsewhere(Protocol):
@@ -68,6 +75,7 @@ class RunStore:
         self._keep_runs = keep_runs
         self._keep_seconds = keep_days * 86_400
         self._max_bytes = max_bytes
+        self._clock = SteadyClock()
         self._cached_bytes = cached_bytes
         self.elsewhere: Elsewhere | None = None
         self._live_bytes = live_bytes
@@ -96,7 +104,7 @@ class RunStore:
         run_id = run_id or new_run_id()
         about = About(
             creator=creator,
-            created_at=time.time(),
+            created_at=self._clock.now(),
             parent=lineage.parent if lineage else "",
             take=lineage.take.name if lineage else "",
             # (Its parent may have been deleted while it was being asked for.)
@@ -138,7 +146,11 @@ class RunStore:
         # (Packing takes a while, and nobody else should wait for it.)
         packed = self.files.pack(run.run_id)
         with self._disk:
-            about = self.files.read_about(run.run_id)
+            try:
+                about = self.files.read_about(run.run_id)
+            except OSError as error:
+                logger.warning("run.unsettled", error=str(error))
+                return
             if about is None or about.doomed:
                 self._delete([run.run_id])
                 return
@@ -163,6 +175,8 @@ class RunStore:
         """The run, if it lives here or lies on this disk."""
         if run_id in self._live:
             return self._live[run_id]
+        if self._is_over(run_id):
+            return None
         if run_id in self._closed:
             self._closed.move_to_end(run_id)
             return self._closed[run_id][0]
@@ -170,6 +184,12 @@ class RunStore:
         if run is not None and run_id not in self._closed and run_id not in self._deleted:
             self._remember(run)
         return run
+
+    def _is_over(self, run_id: str) -> bool:
+        """Its time is, though no sweep has come by since."""
+        row = None if self.index.is_behind else self.index.get(run_id)
+        expires_at = self.expires_at(row) if row is not None else None
+        return expires_at is not None and expires_at < self._clock.now() and self._clock.is_steady()
 
     def _remember(self, run: Run) -> None:
         self._closed[run.run_id] = (run, run.broadcast.lines.held_bytes)
@@ -181,12 +201,12 @@ class RunStore:
             self._closed.pop(run_id, None)
 
     def _read(self, run_id: str) -> Run | None:
-        about, lines = self.files.read_about(run_id), self.files.read(run_id)
-        if about is None or about.doomed or lines is None:
-            return None
         try:
+            about, lines = self.files.read_about(run_id), self.files.read(run_id)
+            if about is None or about.doomed or lines is None:
+                return None
             return Run(run_id, about.creator, Broadcast(lines, closed=True), read_summary(run_id, lines))
-        except msgspec.MsgspecError as error:
+        except (OSError, msgspec.MsgspecError) as error:
             logger.error("run.unreadable", error=str(error))
             return None
 
@@ -202,10 +222,12 @@ class RunStore:
     # ---- what its creator may do with it
 
     def expires_at(self, row: Row) -> float | None:
-        """Unix seconds; None for a run that is kept. A take goes with its run. (Where the kitchen runs out of room,
-        the oldest go sooner.)"""
+        """Unix seconds; None for a run that is kept. A take goes with its run, but that what somebody else has kept
+        is not kept for me. (Where the kitchen runs out of room, the oldest go sooner.)"""
         first = row if row.family == row.run_id else self.index.get(row.family) or row
-        return None if first.kept else first.created_at + self._keep_seconds
+        if first.kept:
+            return None if row.creator == first.creator else row.created_at + self._keep_seconds
+        return first.created_at + self._keep_seconds
 
     async def change(self, run_id: str, change: Callable[[About], None]) -> bool:
         """Change what stands about a closed run. False where it is gone. Raises OSError."""
@@ -272,7 +294,10 @@ class RunStore:
 
     def read_copy(self, run_id: str) -> tuple[bytes, bytes] | None:
         """What stands beside a closed log, and the log, packed."""
-        about, packed = self.files.read_about(run_id), self.files.read_packed(run_id)
+        try:
+            about, packed = self.files.read_about(run_id), self.files.read_packed(run_id)
+        except OSError:
+            return None
         return (msgspec.json.encode(about), packed) if about is not None and packed is not None else None
 
     def adopt(self, run_id: str, about: bytes, packed: bytes | None) -> bool:
@@ -317,23 +342,34 @@ class RunStore:
         with self._catching_up:
             if not (again or self.index.is_behind):
                 return
-            if self.index.is_behind:
+            if self.index.is_broken:
                 self.index.renew()
+            if not self.index.is_writable():
+                return
             self.index.is_behind = False
-            now = time.time()
+            # (At the start nobody is being born.)
+            now = self._clock.now() - (0.0 if again else _BIRTH_SECONDS)
             known, there = self.index.stamps(), self.files.scan()
             self.index.drop(run_id for run_id in known if run_id not in there)
             changed: list[tuple[str, About]] = []
             for run_id, found in there.items():
-                if run_id in self._live or known.get(run_id) == found.stamp:
+                if known.get(run_id) == found.stamp or (run_id in self._live and run_id in known):
                     continue
-                about = self.files.read_about(run_id)
+                try:
+                    about = self.files.read_about(run_id)
+                except OSError as error:
+                    logger.warning("run.not_indexed", error=str(error))
+                    if error.errno in _NO_DESCRIPTORS:
+                        self.index.is_behind = True
+                    continue
                 if about is None:
                     # What it says of itself is lost: nobody's, and as old as its files.
                     about = About(creator="", created_at=found.changed_at)
-                if about.doomed or (found.log_bytes is None and about.created_at < now):
+                if run_id in self._live:
+                    changed.append((run_id, about))
+                elif about.doomed or (found.log_bytes is None and about.created_at < now):
                     self._delete([run_id])
-                else:
+                elif found.log_bytes is not None:
                     changed.append((run_id, about))
             # (Parents before their takes.)
             changed.sort(key=lambda pair: pair[1].created_at)
@@ -343,27 +379,61 @@ class RunStore:
                     parent = rows.get(about.parent)
                     family = parent.family if parent else self.index.family_of(run_id, about.parent)
                     rows[run_id] = row_of(run_id, about, there[run_id], family)
-                self.index.put(list(rows.values()))
+                with self._disk:
+                    # What was changed meanwhile has been put by who changed it.
+                    fresh = [row for row in map(self._as_it_is, rows.values()) if row is not None]
+                    self.index.put(fresh)
+
+    def _as_it_is(self, row: Row) -> Row | None:
+        if row.run_id in self._live:
+            return replace(row, bytes=0)
+        return row if self.files.found(row.run_id).stamp == row.stamp else None
+
+    async def keep_up(self) -> None:
+        """Until it is cancelled: what the index misses (somebody held it, or it broke) is there soon after."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if self.index.is_behind:
+                try:
+                    await asyncio.to_thread(self.catch_up)
+                except OSError as error:
+                    logger.warning("run_index.not_caught_up", error=str(error))
 
     async def sweep(self) -> int:
         """Delete closed runs beyond the number, the age and the bytes that are kept, oldest first, each with its takes;
         but none that its creator keeps. Returns how many went. Opens no log."""
-        gone = await asyncio.to_thread(self._delete_old, time.time())
+        gone = await asyncio.to_thread(self._delete_old, self._clock.now())
         self._forget(gone)
         return len(gone)
+
+    def _kept(self, families: list[Family]) -> set[str]:
+        """What the sweep lets be: runs that are kept, and as many of their creators' takes, oldest first, as half of
+        all bytes holds. What somebody keeps never takes the room of everybody."""
+        runs = [family for family in families if family.kept and not family.is_take]
+        kept, size = {family.run_id for family in runs}, sum(family.bytes for family in runs)
+        for take in reversed([family for family in families if family.kept and family.is_take]):
+            size += take.bytes
+            if size <= self._max_bytes // 2:
+                kept.add(take.run_id)
+        return kept
 
     def _delete_old(self, now: float) -> list[str]:
         """Runs that began after ``now`` are let be: they may not be among the live ones yet. A run is as old as it says
         of itself; a log that was healed or packed later is not younger for it."""
         self.catch_up()
+        if self.index.is_behind:
+            # (It may not know yet what somebody keeps.)
+            return []
         families = self.index.families()
+        kept = self._kept(families)
+        by_age = self._clock.is_steady()
         left, total = 0, sum(family.bytes for family in families)
         lapsed: list[Family] = []
         standing: list[Family] = []
         for family in families:
-            if family.kept or family.began >= now:
+            if family.run_id in kept or family.began >= now:
                 continue
-            old = left >= self._keep_runs or family.began < now - self._keep_seconds
+            old = left >= self._keep_runs or (by_age and family.began < now - self._keep_seconds)
             (lapsed if old else standing).append(family)
             left += 0 if old else family.count
         total -= sum(family.bytes for family in lapsed)

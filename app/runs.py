@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ import structlog
 from msgspec.structs import replace
 
 from app.broadcast import Broadcast
-from app.lines import Lines
+from app.lines import Lines, OpenFile
 from app.projection import HouseProjection, Projection
 from app.summary import Summary
 from inference.events import (
@@ -41,28 +42,28 @@ class LogFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._length = os.fstat(self._descriptor).st_size
+        self.open_file: OpenFile | None = OpenFile(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        self._length = os.fstat(self.open_file.descriptor).st_size
 
     def append(self, lines: list[bytes]) -> None:
         """Write the lines, newlines added: all of them or, with OSError, none."""
-        assert self._descriptor is not None, "the log is closed"
+        if self.open_file is None:
+            raise OSError(errno.EBADF, "the log is closed")
+        descriptor = self.open_file.descriptor
         data = b"".join(line + b"\n" for line in lines)
         rest = memoryview(data)
         try:
             while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+                rest = rest[os.write(descriptor, rest) :]
         except OSError:
             # A full disk takes a part of what it is given.
-            os.ftruncate(self._descriptor, self._length)
+            os.ftruncate(descriptor, self._length)
             raise
         self._length += len(data)
 
     def close(self) -> None:
         """No more lines. May be called twice."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self.open_file = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class RunLog:
         """``keep_bytes``: of its lines that stay in memory; those before are read back from the file."""
         self.run_id = run_id
         self._source: Source = source
-        self.broadcast = Broadcast(Lines(path=file.path, keep_bytes=keep_bytes))
+        self.broadcast = Broadcast(Lines(file=file.open_file, keep_bytes=keep_bytes))
         self.summary = Summary(run_id)
         self.opened_at = time.time()
         self._zero = time.monotonic()
@@ -205,6 +206,19 @@ class RunLog:
         if not self.is_closed:  # (a disk that does not take the first line has closed it already)
             self._write([self._closing(reason, detail)], last=True)
 
+    def give_up(self) -> None:
+        """Something went wrong with this log that nobody foresaw: it ends, for its readers and in memory alone. What
+        the file lacks it gets at the next start. Does nothing on a closed log."""
+        if self.is_closed:
+            return
+        self._file.close()
+        self.is_whole = False
+        self._seq = len(self.broadcast.lines)
+        self.open(None)
+        if not self.is_closed:
+            detail = "The kitchen made a mistake with this run and had to end it."
+            self.broadcast.publish([self._closing("error", detail)], last=True)
+
     def _closing(self, reason: CloseReason, detail: str) -> bytes:
         seconds = max(self._t, time.monotonic() - self._zero)
         totals = replace(self.summary.totals, seconds=round(seconds, 6))
@@ -232,9 +246,12 @@ class RunLog:
         """The end of a log whose ``lines`` could not be written. Its readers are told why even where the disk does not
         take that either; nobody is told of a log without its first line, so that one is kept."""
         kept = lines[:1] if not self.broadcast.lines else []
-        whole = [*self.broadcast.lines, *kept]
-        self.summary.replay(decode(line) for line in whole)
-        self._seq = len(whole)
+        try:
+            self.summary.replay(decode(line) for line in [*self.broadcast.lines, *kept])
+        except OSError as error:
+            # (Nor can it be read: what was not written stays counted.)
+            logger.error("log.unreadable", error=str(error))
+        self._seq = len(self.broadcast.lines) + len(kept)
         ending = [*kept, self._closing("error", "The kitchen could not write this run's log (its disk may be full).")]
         try:
             self._file.append(ending)

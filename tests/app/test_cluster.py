@@ -166,7 +166,9 @@ def test_an_order_that_nobody_began_is_put_back(tmp_path: Path) -> None:
             local run = cjson.decode(redis.call('HGET', 'kitchen:runs', ARGV[1]))
             run.owner = 'dead'
             redis.call('HSET', 'kitchen:runs', ARGV[1], cjson.encode(run))
-            redis.call('DEL', 'kitchen:line:turns', 'kitchen:line:of:' .. run.creator)
+            local at = ':' .. run.address
+            redis.call('DEL', 'kitchen:line:lanes', 'kitchen:line:lane' .. at,
+                'kitchen:line:of' .. at .. ':' .. run.creator)
             local lease = cjson.encode({until_ms = 1, since_ms = 0, engine = ''})
             return redis.call('HSET', 'kitchen:replicas', 'dead', lease)
         """

@@ -12,7 +12,7 @@ import pytest
 
 from app.cluster_link import Link, RedisGone
 from app.cluster_log import Record
-from app.cluster_scripts import APPEND, BEAT, CLAIM, NEXT, PUSH, SHELVE, STANDING, TAKE_OUT
+from app.cluster_scripts import APPEND, BEAT, CLAIM, NEXT, PUSH, PUT_BACK, SHELVE, STANDING, TAKE_OUT
 from app.line import Line, Order
 from app.settings import Settings
 from inference.messages import Generate
@@ -34,8 +34,8 @@ def redis(server: RedisServer) -> RedisServer:
     return server
 
 
-def record(visitor: str = "v", owner: str | None = None) -> bytes:
-    return msgspec.json.encode(Record(creator=visitor, address="a", asked_at=0.0, owner=owner))
+def record(visitor: str = "v", owner: str | None = None, address: str = "a") -> bytes:
+    return msgspec.json.encode(Record(creator=visitor, address=address, asked_at=0.0, owner=owner))
 
 
 def test_turns_are_those_of_the_line_of_one_process(redis: RedisServer) -> None:
@@ -46,10 +46,11 @@ def test_turns_are_those_of_the_line_of_one_process(redis: RedisServer) -> None:
             deed = rng.random()
             if deed < 0.55:
                 number += 1
-                visitor, run_id = f"v{rng.randrange(5)}", f"r{number}"
+                visitor, run_id, address = f"v{rng.randrange(5)}", f"r{number}", f"a{rng.randrange(3)}"
                 request = Generate(request_id=run_id, prompt="", params=SamplingParams())
-                await line.push(Order(run_id=run_id, visitor=visitor, request=request))
-                assert await link.script(PUSH, run_id, record(visitor), b"order", 60, "", "", "", "") == b"taken"
+                await line.push(Order(run_id=run_id, visitor=visitor, address=address, request=request))
+                asked = record(visitor, address=address)
+                assert await link.script(PUSH, run_id, asked, b"order", 60, "", "", "", "") == b"taken"
             elif deed < 0.8:
                 order, got = await line.next(), await link.script(NEXT, "line", "me")
                 assert (order.run_id.encode() if order else None) == (got[0] if got else None)
@@ -61,6 +62,25 @@ def test_turns_are_those_of_the_line_of_one_process(redis: RedisServer) -> None:
         await link.close()
 
     asyncio.run(compare())
+
+
+def test_what_was_not_begun_is_next_again(redis: RedisServer) -> None:
+    async def put_back() -> None:
+        link = Link(redis.url)
+        for run_id, visitor, address in (("x1", "x", "1"), ("y1", "y", "1"), ("z1", "z", "2"), ("x2", "x", "1")):
+            await link.script(PUSH, run_id, record(visitor, address=address), b"order", 60, "", "", "", "")
+        before = await link.script(STANDING, "line")
+        assert before == [b"x1", b"z1", b"y1", b"x2"]
+        assert (await link.script(NEXT, "line", "me"))[0] == b"x1"
+        assert await link.script(PUT_BACK, "x1", "me", 3) == b"waits"
+        assert await link.script(STANDING, "line") == before
+        for run_id in before:
+            assert await link.script(TAKE_OUT, run_id, "me") == b""
+        left = await link.command("KEYS", "kitchen:line*")
+        assert left == []
+        await link.close()
+
+    asyncio.run(put_back())
 
 
 def test_a_batch_is_there_once_and_in_its_place(redis: RedisServer) -> None:

@@ -27,9 +27,9 @@ def now(coroutine: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("the line in memory waited for something")
 
 
-def order(run_id: str, visitor: str) -> Order:
+def order(run_id: str, visitor: str, address: str = "") -> Order:
     request = Generate(request_id=run_id, prompt="x", params=SamplingParams())
-    return Order(run_id=run_id, visitor=visitor, request=request)
+    return Order(run_id=run_id, visitor=visitor, address=address, request=request)
 
 
 def drain(line: Line) -> list[str]:
@@ -44,6 +44,25 @@ def test_visitors_take_turns() -> None:
     for run_id in ("a1", "a2", "a3", "b1", "c1", "c2"):
         now(line.push(order(run_id, run_id[0])))
     assert drain(line) == ["a1", "b1", "c1", "a2", "c2", "a3"]
+
+
+def test_cookies_of_one_address_share_its_turns() -> None:
+    line = Line()
+    for number in range(30):
+        now(line.push(order(f"a{number}", f"a new cookie each: {number}", "one")))
+    now(line.push(order("b0", "b", "another")))
+    now(line.push(order("b1", "b", "another")))
+    assert now(line.place("b0")) == 1
+    assert drain(line)[:5] == ["a0", "b0", "a1", "b1", "a2"]
+
+
+def test_a_class_behind_one_address_takes_turns_inside() -> None:
+    line = Line()
+    for run_id in ("a1", "a2", "a3", "b1"):
+        now(line.push(order(run_id, run_id[0], "school")))
+    now(line.push(order("c1", "c", "home")))
+    now(line.push(order("c2", "c", "home")))
+    assert drain(line) == ["a1", "c1", "b1", "c2", "a2", "a3"]
 
 
 def test_thirty_of_one_hold_up_nobodys_first() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.lines import Lines
+from app.lines import Lines, OpenFile
 from tests.app.conftest import assert_whole, serving
 
 batches = st.lists(st.lists(st.binary(max_size=40).map(lambda line: line.replace(b"\n", b"")), max_size=8), max_size=12)
@@ -23,7 +23,7 @@ batches = st.lists(st.lists(st.binary(max_size=40).map(lambda line: line.replace
 def test_it_reads_as_a_list_does(written: list[list[bytes]], keep: int, start: int, stop: int) -> None:
     whole: list[bytes] = []
     with tempfile.NamedTemporaryFile() as file:
-        lines = Lines(path=Path(file.name), keep_bytes=keep)
+        lines = Lines(file=OpenFile(Path(file.name)), keep_bytes=keep)
         for batch in written:
             file.write(b"".join(line + b"\n" for line in batch))
             file.flush()
@@ -47,7 +47,7 @@ def test_a_file_that_is_removed_is_read_on_and_let_go_of_at_last(tmp_path: Path)
     path.write_bytes(b"".join(line + b"\n" for line in written))
     gc.collect()  # (what other tests left open)
     before = len(os.listdir("/proc/self/fd"))
-    lines = Lines(written, path=path, keep_bytes=100)
+    lines = Lines(written, file=OpenFile(path), keep_bytes=100)
     path.unlink()
     assert lines.held_bytes <= 200
     assert list(lines) == written
@@ -72,3 +72,15 @@ def test_a_live_run_is_read_from_its_first_event_on_though_little_of_it_is_in_me
             events = [event for frame in reader for event in json.loads(frame)["events"]]
         assert_whole(events, run_id)
         assert events == site.events(run_id)
+
+
+def test_who_needs_nothing_from_the_file_lets_go_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"a\nb\n")
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    lines = Lines([b"a", b"b"], file=OpenFile(path), keep_bytes=100)
+    lines.end()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert list(lines) == [b"a", b"b"]

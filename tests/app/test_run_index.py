@@ -194,6 +194,38 @@ def test_a_database_that_breaks_while_it_is_used_stops_nothing(tmp_path: Path) -
     assert rows(store) == from_files(store)
 
 
+def test_who_holds_the_index_holds_up_nobody(tmp_path: Path) -> None:
+    store = store_in(tmp_path, keep_days=1)
+    store.close_orphans()
+    old, wanted = (cook(store, created_at=time.time() - 2 * DAY) for _ in range(2))
+    before = store.index.path.stat().st_ino
+    holder = sqlite3.connect(store.index.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    began = time.perf_counter()
+    live = [store.create("anna", "address", {}, Probes()) for _ in range(5)]
+    waited = time.perf_counter() - began
+    change(store, wanted, kept=True)
+    fresh = cook(store)
+    store.catch_up()
+    assert store.index.is_behind
+    assert swept(store) == 0, "it does not know yet what is kept"
+    holder.execute("ROLLBACK")
+    holder.close()
+
+    async def soon() -> None:
+        task = asyncio.create_task(store.keep_up())
+        while store.index.is_behind:
+            await asyncio.sleep(0.02)
+        task.cancel()
+
+    asyncio.run(asyncio.wait_for(soon(), 5))
+    assert waited < 1.0
+    assert set(rows(store)) == {old, wanted, fresh, *(run.run_id for run in live)}
+    assert store.index.path.stat().st_ino == before, "what is in use is not taken for broken"
+    assert swept(store) == 1
+    assert there(store) == {wanted, fresh, *(run.run_id for run in live)}
+
+
 def test_a_disk_without_room_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = sqlite3.connect
 
@@ -288,7 +320,7 @@ def test_killed_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             except Killed:
                 pass
         store.index.close()
-        again = store_in(directory)
+        again = store_in(directory, keep_days=1e6)
         again.close_orphans()
         assert rows(again) == from_files(again), f"killed at change {step}"
         assert not list(again.directory.glob("*.new"))
@@ -342,12 +374,50 @@ def test_age_and_number(tmp_path: Path) -> None:
     assert rows(store) == from_files(store)
 
 
+def test_a_strangers_takes_of_what_is_kept_are_as_all_others(tmp_path: Path) -> None:
+    now = time.time()
+    store = store_in(tmp_path, keep_runs=2)
+    kept = cook(store, kept=True, created_at=now - 90 * DAY)
+    own = cook(store, parent=kept, created_at=now - 80 * DAY)
+    size = store.index.kept_bytes()
+    takes = [cook(store, "bert", parent=kept, created_at=now - 10 + at) for at in range(5)]
+    assert store.index.kept_bytes() == size, "the shelf is no fuller for them"
+    row, own_row = store.index.get(takes[0]), store.index.get(own)
+    assert row is not None
+    assert own_row is not None
+    assert store.expires_at(own_row) is None
+    assert store.expires_at(row) == row.created_at + 30 * DAY
+    other = cook(store, "carl", created_at=now - 1)
+    assert swept(store) == 4
+    assert there(store) == {kept, own, takes[4], other}
+    change(store, kept, kept=False)
+    assert swept(store) == 3, "together again"
+    assert there(store) == {other}
+
+
+def test_what_is_kept_takes_half_of_the_room_at_most(tmp_path: Path) -> None:
+    now = time.time()
+    unbounded = store_in(tmp_path)
+    kept = cook(unbounded, kept=True, created_at=now - 100)
+    size = unbounded.index.total_bytes()
+    own = [cook(unbounded, parent=kept, created_at=now - 90 + at) for at in range(9)]
+    others = [cook(unbounded, "bert", created_at=now - 95 + at) for at in range(2)]
+    store = store_in(tmp_path, max_bytes=round(size * 8.9))
+    store.close_orphans()
+    swept(store)
+    left = there(store)
+    assert {kept, *own[:2]} <= left, "the oldest are those that are kept"
+    assert store.index.total_bytes() <= size * 8.9
+    assert len(left & set(own)) + len(left & set(others)) >= 5
+    assert own[8] in left
+
+
 def test_what_is_kept_stays_with_its_takes_and_counts_for_nothing(tmp_path: Path) -> None:
     store = store_in(tmp_path, keep_runs=2, keep_days=1)
     now = time.time()
     kept = cook(store, created_at=now - 90 * DAY, kept=True)
     take = cook(store, parent=kept, created_at=now - 80 * DAY)
-    of_take = cook(store, "bert", parent=take, created_at=now - 70 * DAY)
+    of_take = cook(store, parent=take, created_at=now - 70 * DAY)
     ids = [cook(store, created_at=now - 100 + number) for number in range(3)]
     assert swept(store) == 1
     assert there(store) == {kept, take, of_take, *ids[1:]}
@@ -355,6 +425,38 @@ def test_what_is_kept_stays_with_its_takes_and_counts_for_nothing(tmp_path: Path
     assert row is not None
     assert row.family == kept
     assert store.expires_at(row) is None
+
+
+@pytest.mark.parametrize("days", [-40, 40])
+def test_a_clock_that_is_set_costs_nobody_their_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: float
+) -> None:
+    real = time.time
+    store = store_in(tmp_path, keep_runs=4)
+    over = cook(store, created_at=real() - 31 * DAY)
+    runs = [cook(store) for _ in range(2)]
+    monkeypatch.setattr(time, "time", lambda: real() + days * DAY)
+    runs.append(cook(store))
+    assert swept(store) == 0
+    assert there(store) == {over, *runs}
+    assert all(asyncio.run(store.find(run_id)) is not None for run_id in runs)
+    runs += [cook(store) for _ in range(2)]
+    assert swept(store) == 2, "by their number they go all the same"
+    assert there(store) == set(runs[1:])
+    monkeypatch.setattr(time, "time", real)
+    assert swept(store) == 0, "nor afterwards, for what was made meanwhile"
+    assert abs(store.index.get(runs[-1]).created_at - real()) < 100  # type: ignore[union-attr]
+
+
+def test_what_is_over_is_gone_before_the_sweep(tmp_path: Path) -> None:
+    store = store_in(tmp_path, cached_bytes=2**20)
+    store.close_orphans()
+    run_id, kept = cook(store), cook(store, kept=True)
+    assert asyncio.run(store.find(run_id)) is not None
+    change(store, run_id, created_at=time.time() - 31 * DAY)
+    change(store, kept, created_at=time.time() - 31 * DAY)
+    assert asyncio.run(store.find(run_id)) is None
+    assert asyncio.run(store.find(kept)) is not None
 
 
 def test_takes_go_with_their_run(tmp_path: Path) -> None:
@@ -444,7 +546,7 @@ def test_runs_of_an_older_kitchen_are_still_there(tmp_path: Path) -> None:
     store.files.about(run_id).write_bytes(msgspec.json.encode({"creator": "anna", "created_at": 1e9}))
     store.index.close()
     store.index.path.unlink()
-    again = store_in(tmp_path)
+    again = store_in(tmp_path, keep_days=1e6)
     again.close_orphans()
     assert asyncio.run(again.find(run_id)) is not None
     assert [row.run_id for row in again.index.runs_of("anna", None, 5)] == [run_id]

@@ -56,6 +56,19 @@ def look(site: ServedSite, run_id: str) -> dict[str, Any]:
     return shown
 
 
+def test_a_new_cookie_each_time_holds_up_nobody_elsewhere(site: ServedSite) -> None:
+    callers = [httpx.Client(base_url=site.client.base_url) for _ in range(20)]
+    many = [ask(caller, STORY) for caller in callers]
+    elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")
+    with httpx.Client(base_url=site.client.base_url, transport=elsewhere, timeout=20) as other:
+        own = ask(other, STORY)
+        assert look(site, own)["position"] == 2, "after the one handed over ahead, and one turn"
+        other.delete(f"api/runs/{own}")
+    for caller, run_id in reversed(list(zip(callers, many, strict=True))):
+        caller.delete(f"api/runs/{run_id}")
+        caller.close()
+
+
 def test_one_visitors_thirty_do_not_hold_up_anothers_first(site: ServedSite) -> None:
     many = [site.run(STORY) for _ in range(30)]
     with httpx.Client(base_url=site.url, timeout=20) as other:
