@@ -10,7 +10,7 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +23,8 @@ from inference.machine import Finding
 LOW_DISK_BYTES = 200 * 2**20
 """With less than this nothing is served: a log that cannot be written ends its run."""
 REDIS_SECONDS = 2.0
+NUM_PINGS = 5
+"""The shortest counts: the others waited for something besides the way."""
 GGUF_GROWTH = 6
 """Weights of four bits and their scales become 32 bits when they are converted."""
 BESIDES_WEIGHTS_BYTES = 750 * 2**20
@@ -245,6 +247,7 @@ def redis(url: str) -> Finding:
         with client:
             version = client.info("server")["redis_version"]
             policy = client.info("memory").get("maxmemory_policy", "noeviction")
+            seconds = min(_round_trip(client.ping) for _ in range(NUM_PINGS))
     except (RedisError, OSError) as error:
         advice = "start it, or mend OPENKITCHEN_REDIS_URL; empty: this kitchen keeps everything to itself"
         return Finding(topic="Redis", state="needs", value=f"{shown}: {error}", advice=advice)
@@ -253,4 +256,10 @@ def redis(url: str) -> Finding:
         return Finding(
             topic="Redis", state="lacks", value=value, advice="redis-cli config set maxmemory-policy noeviction"
         )
-    return Finding(topic="Redis", state="has", value=f"{version} at {shown}")
+    return Finding(topic="Redis", state="has", value=f"{version} at {shown}, {seconds * 1000:.2f} ms there and back")
+
+
+def _round_trip(ask: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    ask()
+    return time.perf_counter() - began

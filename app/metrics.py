@@ -92,7 +92,8 @@ class Metrics:
         self.preemptions = self._counter("num_preemptions", "Sequences that lost their slot for a while.")
         self.kv_usage = self._gauge("kv_cache_usage_ratio", "Blocks that somebody holds, of all: 0 to 1.")
         self.engine_crashes = self._counter("engine_crashes", "Times a ready engine was lost.")
-        self.engine_restarts = self._gauge("engine_restarts", "Times the engine was started again since the site was.")
+        self.engine_restarts = self._counter("engine_restarts", "Times the engine was started again.")
+        self._restarts_counted = 0
         self.engine_state = self._gauge("engine_state", "1 for the state that the engine is in.", "state")
         self.engine_info = self._gauge("engine_info", "1 for what the engine is.", "model", "dtype", "device")
 
@@ -249,7 +250,8 @@ class Metrics:
         self.num_waiting.set(waiting)
         self.readers.set(readers)
         self.tasks.set(tasks)
-        self.engine_restarts.set(restarts)
+        self.engine_restarts.inc(restarts - self._restarts_counted)
+        self._restarts_counted = restarts
         self.engine_info.clear()
         if ready is not None:
             self.engine_info.labels(ready.model.name, ready.model.dtype, ready.hardware.device).set(1)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from app import host_check
 from app.cluster_link import Link, RedisGone
 from app.cluster_log import Record
 from app.cluster_scripts import APPEND, BEAT, CLAIM, NEXT, PUSH, PUT_BACK, SHELVE, STANDING, TAKE_OUT
@@ -148,3 +150,11 @@ def test_who_is_gone_is_not_asked_twice(tmp_path: Path) -> None:
 def test_an_address_that_is_none_is_refused_at_the_start() -> None:
     with pytest.raises(ValueError, match="redis://host:6379/0"):
         Settings(redis_url="redis.example.org:6379")
+
+
+def test_the_doctor_says_how_far_away_it_is(redis: RedisServer) -> None:
+    found = host_check.redis(redis.url)
+    assert found.state == "has"
+    said = re.fullmatch(rf"\d+\.\d+\.\d+ at {re.escape(redis.url)}, ([0-9.]+) ms there and back", found.value)
+    assert said, found.value
+    assert 0 < float(said[1]) < 1000

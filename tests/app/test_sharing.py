@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.api.sharing import parse_change
 from tests.app.conftest import ServedSite, assert_whole, serving
 
 OTHER = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
@@ -156,6 +157,35 @@ def test_what_still_cooks_is_neither_kept_nor_deleted(site: ServedSite, anna: ht
     assert_whole([json.loads(line) for line in anna.get(f"api/runs/{run_id}/events").text.splitlines()], run_id)
     stopped = anna.delete(f"api/runs/{run_id}")
     assert stopped.status_code == 200, "stopping what has ended changes nothing"
+
+
+JOINED = [
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",  # a family
+    "\U0001f469\U0001f3fd\u200d\U0001f373",  # a cook, of one colour
+    "\U0001f3f3\ufe0f\u200d\U0001f308",  # a rainbow flag
+    "\u2764\ufe0f\u200d\U0001f525",  # a heart on fire
+    "\U0001f642\u200d\u2194\ufe0f",  # a head that is shaken
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        *((f"soup {picture} day", f"soup {picture} day") for picture in JOINED),
+        (JOINED[0], JOINED[0]),
+        ("so\u200dup", "soup"),
+        ("\U0001f468\u200d", "\U0001f468"),
+        ("\u200d\U0001f468", "\U0001f468"),
+        ("a\u200d\U0001f468", "a\U0001f468"),
+        ("\U0001f468\u200db", "\U0001f468b"),
+        ("\U0001f468\u200d\u200d\U0001f469", "\U0001f468\U0001f469"),
+        ("\U0001f468\u200d\u202e\U0001f469", "\U0001f468\U0001f469"),
+        ("\U0001f468\u200d\u2800", "\U0001f468"),
+        ("\u200d", ""),
+    ],
+)
+def test_pictures_of_several_stay_whole(given: str, shown: str) -> None:
+    assert parse_change({"title": given}, is_form=False).title == shown
 
 
 def test_deleted_is_gone_with_its_takes(site: ServedSite, anna: httpx.Client, bert: httpx.Client) -> None:

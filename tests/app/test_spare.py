@@ -96,7 +96,18 @@ def test_none_is_started_while_somebody_cooks(tmp_path: Path) -> None:
         spare_of(site)
 
 
+def assert_counted(site: ServedSite, num_restarts: int) -> None:
+    """As a counter, which is what ``rate`` and ``increase`` are for."""
+    written = site.client.get("metrics").text
+    assert "# TYPE openkitchen_engine_restarts_total counter" in written
+    assert f"\nopenkitchen_engine_restarts_total {num_restarts:.1f}\n" in written
+
+
 def test_it_can_be_done_without(tmp_path: Path) -> None:
     with serving(tmp_path) as site:
         kill_engine(site)
         assert site.site.kitchen.spare_pid is None
+        assert_counted(site, 1)
+        kill_engine(site)
+        for _ in range(2):
+            assert_counted(site, 2)
