@@ -32,6 +32,9 @@ import { Transport } from "./ui/transport.js";
 
 /** @typedef {import("./ui/run_on_stage.js").Config & { takes: Record<string, string>, messages: Record<string, string>, embeds: string }} Config `takes`: recorded ones, by their keys; `embeds`: how the addresses of embedded rooms end */
 
+// Where this runs, there is a server.
+document.querySelector("#needs-server")?.remove();
+
 const MOST_TIMINGS = 4000;
 
 /** @param {string} selector @returns {HTMLElement} */

@@ -163,6 +163,7 @@ ODD: dict[str, Any] = {
         without_blocks,
         without_any_time,
         at_one_moment,
+        of_long_tokens,
         failed_in_the_queue,
         of_one_token,
         of_two_thousand_tokens,

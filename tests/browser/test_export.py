@@ -208,3 +208,15 @@ def test_recordings_are_bytes_of_gzip(served: Exported) -> None:
 
     with urllib.request.urlopen(f"{served.url}static/recordings/tomato-soup.jsonl.gz") as response:
         assert len(gzip.decompress(response.read()).splitlines()) == len(recorded())
+
+
+def test_a_copy_opened_as_a_file_says_that_it_needs_a_server(page: Page, tmp_path: Path) -> None:
+    assert page.locator("#needs-server").count() == 0, "over a server it is gone"
+    export(tmp_path / "site", Settings(data_dir=tmp_path / "data"))
+    # In a page of its own: the browser complains of every script that it does not run.
+    assert page.context.browser
+    alone = page.context.browser.new_page()
+    alone.goto((tmp_path / "site" / "index.html").as_uri())
+    alone.locator("#needs-server").wait_for(timeout=9000)
+    assert "python3 -m http.server" in (alone.text_content("#needs-server") or "")
+    alone.close()

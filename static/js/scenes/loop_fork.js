@@ -1,6 +1,6 @@
 // Another token in one place of the answer, and the two futures that follow, side by side.
 
-import { visible } from "../stage/text.js";
+import { bounded, visible } from "../stage/text.js";
 import { percent } from "../state/format.js";
 import { element, say } from "../ui/dom.js";
 import { t } from "../ui/messages.js";
@@ -92,9 +92,13 @@ function whyNone(state, lane) {
 const textFrom = (state, from) =>
   (state?.tokens ?? [])
     .slice(from)
-    .map(({ text }) => text)
+    .map(({ text }) => bounded(text))
     .join("")
+    .slice(0, FUTURE)
     .trimStart();
+
+/** Characters of a future that are laid out: more than any stage has room for. */
+const FUTURE = 4000;
 
 /** Characters of the common past that are shown, on a wide stage and on a narrow one. */
 const PAST = 90;
