@@ -330,12 +330,13 @@ class Kitchen:
         process = None if self._endpoint else await self._next_process()
         self._process = process
         assert self._context is not None
-        socket = self._context.socket(zmq.DEALER)
-        socket.linger = 0
-        # An engine's events are never dropped for want of room: a gap would be a lie.
-        socket.rcvhwm = socket.sndhwm = 0
+        socket: zmq.asyncio.Socket | None = None
         tasks: list[asyncio.Task[None]] = []
         try:
+            socket = self._context.socket(zmq.DEALER)
+            socket.linger = 0
+            # An engine's events are never dropped for want of room: a gap would be a lie.
+            socket.rcvhwm = socket.sndhwm = 0
             socket.connect(process.endpoint if process else self._endpoint)
             self._socket = socket
             self._last_heard = time.monotonic()
@@ -360,7 +361,8 @@ class Kitchen:
                 # An engine that still loads does not listen.
                 await process.end((lambda: self._send(Shutdown())) if self.ready is not None else None)
             self._socket = None
-            socket.close()
+            if socket is not None:
+                socket.close()
 
     @staticmethod
     async def _wait_for_end(process: EngineProcess) -> None:

@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     max_runs_per_address: int = Field(default=16, ge=1)
     """Live runs from one address: cookies are free to drop, and a class shares one address."""
     max_waiting_runs: int = Field(default=256, ge=1)
-    """Runs in the line before the engine, of everybody. Visitors take turns in it."""
+    """Runs in the line before the engine, of everybody. Addresses take turns in it, and at each its visitors."""
     max_waiting_takes: int = Field(default=8, ge=1)
     """Takes that wait for a second engine or have it, of everybody: each has the machine for itself for seconds."""
     posts_per_minute: float = Field(default=60.0, gt=0)
