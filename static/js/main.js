@@ -14,7 +14,7 @@ import { LiveRegion } from "./ui/live_region.js";
 import { setMessages, t } from "./ui/messages.js";
 import { bindMotion, reduced } from "./ui/motion.js";
 import { withoutKitchen } from "./ui/no_kitchen.js";
-import { Notice } from "./ui/notice.js";
+import { missingRoom, Notice } from "./ui/notice.js";
 import { Numbers } from "./ui/numbers.js";
 import { Opening } from "./ui/opening.js";
 import { bindPointer } from "./ui/pointer.js";
@@ -235,10 +235,16 @@ function takeChanged(take) {
   stage.invalidate("log");
 }
 
+/** What the reader has to know. */
+function tell() {
+  const isMissing = stage.missing !== null && stage.missing === stage.view.chapter;
+  notice.show(run.notice ?? (isMissing ? missingRoom() : null));
+}
+
 /** @param {"log" | "status"} what */
 function changed(what) {
   const { source, log, player: own } = run.session;
-  notice.show(run.notice);
+  tell();
   for (const button of stopButtons) button.hidden = !(own.growing && run.mine);
   shareable(source.kind, log.closed !== null && run.mine);
   if (log.closed && source.kind === "run" && what === "log") askForTheEnd();
@@ -252,6 +258,7 @@ function changed(what) {
 stage.listen((frame) => {
   const { state, changed: what } = frame;
   transport.update(frame);
+  if (what.scene) tell();
   if (what.playhead || what.run) {
     ribbon.update(state);
     hear();

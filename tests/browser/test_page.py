@@ -129,6 +129,19 @@ def test_back_to_another_run_takes_the_line_under_the_box_along(open_page: OpenP
     expect(page.locator("#prompt-status")).to_be_empty()
 
 
+def test_a_room_that_cannot_be_fetched_says_so_where_its_picture_would_be(open_page: OpenPage) -> None:
+    """After an upgrade, say: the scripts that this page knows are gone."""
+    page = open_page(
+        reduced_motion="reduce",
+        expect=("ERR_FAILED",),
+        before=lambda page: page.route("**/scenes/paging.js", lambda route: route.abort()),
+    )
+    page.evaluate("document.getElementById('paging').scrollIntoView()")
+    expect(page.locator("#notice")).to_contain_text("Reload the page")
+    page.evaluate("document.getElementById('phases').scrollIntoView()")
+    expect(page.locator("#notice")).to_be_hidden()
+
+
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_a_long_prompt_leaves_the_answer_in_view(open_page: OpenPage, viewport: dict[str, int]) -> None:
     page = open_page(viewport=viewport)

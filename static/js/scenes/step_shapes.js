@@ -37,7 +37,9 @@ export const ownSteps = (state) => state.steps.filter((step) => step.ownStart !=
 export function measure(state) {
   const steps = ownSteps(state);
   const start = steps[0]?.startedAt ?? 0;
-  const end = steps.at(-1)?.finishedAt ?? start;
+  // (By a log whose clock stood still the steps still have lengths, and the longest is to fit.)
+  const longestStep = Math.max(0, ...steps.map((step) => step.seconds ?? 0));
+  const end = Math.max(steps.at(-1)?.finishedAt ?? start, start + longestStep);
   let tokens = 0;
   let widest = 1;
   let tallest = 0;

@@ -86,6 +86,8 @@ export class Stage {
     });
   }
 
+  /** The last room whose scene could not be had. @type {string | null} */
+  missing = null;
   /** @type {Map<string, Room>} */
   #rooms = new Map();
   /** @type {Room | null} */
@@ -273,9 +275,13 @@ export class Stage {
    */
   async #fetch(slug, offer) {
     try {
-      return (await offer()).default;
+      const { default: scene } = await offer();
+      if (this.missing === slug) this.missing = null;
+      return scene;
     } catch (error) {
       console.warn(`the room ${slug} could not be loaded`, error);
+      this.missing = slug;
+      this.invalidate("scene");
       return null;
     }
   }

@@ -47,6 +47,16 @@ export function noticeOf(closed, status, recorded = false) {
   return null;
 }
 
+/**
+ * What there is to say where a room's picture could not be had: the wire was cut, or the kitchen has other scripts since
+ * this page was opened.
+ * @returns {ReturnType<typeof noticeOf>}
+ */
+export function missingRoom() {
+  const text = t("The picture of this room could not be fetched. Reload the page to have it.");
+  return { text, kind: "error", retry: false };
+}
+
 export class Notice {
   /**
    * @param {HTMLElement | null} root
