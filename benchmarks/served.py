@@ -93,12 +93,20 @@ class Served:
         return [json.loads(line) for line in self.get(f"api/runs/{run_id}/events").splitlines()]
 
     def engine_pid(self) -> int:
-        """The engine's process: the server's oldest child that is one (a spare is younger)."""
+        """The engine's process."""
+        return self._engine_pids()[0]
+
+    def spare_pid(self) -> int | None:
+        """That of the one that waits to take its place, if there is one."""
+        return next(iter(self._engine_pids()[1:]), None)
+
+    def _engine_pids(self) -> list[int]:
+        """The server's children that are engines, the oldest first: a spare is younger than whose place it takes."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for child in map(int, children):
-            if b"inference.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return child
-        raise LookupError("no engine process")
+        pids = [pid for pid in map(int, children) if b"inference.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        if not pids:
+            raise LookupError("no engine process")
+        return pids
 
     def _await(self, path: str) -> None:
         deadline = time.monotonic() + READY_SECONDS
