@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -86,11 +87,16 @@ def run() -> list[Figure]:
         Served(redis_url=url, engine="none", **SETTINGS) as web,
     ):
         watched = web.start_run(PROMPT.format(number=-1), max_tokens=WATCHED_TOKENS, temperature=0)["run_id"]
-        queued = [
-            web.start_run(PROMPT.format(number=number), max_tokens=QUEUED_TOKENS, seed=number, probes=[])["run_id"]
-            for number in range(QUEUED)
-        ]
-        reports, used = _watch([cook, web], redis, watched, readers)
+
+        def queue(number: int) -> str:
+            body = {"max_tokens": QUEUED_TOKENS, "seed": number, "probes": []}
+            return str(web.start_run(PROMPT.format(number=number), **body)["run_id"])
+
+        # (Side by side: the run that is watched goes on meanwhile.)
+        with ThreadPoolExecutor(16) as pool:
+            queueing = pool.map(queue, range(QUEUED))
+            reports, used = _watch([cook, web], redis, watched, readers)
+            queued = list(queueing)
         logs = [[served.get(f"api/runs/{run_id}/events") for served in (cook, web)] for run_id in queued]
     same = sum(one == other and b'"log.closed"' in one for one, other in logs)
     figures = [
