@@ -49,13 +49,8 @@ def body_of(path: Path) -> bytes:
 
 
 @lru_cache(maxsize=512)
-def packed(path: str, modified_ns: int) -> bytes:
-    """The same, compressed once for all readers: it was the dearest part of a first visit."""
-    return gzip.compress(body_of(Path(path)), mtime=0)
-
-
-@lru_cache(maxsize=8)
-def _packed_sheet(body: bytes) -> bytes:
+def packed(body: bytes) -> bytes:
+    """A script or a sheet, compressed once for all readers: it was the dearest part of a first visit."""
     return gzip.compress(body, mtime=0)
 
 
@@ -74,7 +69,7 @@ class Static(StaticFiles):
         known = tag in Headers(scope=scope).get("if-none-match", "")
         headers = {"Cache-Control": "public, no-cache", "Access-Control-Allow-Origin": "*", "ETag": tag}
         if not known and _takes_gzip(scope):
-            body, headers = _packed_sheet(body), headers | _PACKED
+            body, headers = packed(body), headers | _PACKED
         return Response(b"" if known else body, 304 if known else 200, headers, "text/css")
 
     def file_response(
@@ -94,7 +89,7 @@ class Static(StaticFiles):
         if response.status_code != 200:
             return response
         if suffix in _MINIFIERS and _takes_gzip(scope):
-            response = _with_body(packed(path, stat_result.st_mtime_ns), response.headers)
+            response = _with_body(packed(body_of(Path(path))), response.headers)
             response.headers.update(_PACKED)
         elif _is_written_here(name):
             response = _with_body(minified(path, stat_result.st_mtime_ns), response.headers)

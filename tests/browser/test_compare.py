@@ -90,10 +90,7 @@ def test_a_choice_stands_in_the_address_and_an_unknown_run_is_said_to_be_none(op
     until(page, "document.querySelector('.compare-said').textContent.includes('nobody here knows that run')")
     assert "with=" not in page.url
     # (The picture hears of it with its next frame.)
-    for _ in range(40):
-        if "nobody here knows that run" in described(page):
-            break
-        page.wait_for_timeout(50)
+    until(page, "window.__kitchen.describe().includes('nobody here knows that run')")
     assert "nobody here knows that run" in described(page)
 
 

@@ -37,9 +37,7 @@ export const ownSteps = (state) => state.steps.filter((step) => step.ownStart !=
 export function measure(state) {
   const steps = ownSteps(state);
   const start = steps[0]?.startedAt ?? 0;
-  // (By a log whose clock stood still the steps still have lengths, and the longest is to fit.)
-  const longestStep = Math.max(0, ...steps.map((step) => step.seconds ?? 0));
-  const end = Math.max(steps.at(-1)?.finishedAt ?? start, start + longestStep);
+  let end = steps.at(-1)?.finishedAt ?? start;
   let tokens = 0;
   let widest = 1;
   let tallest = 0;
@@ -52,6 +50,8 @@ export function measure(state) {
     const count = tokensOf(step);
     tokens += count;
     widest = Math.max(widest, count);
+    // By a log whose clock stood still the steps still have lengths, and the longest is to fit.
+    end = Math.max(end, start + (step.seconds ?? 0));
     if (step.ownAgain !== null) continue;
     if (step.ownPhase === "prefill") {
       prefillSteps += 1;

@@ -16,6 +16,22 @@ export function font({ size = 12, weight = 400, face = "sans" } = {}) {
 }
 
 /**
+ * The largest number up to `most` that fits, where each number below one that fits does too.
+ * @param {number} most
+ * @param {(count: number) => boolean} fits
+ */
+function largest(most, fits) {
+  let low = 0;
+  let high = most;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (fits(middle)) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+/**
  * `text`, cut with an ellipsis where it is wider than `width` in the context's current font.
  * @param {CanvasRenderingContext2D} context
  * @param {string} text
@@ -24,14 +40,9 @@ export function font({ size = 12, weight = 400, face = "sans" } = {}) {
 export function fit(context, text, width) {
   if (context.measureText(text).width <= width) return text;
   const characters = [...text];
-  let low = 0;
-  let high = characters.length;
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (context.measureText(`${characters.slice(0, middle).join("")}…`).width <= width) low = middle;
-    else high = middle - 1;
-  }
-  return low ? `${characters.slice(0, low).join("")}…` : "";
+  const head = (/** @type {number} */ count) => `${characters.slice(0, count).join("")}…`;
+  const count = largest(characters.length, (n) => context.measureText(head(n)).width <= width);
+  return count ? head(count) : "";
 }
 
 /**
@@ -43,14 +54,8 @@ export function fit(context, text, width) {
 export function fitEnd(context, text, width) {
   if (context.measureText(text).width <= width) return text;
   const characters = [...text];
-  let low = 0;
-  let high = characters.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (context.measureText(characters.slice(middle).join("")).width <= width) high = middle;
-    else low = middle + 1;
-  }
-  return characters.slice(low).join("");
+  const tail = (/** @type {number} */ count) => characters.slice(characters.length - count).join("");
+  return tail(largest(characters.length, (n) => context.measureText(tail(n)).width <= width));
 }
 
 /**
