@@ -16,6 +16,7 @@ PARTS = {
     "readers": "a thousand socket readers of one run while a hundred are queued: delivery, processor time, memory",
     "cluster": "a thousand readers at two replicas over Redis (needs redis-server)",
     "recovery": "the engine killed in the middle of a run: seconds to the closed log, and to the next prompt",
+    "visit": "a first visit to the article, with single modules and with a bundle (needs Chromium and Node)",
     "page": "from Enter to paint, page weight, frames (needs Chromium)",
     "rooms": "a walk through all rooms while a run streams: frames, layout, memory, weight (needs Chromium)",
     "embeds": "ten rooms in frames on another origin's page, scrolled past (needs Chromium)",
